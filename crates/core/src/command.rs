@@ -1,0 +1,207 @@
+//! What people ask for, and why it may be refused. A command changes intent; `group::reconcile` does the rest.
+
+use alloc::vec::Vec;
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Failure;
+use crate::ids::{Generation, GroupId, Pid, Slot};
+use crate::spec::Signal;
+
+/// A request that wants something changed. Questions (status, list) are answered from the view and never come here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Something about one group.
+    Group {
+        /// Which.
+        group: GroupId,
+        /// What.
+        verb: Verb,
+        /// Takes the place of `stop_signal` in stop, restart and dec, of `ack_signal` in upgrade.
+        signal: Option<Signal>,
+    },
+    /// Stop all groups, then the daemon.
+    Shutdown,
+}
+
+/// What can be asked of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Verb {
+    /// Start what does not run.
+    Start,
+    /// Stop all workers.
+    Stop,
+    /// Stop all, then start all; listeners stay.
+    Restart,
+    /// Replace all workers by new ones without a gap.
+    Upgrade,
+    /// One worker more.
+    Inc,
+    /// One worker fewer.
+    Dec,
+    /// SIGKILL to all; the group is then stopped.
+    Killall,
+}
+
+/// The one final reply to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Done.
+    Done(Done),
+    /// Begun and failed.
+    Failed(Failed),
+    /// Valid, but not now; nothing was changed.
+    Refused(Refusal),
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Done {
+    /// These were started; none if all ran already.
+    Started {
+        /// The new workers.
+        pids: Vec<Pid>,
+    },
+    /// These were asked to end, and have.
+    Stopped {
+        /// The signal that they got first; none if nothing ran.
+        signal: Signal,
+        /// The workers.
+        pids: Vec<Pid>,
+    },
+    /// All were stopped, then all started.
+    Restarted {
+        /// The workers now.
+        new: Vec<Pid>,
+        /// The workers before.
+        old: Vec<Pid>,
+    },
+    /// The new generation serves; the old one is draining.
+    Upgraded {
+        /// The generation that serves.
+        generation: Generation,
+        /// The workers now.
+        new: Vec<Pid>,
+        /// The workers that were told to go.
+        old: Vec<Pid>,
+    },
+    /// One worker more.
+    Incremented {
+        /// The new worker.
+        pid: Pid,
+        /// How many are wanted now.
+        count: u32,
+    },
+    /// One worker fewer.
+    Decremented {
+        /// The worker that has ended; none if its slot was empty at the time.
+        pid: Option<Pid>,
+        /// How many are wanted now.
+        count: u32,
+    },
+    /// These were killed.
+    Killed {
+        /// The workers.
+        pids: Vec<Pid>,
+    },
+    /// All groups have stopped.
+    ShutDown,
+}
+
+/// Why something that was begun did not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failed {
+    /// A worker could not be started.
+    NotStarted {
+        /// Its slot.
+        slot: Slot,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// The rollout was aborted; the old generation serves as before.
+    Aborted {
+        /// The generation that did not make it.
+        generation: Generation,
+        /// Why.
+        cause: AbortCause,
+    },
+    /// A later command of this kind took its place.
+    Superseded {
+        /// The later command; none if the daemon itself was stopped.
+        by: Option<Verb>,
+    },
+}
+
+/// Why a rollout was aborted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AbortCause {
+    /// A new worker ended or could not be started.
+    Worker {
+        /// Its slot.
+        slot: Slot,
+        /// Its pid, if it got one.
+        pid: Option<Pid>,
+        /// How it ended.
+        failure: Failure,
+    },
+    /// Not all new workers had acked when `start_timeout` was over.
+    Timeout {
+        /// The first slot whose new worker had not.
+        slot: Slot,
+        /// Its pid, if it had one.
+        pid: Option<Pid>,
+        /// How many had not.
+        unready: u32,
+    },
+    /// Another command ended it.
+    Command {
+        /// The command; none if the daemon itself was stopped.
+        by: Option<Verb>,
+    },
+}
+
+/// Why a valid request is not carried out now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No such group.
+    UnknownGroup,
+    /// Upgrade, inc and dec want a group that runs.
+    NotRunning,
+    /// `dec` does not go below 1.
+    AtLeastOne,
+    /// `inc` does not go above the limit.
+    AtMost(u32),
+    /// This verb takes no signal.
+    NoSignal(Verb),
+    /// The daemon is being stopped.
+    ShuttingDown,
+}
+
+impl Verb {
+    /// The word for it on the command line and in messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verb::Start => "start",
+            Verb::Stop => "stop",
+            Verb::Restart => "restart",
+            Verb::Upgrade => "upgrade",
+            Verb::Inc => "inc",
+            Verb::Dec => "dec",
+            Verb::Killall => "killall",
+        }
+    }
+
+    /// Whether a request may name a signal of its own for this verb.
+    pub fn takes_signal(self) -> bool {
+        match self {
+            Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Dec => true,
+            Verb::Start | Verb::Inc | Verb::Killall => false,
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}

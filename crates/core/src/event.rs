@@ -1,0 +1,118 @@
+//! What comes in: facts about the world and requests of people. An event changes what is known; what follows from it is
+//! decided by `group::reconcile`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Command;
+use crate::ids::{GroupId, Pid, RequestId, WorkerId};
+use crate::spec::Signal;
+
+/// A fact or a request. Each is journalled before it is handled, so this type is also the journal's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The daemon runs for the first time: groups that start at once may start.
+    Begin,
+    /// A worker's program runs.
+    Spawned {
+        /// Which.
+        worker: WorkerId,
+        /// Its pid, for people.
+        pid: Pid,
+    },
+    /// A worker could not be started.
+    SpawnFailed {
+        /// Which.
+        worker: WorkerId,
+        /// At which step, and why.
+        error: SpawnError,
+    },
+    /// A worker has ended. Late ones fall on a missing id and mean nothing.
+    Exited {
+        /// Which.
+        worker: WorkerId,
+        /// How.
+        exit: Exit,
+    },
+    /// A worker says that it serves.
+    Acked {
+        /// Which.
+        worker: WorkerId,
+        /// What the old worker shall get in place of `ack_signal`.
+        signal: Option<Signal>,
+    },
+    /// A listener of a group that is being watched has a connection.
+    Connection {
+        /// Which group.
+        group: GroupId,
+    },
+    /// Somebody wants something. Exactly one reply will follow.
+    Request {
+        /// Its name.
+        request: RequestId,
+        /// What.
+        command: Command,
+    },
+    /// The keeper was asked by a signal to stop everything.
+    StopSignal {
+        /// Which signal.
+        signal: Signal,
+    },
+    /// The time of `next_deadline` has come.
+    Deadline,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// With an exit code.
+    Code(u8),
+    /// By a signal; whether a core was dumped.
+    Signal(Signal, bool),
+    /// Nobody knows: the keeper is dead, and with it the right to ask.
+    Unknown,
+}
+
+/// Why a worker's program does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpawnError {
+    /// At which step.
+    pub step: SpawnStep,
+    /// The kernel's error number.
+    pub errno: i32,
+}
+
+/// The steps of a spawn that can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpawnStep {
+    /// Getting ready: expanding words, finding the program, opening output files, staging descriptors.
+    Prepare,
+    /// clone: no room for another process.
+    Clone,
+    /// Entering the working directory.
+    Directory,
+    /// Setting up descriptors, limits or identity in the new process.
+    Setup,
+    /// Running the program.
+    Exec,
+    /// Watching the new process: no descriptor left for it.
+    Watch,
+}
+
+/// How a worker failed: it ended, or never began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// It ended.
+    Exit(Exit),
+    /// It never began.
+    Spawn(SpawnError),
+}
+
+impl Exit {
+    /// Whether `restart = "on-failure"` counts this as one.
+    pub fn is_failure(self) -> bool {
+        match self {
+            Exit::Code(code) => code != 0,
+            Exit::Signal(..) | Exit::Unknown => true,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A command becomes a change of intent, or a refusal. No command is refused because something is under way: it joins
+//! that, waits for it, or takes its place, and whoever is displaced is told by whom.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::action::Action;
+use crate::command::{Refusal, Reply, Verb};
+use crate::group::reconcile::{self, Place};
+use crate::group::rollout::{self, Queued};
+use crate::group::waiting::{Awaits, Cycle, Purpose, Waiter};
+use crate::group::{Group, Intent, SlotState};
+use crate::ids::{Pid, RequestId, Slot, WorkerId};
+use crate::spec::{Ack, Signal};
+use crate::time::Instant;
+use crate::worker::{Crew, Farewell, State};
+
+/// The most workers a group can have.
+pub const MAX_COUNT: u32 = 10_000;
+
+impl Group {
+    pub(crate) fn obey(
+        &mut self,
+        request: RequestId,
+        verb: Verb,
+        signal: Option<Signal>,
+        crew: &mut Crew,
+        now: Instant,
+    ) {
+        if let Some(refusal) = self.refusal(verb, signal) {
+            return crew.act(Action::Reply { request, reply: Reply::Refused(refusal) });
+        }
+        match verb {
+            Verb::Start => self.start(request, crew, now),
+            Verb::Stop => {
+                let farewell = reconcile::stop_farewell(self, signal);
+                let purpose = Purpose::Stop { signal: farewell.signal };
+                self.halt(request, verb, purpose, farewell, crew, now);
+            }
+            Verb::Killall => {
+                let farewell = reconcile::stop_farewell(self, Some(Signal::KILL));
+                self.halt(request, verb, Purpose::Killall, farewell, crew, now);
+            }
+            Verb::Restart => self.cycle(request, verb, signal, crew, now),
+            Verb::Upgrade if self.spec.ack == Ack::None => self.cycle(request, verb, signal, crew, now),
+            Verb::Upgrade => self.upgrade(request, signal, crew, now),
+            Verb::Inc => self.inc(request, crew, now),
+            Verb::Dec => self.dec(request, signal, crew, now),
+        }
+        self.settle(crew, now);
+    }
+
+    fn refusal(&self, verb: Verb, signal: Option<Signal>) -> Option<Refusal> {
+        if signal.is_some() && !verb.takes_signal() {
+            return Some(Refusal::NoSignal(verb));
+        }
+        let runs = matches!(self.intent, Intent::Running | Intent::Cycling(_));
+        match verb {
+            Verb::Upgrade | Verb::Inc | Verb::Dec if !runs => Some(Refusal::NotRunning),
+            Verb::Inc if self.count >= MAX_COUNT => Some(Refusal::AtMost(MAX_COUNT)),
+            Verb::Dec if self.count <= 1 => Some(Refusal::AtLeastOne),
+            Verb::Start | Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Inc | Verb::Dec | Verb::Killall => None,
+        }
+    }
+
+    fn start(&mut self, request: RequestId, crew: &mut Crew, now: Instant) {
+        self.forget_failures(crew);
+        self.stop_waiting(crew);
+        match &mut self.intent {
+            Intent::Cycling(cycle) => return cycle.asked.push((request, Verb::Start)),
+            Intent::Stopped | Intent::Waiting { .. } if self.leaving > 0 => {
+                let asked = Vec::from([(request, Verb::Start)]);
+                self.intent = Intent::Cycling(Cycle { asked, old: Vec::new(), generation: None });
+                return;
+            }
+            Intent::Running | Intent::Stopped | Intent::Waiting { .. } => {}
+        }
+        let empty = |slot: &u32| self.slots.get(*slot as usize).is_none_or(|place| place.serving.is_none());
+        let missing = (0..self.count).filter(empty).map(Slot).collect();
+        let waiter = Waiter { request, purpose: Purpose::Start, awaits: Awaits::Spawned(missing), pids: Vec::new() };
+        self.wait_for(waiter, crew);
+        self.forget_ends();
+        match self.intent {
+            Intent::Running => reconcile::every_slot(self, crew, now),
+            Intent::Stopped | Intent::Waiting { .. } | Intent::Cycling(_) => self.run(crew, now),
+        }
+    }
+
+    /// Stop and killall: no worker is wanted; the reply waits until none is left.
+    fn halt(
+        &mut self,
+        request: RequestId,
+        verb: Verb,
+        purpose: Purpose,
+        farewell: Farewell,
+        crew: &mut Crew,
+        now: Instant,
+    ) {
+        let (workers, pids) = self.everybody(crew);
+        self.stop(Some(verb), farewell, crew, now);
+        self.wait_for(Waiter { request, purpose, awaits: Awaits::Gone(workers), pids }, crew);
+    }
+
+    /// Wants no worker any more. `by` is the command that says so; none if the daemon itself is stopped.
+    pub(crate) fn stop(&mut self, by: Option<Verb>, farewell: Farewell, crew: &mut Crew, now: Instant) {
+        rollout::overruled(self, by, crew, now);
+        self.supersede_starts(by, crew);
+        self.stop_waiting(crew);
+        self.intent = Intent::Stopped;
+        self.forget_failures(crew);
+        reconcile::retire_all(self, farewell, crew, now);
+        self.slots.clear();
+        self.ended = 0;
+    }
+
+    /// Restart, and an upgrade with `ack = "none"`: all end, then all start.
+    fn cycle(&mut self, request: RequestId, verb: Verb, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        self.forget_failures(crew);
+        self.stop_waiting(crew);
+        let renew = verb == Verb::Upgrade;
+        if let Intent::Cycling(cycle) = &mut self.intent {
+            cycle.asked.push((request, verb));
+            let again = renew && cycle.generation.is_none();
+            let generation = again.then(|| self.next_generation());
+            if let Intent::Cycling(cycle) = &mut self.intent {
+                cycle.generation = cycle.generation.or(generation);
+            }
+            return;
+        }
+        rollout::overruled(self, Some(verb), crew, now);
+        let (_, old) = self.everybody(crew);
+        let generation = renew.then(|| self.next_generation());
+        let asked = Vec::from([(request, verb)]);
+        self.intent = Intent::Cycling(Cycle { asked, old, generation });
+        let farewell = reconcile::stop_farewell(self, signal);
+        reconcile::retire_all(self, farewell, crew, now);
+    }
+
+    fn upgrade(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        self.forget_failures(crew);
+        let queued = self.queued.get_or_insert_with(|| Queued { requests: Vec::new(), signal: None });
+        queued.requests.push(request);
+        queued.signal = signal.or(queued.signal);
+        if self.rollout.is_none() {
+            rollout::begin_queued(self, crew, now);
+        }
+        if self.intent == Intent::Running {
+            reconcile::every_slot(self, crew, now);
+        }
+    }
+
+    fn inc(&mut self, request: RequestId, crew: &mut Crew, now: Instant) {
+        let slot = Slot(self.count);
+        self.count += 1;
+        let awaits = Awaits::Spawned(BTreeSet::from([slot]));
+        self.wait_for(Waiter { request, purpose: Purpose::Inc, awaits, pids: Vec::new() }, crew);
+        if self.intent == Intent::Running {
+            self.forget_failures(crew);
+            self.slots.push(SlotState::new(self.generation));
+            reconcile::every_slot(self, crew, now);
+        }
+    }
+
+    fn dec(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        self.count -= 1;
+        let slot = Slot(self.count);
+        let farewell = reconcile::stop_farewell(self, signal);
+        let unready = self.has_unready_candidate(slot, crew);
+        reconcile::retire(self, slot, Place::Candidate, farewell, crew, now);
+        let serving = reconcile::retire(self, slot, Place::Serving, farewell, crew, now);
+        reconcile::slot(self, slot, crew, now);
+        reconcile::drop_slots_above_count(self);
+        self.tell_waiters_slot_removed(slot, crew);
+        let pids = serving.and_then(|id| crew.workers.get(&id)?.pid).into_iter().collect();
+        let awaits = Awaits::Gone(serving.into_iter().collect());
+        self.wait_for(Waiter { request, purpose: Purpose::Dec, awaits, pids }, crew);
+        rollout::slot_removed(self, slot, unready, crew, now);
+    }
+
+    fn has_unready_candidate(&self, slot: Slot, crew: &Crew) -> bool {
+        let candidate = self.slots.get(slot.0 as usize).and_then(|place| place.candidate);
+        candidate.and_then(|id| crew.workers.get(&id)).is_some_and(|worker| worker.state != State::Ready)
+    }
+
+    /// Every worker of the group that has not ended, and the pids of those that have one.
+    pub(crate) fn everybody(&self, crew: &Crew) -> (BTreeSet<WorkerId>, Vec<Pid>) {
+        let ours = || crew.workers.iter().filter(|(_, worker)| worker.group == self.id);
+        (ours().map(|(id, _)| *id).collect(), ours().filter_map(|(_, worker)| worker.pid).collect())
+    }
+}

@@ -1,0 +1,114 @@
+//! Desired against actual: births a worker where one is wanted and missing, retires one that is not wanted. No other
+//! module does either, so no crossing of commands, crashes and upgrades needs a case of its own.
+
+use crate::group::{Group, Intent};
+use crate::ids::{Generation, Slot, WorkerId};
+use crate::spec::Signal;
+use crate::time::Instant;
+use crate::worker::{Crew, Farewell, State, Waits};
+
+/// A worker's place in its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Serving,
+    Candidate,
+}
+
+/// Brings every slot to what is wanted, and lets go of slots above the count.
+pub(crate) fn every_slot(group: &mut Group, crew: &mut Crew, now: Instant) {
+    for index in 0..group.slots.len() as u32 {
+        slot(group, Slot(index), crew, now);
+    }
+    drop_slots_above_count(group);
+}
+
+/// Brings one slot to what is wanted.
+pub(crate) fn slot(group: &mut Group, slot: Slot, crew: &mut Crew, now: Instant) {
+    let wanted = group.intent == Intent::Running && slot.0 < group.count;
+    let Some(place) = group.slots.get_mut(slot.0 as usize) else { return };
+    if wanted {
+        if place.serving.is_none() && !place.ended && place.respawn_at.is_none() {
+            let generation = place.generation;
+            birth(group, slot, Place::Serving, generation, crew, now);
+        }
+        return;
+    }
+    crew.no_longer(place.respawn_at.take(), Waits::Slot(group.id, slot));
+    let farewell = stop_farewell(group, None);
+    retire(group, slot, Place::Candidate, farewell, crew, now);
+    retire(group, slot, Place::Serving, farewell, crew, now);
+}
+
+/// A new worker for a place that is empty.
+pub(crate) fn birth(
+    group: &mut Group,
+    slot: Slot,
+    place: Place,
+    generation: Generation,
+    crew: &mut Crew,
+    now: Instant,
+) {
+    let id = crew.birth(group.id, slot, generation, now);
+    let state = &mut group.slots[slot.0 as usize];
+    match place {
+        Place::Serving => state.serving = Some(id),
+        Place::Candidate => state.candidate = Some(id),
+    }
+    group.live += 1;
+}
+
+/// Takes the worker of a place out of it and asks it to end.
+pub(crate) fn retire(
+    group: &mut Group,
+    slot: Slot,
+    place: Place,
+    farewell: Farewell,
+    crew: &mut Crew,
+    now: Instant,
+) -> Option<WorkerId> {
+    let state = group.slots.get_mut(slot.0 as usize)?;
+    let id = match place {
+        Place::Serving => state.serving.take(),
+        Place::Candidate => state.candidate.take(),
+    }?;
+    release(group, id, crew);
+    crew.farewell(id, farewell, now);
+    Some(id)
+}
+
+/// Takes every worker out of its place and asks it to end; those that are ending already are asked again.
+pub(crate) fn retire_all(group: &mut Group, farewell: Farewell, crew: &mut Crew, now: Instant) {
+    for index in 0..group.slots.len() {
+        let place = &mut group.slots[index];
+        for id in [place.candidate.take(), place.serving.take()].into_iter().flatten() {
+            release(group, id, crew);
+        }
+    }
+    let (everybody, _) = group.everybody(crew);
+    for id in everybody {
+        crew.farewell(id, farewell, now);
+    }
+}
+
+/// A worker that was taken out of its place is leaving.
+fn release(group: &mut Group, id: WorkerId, crew: &Crew) {
+    group.live -= 1;
+    group.leaving += 1;
+    if crew.workers.get(&id).is_some_and(|w| w.state == State::Ready) {
+        group.ready -= 1;
+    }
+}
+
+/// How a worker is stopped; `signal` takes the place of `stop_signal`.
+pub(crate) fn stop_farewell(group: &Group, signal: Option<Signal>) -> Farewell {
+    Farewell { signal: signal.unwrap_or(group.spec.stop_signal), uncaught: None, timeout: group.spec.stop_timeout }
+}
+
+/// Slots above the count have no worker any more and are forgotten.
+pub(crate) fn drop_slots_above_count(group: &mut Group) {
+    let count = group.count as usize;
+    if group.slots.len() > count {
+        group.ended -= group.slots[count..].iter().filter(|place| place.ended).count() as u32;
+        group.slots.truncate(count);
+    }
+}

@@ -1,0 +1,125 @@
+//! What is true between any two events, checked by the simulation after each one. In builds with debug assertions only.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::group::{Group, Intent};
+use crate::ids::{Slot, WorkerId};
+use crate::spec::Surge;
+use crate::supervisor::Supervisor;
+use crate::time::Instant;
+use crate::worker::{Crew, Fate, State, Waits};
+
+impl Supervisor {
+    /// Names the first invariant that does not hold.
+    ///
+    /// # Errors
+    /// The invariant in words, with what was found.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let mut deadlines: BTreeSet<(Instant, Waits)> = self.crew.worker_deadlines().collect();
+        for group in &self.groups {
+            group.check(&self.crew).map_err(|fault| format!("group {}: {fault}", group.spec.name))?;
+            deadlines.extend(group.deadlines());
+        }
+        if &deadlines != self.crew.deadlines() {
+            return Err(format!("the index of deadlines {:?} is not {deadlines:?}", self.crew.deadlines()));
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn deadlines(&self) -> Vec<(Instant, Waits)> {
+        let slots = (0..).zip(&self.slots).filter_map(|(i, p)| Some((p.respawn_at?, Waits::Slot(self.id, Slot(i)))));
+        let rollout = self.rollout.iter().map(|r| (r.abort_at, Waits::Rollout(self.id)));
+        let watch = match self.intent {
+            Intent::Waiting { watch_at } => watch_at,
+            Intent::Stopped | Intent::Running | Intent::Cycling(_) => None,
+        };
+        slots.chain(rollout).chain(watch.map(|at| (at, Waits::Group(self.id)))).collect()
+    }
+
+    fn check(&self, crew: &Crew) -> Result<(), String> {
+        let placed: Vec<WorkerId> = self.slots.iter().flat_map(|p| [p.serving, p.candidate]).flatten().collect();
+        let ours = crew.workers.iter().filter(|(_, worker)| worker.group == self.id);
+        let leaving = ours.clone().filter(|(id, _)| !placed.contains(id)).count();
+        let ready = ours.clone().filter(|(id, w)| placed.contains(id) && w.state == State::Ready).count();
+        expect("live", self.live, placed.len())?;
+        expect("leaving", self.leaving, leaving)?;
+        expect("ready", self.ready, ready)?;
+        expect("ended", self.ended, self.slots.iter().filter(|p| p.ended).count())?;
+        for (id, worker) in ours {
+            let going = match worker.state {
+                State::Draining { .. } | State::Killing => true,
+                State::Spawning { fate, .. } => fate != Fate::Live,
+                State::Starting { .. } | State::Ready => false,
+            };
+            if going == placed.contains(id) {
+                return Err(format!("worker {id} is {:?} but its place says otherwise", worker.state));
+            }
+        }
+        let surge = match (&self.rollout, self.spec.surge) {
+            (None, _) => 0,
+            (Some(_), Surge::Whole) => self.count,
+            (Some(_), Surge::AtMost(most)) => most.get(),
+        };
+        if self.live > self.count + surge {
+            return Err(format!("{} live workers, more than {} and a surge of {surge}", self.live, self.count));
+        }
+        self.check_intent(crew)
+    }
+
+    fn check_intent(&self, crew: &Crew) -> Result<(), String> {
+        if self.intent != Intent::Running && self.live > 0 {
+            return Err(format!("{} live workers while {:?}", self.live, self.intent));
+        }
+        if self.intent != Intent::Running && self.rollout.is_some() {
+            return Err(format!("a rollout while {:?}", self.intent));
+        }
+        if self.intent == Intent::Running {
+            expect("slots", self.count, self.slots.len())?;
+            let idle = |p: &&crate::group::SlotState| p.serving.is_none() && !p.ended && p.respawn_at.is_none();
+            if let Some(place) = self.slots.iter().find(idle) {
+                return Err(format!("an empty slot that nothing will fill: {place:?}"));
+            }
+        }
+        if matches!(self.intent, Intent::Cycling(_)) && self.leaving == 0 {
+            return Err("a cycle that waits for nobody".into());
+        }
+        if self.queued.is_some() && self.rollout.is_none() && !matches!(self.intent, Intent::Cycling(_)) {
+            return Err("an upgrade that waits for nothing".into());
+        }
+        match &self.rollout {
+            Some(rollout) => self.check_rollout(rollout, crew),
+            None if self.slots.iter().any(|p| p.candidate.is_some()) => Err("a candidate without a rollout".into()),
+            None => Ok(()),
+        }
+    }
+
+    fn check_rollout(&self, rollout: &crate::group::rollout::Rollout, crew: &Crew) -> Result<(), String> {
+        let batch = rollout.batch.0 as usize..rollout.next.0 as usize;
+        let mut unready = 0;
+        for (index, place) in self.slots.iter().enumerate() {
+            if place.candidate.is_some() != batch.contains(&index) {
+                return Err(format!("slot {index} and the batch {batch:?} disagree: {place:?}"));
+            }
+            let state = place.candidate.and_then(|id| crew.workers.get(&id)).map(|w| w.state);
+            unready += usize::from(state.is_some_and(|s| s != State::Ready));
+        }
+        expect("unready", rollout.unready, unready)?;
+        if unready == 0 {
+            return Err("a batch that is ready and not committed".into());
+        }
+        Ok(())
+    }
+}
+
+fn expect(what: &str, recorded: u32, found: usize) -> Result<(), String> {
+    if recorded as usize == found {
+        Ok(())
+    } else {
+        Err(format!("{what}: recorded {recorded}, found {found}"))
+    }
+}

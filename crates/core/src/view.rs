@@ -1,0 +1,148 @@
+//! What people see: a picture of the whole, made on request and never kept.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Failure;
+use crate::group::{Group, Intent};
+use crate::ids::{Generation, Pid, Slot};
+use crate::time::{Duration, Instant};
+use crate::worker::Crew;
+
+/// All groups, in the order of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The groups.
+    pub groups: Vec<GroupView>,
+    /// Whether everything is being stopped.
+    pub shutting_down: bool,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub phase: Phase,
+    /// How many workers are wanted.
+    pub wanted: u32,
+    /// How many are ready.
+    pub ready: u32,
+    /// The generation that serves.
+    pub generation: Generation,
+    /// How many workers have been respawned since the group was last started by somebody.
+    pub restarts: u64,
+    /// How long it has been running.
+    pub uptime: Option<Duration>,
+    /// The last failure of a worker, and how long ago.
+    pub last_failure: Option<(Failure, Duration)>,
+    /// The rollout under way.
+    pub rollout: Option<RolloutView>,
+    /// Its workers, by slot and age.
+    pub workers: Vec<WorkerView>,
+}
+
+/// What a group is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing runs, and nothing will without a command.
+    Stopped,
+    /// Nothing runs; the next connection starts it.
+    Waiting,
+    /// It runs.
+    Running,
+    /// Its workers are being replaced.
+    Upgrading,
+    /// All workers end, then all start.
+    Restarting,
+    /// Its workers are ending.
+    Stopping,
+}
+
+/// A rollout under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// The generation that it starts.
+    pub generation: Generation,
+    /// How many new workers are ready.
+    pub ready: u32,
+    /// How many there will be.
+    pub wanted: u32,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its slot.
+    pub slot: Slot,
+    /// Its pid, once it has one.
+    pub pid: Option<Pid>,
+    /// Its generation.
+    pub generation: Generation,
+    /// Where in its life it is.
+    pub stage: Stage,
+    /// How long it has been alive.
+    pub uptime: Duration,
+}
+
+/// Where in its life a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Being started.
+    Spawning,
+    /// Runs, but has not acked.
+    Starting,
+    /// Serves.
+    Ready,
+    /// Asked to end, still finishing.
+    Draining,
+    /// Got SIGKILL.
+    Killing,
+}
+
+impl Group {
+    pub(crate) fn view(&self, crew: &Crew, now: Instant) -> GroupView {
+        let mut workers: Vec<WorkerView> = crew
+            .workers
+            .values()
+            .filter(|worker| worker.group == self.id)
+            .map(|worker| WorkerView {
+                slot: worker.slot,
+                pid: worker.pid,
+                generation: worker.generation,
+                stage: worker.stage(),
+                uptime: now.since(worker.born),
+            })
+            .collect();
+        workers.sort_by_key(|worker| worker.slot);
+        GroupView {
+            name: self.spec.name.clone(),
+            phase: self.phase(),
+            wanted: self.count,
+            ready: self.ready,
+            generation: self.generation,
+            restarts: self.restarts,
+            uptime: (self.intent == Intent::Running).then(|| now.since(self.since)),
+            last_failure: self.last_failure.map(|(failure, at)| (failure, now.since(at))),
+            rollout: self.rollout.as_ref().map(|rollout| RolloutView {
+                generation: rollout.generation,
+                ready: rollout.next.0.saturating_sub(rollout.unready),
+                wanted: self.count,
+            }),
+            workers,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        match &self.intent {
+            Intent::Running if self.rollout.is_some() => Phase::Upgrading,
+            Intent::Running => Phase::Running,
+            Intent::Cycling(_) => Phase::Restarting,
+            Intent::Waiting { .. } => Phase::Waiting,
+            Intent::Stopped if self.leaving > 0 => Phase::Stopping,
+            Intent::Stopped => Phase::Stopped,
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! One worker's life, and the crew of all workers with their deadlines.
+//!
+//! ```text
+//!  birth            Spawned             ack               retire                  kill_at
+//!    │   ┌──────────┐     ┌──────────┐      ┌───────┐        ┌──────────┐      ┌─────────┐
+//!    └──▶│ Spawning │────▶│ Starting │─────▶│ Ready │───────▶│ Draining │─────▶│ Killing │
+//!        └──────────┘     └──────────┘      └───────┘        └──────────┘      └─────────┘
+//! ```
+//! - **Spawning**: the shell was asked to start a process and has not answered. No deadline: a program on a dead file
+//!   server answers when it answers. What must happen to it meanwhile is remembered as its *fate* and done at the answer.
+//!   Its ack may overtake the answer, so it is remembered too.
+//! - **Starting**: the program runs and has not acked. With a timer, `ready_at` is when it counts as ready.
+//! - **Ready**: it serves.
+//! - **Draining**: it was asked to end and may finish what it has in hand until `kill_at`.
+//! - **Killing**: it got SIGKILL. Only its exit follows; a process that the kernel cannot kill stays here, and nobody
+//!   but its own group notices.
+//!
+//! A worker leaves from any state by its exit. A worker that is Draining or Killing (or is fated to) belongs to no slot
+//! any more: it is *leaving*, and its exit calls for no respawn.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use serde::{Deserialize, Serialize};
+
+use crate::action::Action;
+use crate::backoff::Rng;
+use crate::ids::{Generation, GroupId, Pid, Slot, WorkerId};
+use crate::spec::Signal;
+use crate::time::{Duration, Instant};
+use crate::view::Stage;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    pub(crate) group: GroupId,
+    pub(crate) slot: Slot,
+    pub(crate) generation: Generation,
+    pub(crate) pid: Option<Pid>,
+    pub(crate) born: Instant,
+    /// What its ack asked its predecessor to be told with.
+    pub(crate) ack_signal: Option<Signal>,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum State {
+    Spawning { acked: bool, fate: Fate },
+    Starting { ready_at: Option<Instant> },
+    Ready,
+    Draining { kill_at: Instant, farewell: Farewell },
+    Killing,
+}
+
+/// What was decided about a worker that is still being spawned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fate {
+    Live,
+    Leave(Farewell),
+    Die,
+}
+
+/// How a worker is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Farewell {
+    pub(crate) signal: Signal,
+    /// Sent instead if the process does not catch `signal`.
+    pub(crate) uncaught: Option<Signal>,
+    pub(crate) timeout: Duration,
+}
+
+impl Worker {
+    pub(crate) fn stage(&self) -> Stage {
+        match self.state {
+            State::Spawning { .. } => Stage::Spawning,
+            State::Starting { .. } => Stage::Starting,
+            State::Ready => Stage::Ready,
+            State::Draining { .. } => Stage::Draining,
+            State::Killing => Stage::Killing,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Starting { ready_at } => ready_at,
+            State::Draining { kill_at, .. } => Some(kill_at),
+            State::Spawning { .. } | State::Ready | State::Killing => None,
+        }
+    }
+}
+
+/// Whose state a deadline is a field of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Waits {
+    /// A worker: `ready_at` or `kill_at`.
+    Worker(WorkerId),
+    /// A slot: `respawn_at`.
+    Slot(GroupId, Slot),
+    /// A group's rollout: `abort_at`.
+    Rollout(GroupId),
+    /// A group that will wait for a connection: `watch_at`.
+    Group(GroupId),
+}
+
+/// All workers of all groups, what is to be done next, and an index over every deadline in any state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Crew {
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    next_worker: u64,
+    deadlines: BTreeSet<(Instant, Waits)>,
+    pub(crate) rng: Rng,
+    #[serde(skip)]
+    pub(crate) actions: VecDeque<Action>,
+}
+
+impl Crew {
+    pub(crate) fn new(seed: u64) -> Crew {
+        Crew {
+            workers: BTreeMap::new(),
+            next_worker: 1,
+            deadlines: BTreeSet::new(),
+            rng: Rng::new(seed),
+            actions: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    /// A new worker, on its way.
+    pub(crate) fn birth(&mut self, group: GroupId, slot: Slot, generation: Generation, now: Instant) -> WorkerId {
+        let id = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        let state = State::Spawning { acked: false, fate: Fate::Live };
+        let worker = Worker { group, slot, generation, pid: None, born: now, ack_signal: None, state };
+        self.workers.insert(id, worker);
+        self.act(Action::Spawn { worker: id, group, slot, generation });
+        id
+    }
+
+    /// Moves a worker to another state and keeps the index of deadlines right.
+    pub(crate) fn enter(&mut self, id: WorkerId, state: State) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if let Some(at) = worker.deadline() {
+            self.deadlines.remove(&(at, Waits::Worker(id)));
+        }
+        worker.state = state;
+        if let Some(at) = worker.deadline() {
+            self.deadlines.insert((at, Waits::Worker(id)));
+        }
+    }
+
+    /// A worker's end: it is known no more.
+    pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
+        let worker = self.workers.remove(&id)?;
+        if let Some(at) = worker.deadline() {
+            self.deadlines.remove(&(at, Waits::Worker(id)));
+        }
+        Some(worker)
+    }
+
+    /// Asks a worker to end; says whether it has a process that could be told. One that is ending already is told again
+    /// only with another signal, and gets no more time than it had.
+    pub(crate) fn farewell(&mut self, id: WorkerId, farewell: Farewell, now: Instant) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let mut kill_at = now + farewell.timeout;
+        let mut tell = true;
+        match worker.state {
+            State::Spawning { acked, fate: Fate::Live | Fate::Leave(_) } => {
+                return self.enter(id, State::Spawning { acked, fate: Fate::Leave(farewell) });
+            }
+            State::Spawning { fate: Fate::Die, .. } | State::Killing => return,
+            State::Starting { .. } | State::Ready => {}
+            State::Draining { kill_at: before, farewell: first } => {
+                kill_at = kill_at.min(before);
+                tell = first.signal != farewell.signal;
+            }
+        }
+        if farewell.signal == Signal::KILL {
+            return self.kill(id);
+        }
+        if tell {
+            self.act(Action::Signal { worker: id, signal: farewell.signal, uncaught: farewell.uncaught });
+        }
+        self.enter(id, State::Draining { kill_at, farewell });
+    }
+
+    /// SIGKILL, now or as soon as there is a process.
+    pub(crate) fn kill(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match worker.state {
+            State::Spawning { acked, .. } => self.enter(id, State::Spawning { acked, fate: Fate::Die }),
+            State::Killing => {}
+            State::Starting { .. } | State::Ready | State::Draining { .. } => {
+                self.act(Action::Kill { worker: id });
+                self.enter(id, State::Killing);
+            }
+        }
+    }
+
+    pub(crate) fn wait_until(&mut self, at: Instant, who: Waits) {
+        self.deadlines.insert((at, who));
+    }
+
+    pub(crate) fn no_longer(&mut self, at: Option<Instant>, who: Waits) {
+        if let Some(at) = at {
+            self.deadlines.remove(&(at, who));
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first deadline that is due.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Waits> {
+        let &(at, who) = self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.deadlines.pop_first();
+        Some(who)
+    }
+
+    /// Every deadline that the workers' states hold, for the check of the index.
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn worker_deadlines(&self) -> impl Iterator<Item = (Instant, Waits)> + '_ {
+        self.workers.iter().filter_map(|(id, w)| Some((w.deadline()?, Waits::Worker(*id))))
+    }
+
+    #[cfg(any(test, debug_assertions))]
+    pub(crate) fn deadlines(&self) -> &BTreeSet<(Instant, Waits)> {
+        &self.deadlines
+    }
+}
