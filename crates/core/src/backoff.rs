@@ -49,7 +49,9 @@ mod tests {
         let spec = Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) };
         let mut rng = Rng::new(7);
         assert_eq!(delay(&spec, 0, &mut rng), Duration::ZERO);
-        for (failures, base_ms) in [(1, 100), (2, 200), (3, 400), (7, 6400), (8, 10_000), (40, 10_000), (u32::MAX, 10_000)] {
+        for (failures, base_ms) in
+            [(1, 100), (2, 200), (3, 400), (7, 6400), (8, 10_000), (40, 10_000), (u32::MAX, 10_000)]
+        {
             for _ in 0..200 {
                 let got = delay(&spec, failures, &mut rng).as_millis();
                 assert!(got >= base_ms * 3 / 4 && got <= base_ms * 5 / 4, "{failures}: {got} ms");

@@ -308,7 +308,8 @@ impl Group {
         }
         place.failures = place.failures.saturating_add(1);
         self.note_failure(worker, failure, next, crew, now);
-        if let Failure::Spawn(_) = failure {
+        // An exit may be all that a new daemon finds of a spawn; whoever waited for that must hear of it too.
+        if worker.pid.is_none() {
             self.tell_waiters_not_started(slot, failure, crew);
         }
     }

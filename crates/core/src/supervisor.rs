@@ -39,6 +39,8 @@ impl Supervisor {
     pub fn handle(&mut self, now: Instant, event: Event) {
         let crew = &mut self.crew;
         match event {
+            // A stop signal may be there before the daemon has begun.
+            Event::Begin if self.shutdown.is_some() => {}
             Event::Begin => self.groups.iter_mut().for_each(|group| group.begin(crew, now)),
             Event::Spawned { worker, pid } => {
                 if let Some(group) = group_of(worker, crew, &mut self.groups) {
@@ -162,14 +164,15 @@ impl Supervisor {
 
     fn halt_if_all_gone(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
-        if shutdown.halted || !self.crew.workers.is_empty() {
+        if !self.crew.workers.is_empty() {
             return;
         }
-        shutdown.halted = true;
         for request in core::mem::take(&mut shutdown.requests) {
             self.crew.act(Action::Reply { request, reply: Reply::Done(Done::ShutDown) });
         }
-        self.crew.act(Action::Halt);
+        if !core::mem::replace(&mut shutdown.halted, true) {
+            self.crew.act(Action::Halt);
+        }
     }
 
     fn deadlines(&mut self, now: Instant) {

@@ -75,8 +75,7 @@ impl Group {
             }
             Intent::Running | Intent::Stopped | Intent::Waiting { .. } => {}
         }
-        let empty = |slot: &u32| self.slots.get(*slot as usize).is_none_or(|place| place.serving.is_none());
-        let missing = (0..self.count).filter(empty).map(Slot).collect();
+        let missing = (0..self.count).map(Slot).filter(|slot| !self.runs_in(*slot, crew)).collect();
         let waiter = Waiter { request, purpose: Purpose::Start, awaits: Awaits::Spawned(missing), pids: Vec::new() };
         self.wait_for(waiter, crew);
         self.forget_ends();
@@ -103,7 +102,7 @@ impl Group {
 
     /// Wants no worker any more. `by` is the command that says so; none if the daemon itself is stopped.
     pub(crate) fn stop(&mut self, by: Option<Verb>, farewell: Farewell, crew: &mut Crew, now: Instant) {
-        rollout::overruled(self, by, crew, now);
+        rollout::overruled(self, by, farewell, crew, now);
         self.supersede_starts(by, crew);
         self.stop_waiting(crew);
         self.intent = Intent::Stopped;
@@ -127,12 +126,12 @@ impl Group {
             }
             return;
         }
-        rollout::overruled(self, Some(verb), crew, now);
+        let farewell = reconcile::stop_farewell(self, signal);
+        rollout::overruled(self, Some(verb), farewell, crew, now);
         let (_, old) = self.everybody(crew);
         let generation = renew.then(|| self.next_generation());
         let asked = Vec::from([(request, verb)]);
         self.intent = Intent::Cycling(Cycle { asked, old, generation });
-        let farewell = reconcile::stop_farewell(self, signal);
         reconcile::retire_all(self, farewell, crew, now);
     }
 
@@ -175,6 +174,12 @@ impl Group {
         let awaits = Awaits::Gone(serving.into_iter().collect());
         self.wait_for(Waiter { request, purpose: Purpose::Dec, awaits, pids }, crew);
         rollout::slot_removed(self, slot, unready, crew, now);
+    }
+
+    /// Whether the slot's serving worker has a process: one that is still being spawned may fail to.
+    fn runs_in(&self, slot: Slot, crew: &Crew) -> bool {
+        let serving = self.slots.get(slot.0 as usize).and_then(|place| place.serving);
+        serving.and_then(|id| crew.workers.get(&id)).is_some_and(|worker| worker.pid.is_some())
     }
 
     fn has_unready_candidate(&self, slot: Slot, crew: &Crew) -> bool {

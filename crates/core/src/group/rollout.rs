@@ -124,6 +124,10 @@ fn commit_batch(group: &mut Group, crew: &mut Crew, now: Instant) {
         group.ended -= u32::from(core::mem::take(&mut place.ended));
         let new_pid = place.serving.and_then(|id| pid(id, crew));
         let old_pid = old.and_then(|id| pid(id, crew));
+        // Who waited for the old worker's spawn has a running worker in the slot now.
+        if let Some(pid) = new_pid {
+            group.tell_waiters_spawned(slot, pid, crew);
+        }
         if let Some(rollout) = &mut group.rollout {
             rollout.new.extend(new_pid);
             rollout.old.extend(old_pid);
@@ -167,7 +171,8 @@ pub(crate) fn candidate_died(
     crew: &mut Crew,
     now: Instant,
 ) {
-    abort(group, AbortCause::Worker { slot, pid, failure }, crew, now);
+    let farewell = reconcile::stop_farewell(group, None);
+    abort(group, AbortCause::Worker { slot, pid, failure }, farewell, crew, now);
     begin_queued(group, crew, now);
 }
 
@@ -181,23 +186,23 @@ pub(crate) fn timed_out(group: &mut Group, crew: &mut Crew, now: Instant) {
         (worker.state != State::Ready).then_some((slot, worker.pid))
     });
     let (slot, pid) = late.unwrap_or((rollout.batch, None));
-    abort(group, AbortCause::Timeout { slot, pid, unready }, crew, now);
+    let farewell = reconcile::stop_farewell(group, None);
+    abort(group, AbortCause::Timeout { slot, pid, unready }, farewell, crew, now);
     begin_queued(group, crew, now);
 }
 
-/// Another command ends the rollout, and those that wait for one.
-pub(crate) fn overruled(group: &mut Group, by: Option<Verb>, crew: &mut Crew, now: Instant) {
-    abort(group, AbortCause::Command { by }, crew, now);
+/// Another command ends the rollout, and those that wait for one; its farewell is the candidates' too.
+pub(crate) fn overruled(group: &mut Group, by: Option<Verb>, farewell: Farewell, crew: &mut Crew, now: Instant) {
+    abort(group, AbortCause::Command { by }, farewell, crew, now);
     for request in group.queued.take().map(|q| q.requests).unwrap_or_default() {
         crew.act(Action::Reply { request, reply: Reply::Failed(Failed::Superseded { by }) });
     }
 }
 
 /// Stops the candidates; the old workers serve on. A respawn from now on starts the committed generation.
-fn abort(group: &mut Group, cause: AbortCause, crew: &mut Crew, now: Instant) {
+fn abort(group: &mut Group, cause: AbortCause, farewell: Farewell, crew: &mut Crew, now: Instant) {
     let Some(rollout) = group.rollout.take() else { return };
     crew.no_longer(Some(rollout.abort_at), Waits::Rollout(group.id));
-    let farewell = reconcile::stop_farewell(group, None);
     for slot in (rollout.batch.0..rollout.next.0).map(Slot) {
         reconcile::retire(group, slot, Place::Candidate, farewell, crew, now);
     }

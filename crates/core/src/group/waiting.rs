@@ -150,6 +150,16 @@ impl Group {
         self.ended = 0;
         self.generation = generation.unwrap_or(self.generation);
         let slots: BTreeSet<Slot> = (0..self.count).map(Slot).collect();
+        // Who still waits for an earlier start gets the workers of this one: those it has been told of have ended.
+        for waiter in &mut self.waiters {
+            match (&waiter.purpose, &waiter.awaits) {
+                (Purpose::Inc, _) | (_, Awaits::Gone(_)) => {}
+                (_, Awaits::Spawned(_)) => {
+                    waiter.awaits = Awaits::Spawned(slots.clone());
+                    waiter.pids.clear();
+                }
+            }
+        }
         for (request, verb) in asked {
             let purpose = match verb {
                 Verb::Restart => Purpose::Restart { old: old.clone() },

@@ -1,0 +1,343 @@
+//! The commands of a story. Each is one fact, one request, or time that passes.
+//!
+//! ```text
+//! group web count=2 ack=manual|none|timer:1s restart=always|on-failure|none start=at-once|on-connection surge=1
+//!           start_timeout=10s stop=TERM/5s drain=USR2/60s backoff=10s/10s      before anything else; all optional
+//! begin                             the daemon runs
+//! spawned web/0                     also: web (all its workers that are being spawned), #3 (a worker by its id)
+//! fail web/0 exec ENOENT
+//! exit web/0 code 3 | signal KILL | unknown
+//! ack web/0 [HUP]
+//! request upgrade web [USR2]        requests are r1, r2 and so on
+//! shutdown                          the request; stop-signal TERM is the signal
+//! connection web
+//! advance 500ms                     fires the deadlines on the way, each at its time
+//! crash                             a new daemon: the state must be the same; says what is outstanding
+//! status
+//! ```
+//! `web/0` is the youngest worker in that slot that has not ended. A worker's pid is 100 more than its id.
+
+use firestarter_core::action::Action;
+use firestarter_core::command::{Command, Verb};
+use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
+use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
+use firestarter_core::journal;
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::time::{Duration, Instant};
+use firestarter_core::view::{GroupView, Stage};
+use firestarter_core::Supervisor;
+use std::num::NonZeroU32;
+
+use crate::common::check_invariants;
+use crate::common::text::{duration_text, failure_text, Names};
+
+type Told<T> = Result<T, String>;
+
+pub struct Story {
+    specs: Vec<GroupSpec>,
+    core: Option<Supervisor>,
+    now: Instant,
+    names: Names,
+    /// Workers that have not ended, by age; whether they have a process.
+    crew: Vec<(WorkerId, bool)>,
+    requests: u32,
+    snapshot: Vec<u8>,
+    entries: Vec<u8>,
+    lines: Vec<String>,
+}
+
+impl Story {
+    pub fn new() -> Story {
+        Story {
+            specs: Vec::new(),
+            core: None,
+            now: Instant(0),
+            names: Names::default(),
+            crew: Vec::new(),
+            requests: 0,
+            snapshot: Vec::new(),
+            entries: Vec::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Does what a line says; returns the transcript.
+    pub fn obey(&mut self, line: &str) -> Told<Vec<String>> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["group", name, options @ ..] => self.specs.push(spec(name, options)?),
+            ["begin"] => self.feed(Event::Begin),
+            ["spawned", whom] => {
+                for worker in self.whom(whom, Some(false))? {
+                    self.feed(Event::Spawned { worker, pid: Pid(100 + worker.0 as u32) });
+                }
+            }
+            ["fail", whom, step, errno] => {
+                let error = SpawnError { step: spawn_step(step)?, errno: number_of_error(errno)? };
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::SpawnFailed { worker, error });
+                }
+            }
+            ["exit", whom, how @ ..] => {
+                let exit = exit(how)?;
+                let runs = (!whom.contains('/')).then_some(true);
+                for worker in self.whom(whom, runs)? {
+                    self.feed(Event::Exited { worker, exit });
+                }
+            }
+            ["ack", whom, how @ ..] => {
+                let signal = how.first().map(|word| signal(word)).transpose()?;
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::Acked { worker, signal });
+                }
+            }
+            ["request", verb, group, how @ ..] => {
+                let signal = how.first().map(|word| signal(word)).transpose()?;
+                let command = Command::Group { group: self.group(group)?, verb: parse_verb(verb)?, signal };
+                self.request(command);
+            }
+            ["shutdown"] => self.request(Command::Shutdown),
+            ["stop-signal", word] => self.feed(Event::StopSignal { signal: signal(word)? }),
+            ["connection", group] => {
+                let group = self.group(group)?;
+                self.feed(Event::Connection { group });
+            }
+            ["advance", by] => self.advance(duration(by)?),
+            ["crash"] => self.crash(),
+            ["status"] => self.status(),
+            _ => return Err("no such command".into()),
+        }
+        Ok(std::mem::take(&mut self.lines))
+    }
+
+    fn core(&mut self) -> &mut Supervisor {
+        if self.core.is_none() {
+            self.names = Names::new(self.specs.iter().map(|spec| spec.name.clone()).collect());
+            let core = Supervisor::new(self.specs.clone(), 1, self.now);
+            self.snapshot = journal::write_snapshot(&core);
+            self.core = Some(core);
+        }
+        self.core.as_mut().unwrap()
+    }
+
+    fn feed(&mut self, event: Event) {
+        let now = self.now;
+        self.core().handle(now, event);
+        let mut space = [0; journal::MAX_ENTRY];
+        let length = journal::write_entry(now, &event, &mut space).unwrap();
+        self.entries.extend_from_slice(&space[..length]);
+        match event {
+            Event::Spawned { worker, .. } => {
+                self.crew.iter_mut().filter(|(id, _)| *id == worker).for_each(|(_, runs)| *runs = true);
+            }
+            Event::SpawnFailed { worker, .. } | Event::Exited { worker, .. } => {
+                self.crew.retain(|(id, _)| *id != worker);
+            }
+            Event::Begin
+            | Event::Acked { .. }
+            | Event::Connection { .. }
+            | Event::Request { .. }
+            | Event::StopSignal { .. }
+            | Event::Deadline => {}
+        }
+        while let Some(action) = self.core().poll_action() {
+            self.names.learn(&action);
+            if let Action::Spawn { worker, .. } = action {
+                self.crew.push((worker, false));
+            }
+            self.lines.push(self.names.action(&action));
+        }
+        check_invariants(self.core());
+    }
+
+    fn request(&mut self, command: Command) {
+        self.requests += 1;
+        let request = RequestId { client: 1, seq: self.requests };
+        self.feed(Event::Request { request, command });
+    }
+
+    fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        while let Some(at) = self.core().next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            let from = self.lines.len();
+            self.feed(Event::Deadline);
+            let text = format!("at {}", duration_text(self.now.since(Instant(0))));
+            self.lines.insert(from, text);
+        }
+        self.now = end;
+    }
+
+    fn crash(&mut self) {
+        let mut core = journal::read_snapshot(&self.snapshot).unwrap();
+        let mut rest = self.entries.as_slice();
+        let mut count = 0;
+        while !rest.is_empty() {
+            let (now, event, after) = journal::read_entry(rest).unwrap();
+            core.handle(now, event);
+            while core.poll_action().is_some() {}
+            (rest, count) = (after, count + 1);
+        }
+        assert_eq!(Some(&core), self.core.as_ref(), "the replayed state is another one");
+        self.lines.push(format!("the same after {count} entries"));
+        for action in core.outstanding() {
+            self.lines.push(format!("outstanding: {}", self.names.action(&action)));
+        }
+        self.snapshot = journal::write_snapshot(&core);
+        self.entries.clear();
+    }
+
+    fn status(&mut self) {
+        let now = self.now;
+        for view in self.core().view(now).groups {
+            self.lines.push(summary(&view));
+            let stage = |stage: Stage| format!("{stage:?}").to_lowercase();
+            for worker in view.workers {
+                let pid = worker.pid.map_or("no pid".into(), |pid| format!("pid {pid}"));
+                let (slot, generation, stage) = (worker.slot, worker.generation, stage(worker.stage));
+                let line = format!(
+                    "  {}/{slot} {pid} generation {generation} {stage} {}",
+                    view.name,
+                    duration_text(worker.uptime)
+                );
+                self.lines.push(line);
+            }
+        }
+    }
+
+    fn group(&mut self, name: &str) -> Told<GroupId> {
+        match name {
+            "nobody" => Ok(GroupId(99)),
+            _ => self.core().group_named(name).ok_or_else(|| format!("no group {name}")),
+        }
+    }
+
+    /// The workers that a word names; if `runs` is given, only such as have a process or such as have none.
+    fn whom(&mut self, word: &str, runs: Option<bool>) -> Told<Vec<WorkerId>> {
+        if let Some(id) = word.strip_prefix('#') {
+            return Ok(vec![WorkerId(id.parse().map_err(|_| "no id")?)]);
+        }
+        let (name, slot) = word.split_once('/').unzip();
+        let group = self.group(name.unwrap_or(word))?;
+        let slot = slot.map(|text: &str| text.parse().map(Slot)).transpose().map_err(|_| "no slot")?;
+        let fits = |(id, has_process): &&(WorkerId, bool)| {
+            let place = self.names.places[id];
+            place.0 == group && slot.is_none_or(|slot| place.1 == slot) && runs.is_none_or(|runs| runs == *has_process)
+        };
+        let mut found: Vec<WorkerId> = self.crew.iter().filter(fits).map(|(id, _)| *id).collect();
+        if slot.is_some() {
+            found = found.pop().into_iter().collect();
+        }
+        if found.is_empty() {
+            return Err("nobody there".into());
+        }
+        Ok(found)
+    }
+}
+
+fn summary(view: &GroupView) -> String {
+    let phase = format!("{:?}", view.phase).to_lowercase();
+    let mut text = format!("{} {phase} {}/{} generation {}", view.name, view.ready, view.wanted, view.generation);
+    if view.restarts > 0 {
+        text.push_str(&format!(", {} restarts", view.restarts));
+    }
+    if let Some((failure, ago)) = view.last_failure {
+        text.push_str(&format!(", last failure {} {} ago", failure_text(failure), duration_text(ago)));
+    }
+    if let Some(rollout) = view.rollout {
+        text.push_str(&format!(", rollout of {} {}/{}", rollout.generation, rollout.ready, rollout.wanted));
+    }
+    text
+}
+
+fn spec(name: &str, options: &[&str]) -> Told<GroupSpec> {
+    let mut spec = GroupSpec {
+        name: name.into(),
+        count: NonZeroU32::MIN,
+        restart: Restart::Always,
+        backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
+        start: Start::AtOnce,
+        ack: Ack::Manual,
+        start_timeout: Duration::from_secs(30),
+        stop_signal: Signal::TERM,
+        stop_timeout: Duration::from_secs(5),
+        ack_signal: Signal::QUIT,
+        drain_timeout: Duration::from_secs(60),
+        surge: Surge::Whole,
+    };
+    for option in options {
+        let (key, value) = option.split_once('=').ok_or("key=value")?;
+        let halves = || value.split_once('/').ok_or("two values with / between");
+        match key {
+            "count" => spec.count = value.parse().map_err(|_| "no count")?,
+            "surge" => spec.surge = Surge::AtMost(value.parse().map_err(|_| "no surge")?),
+            "restart" => {
+                spec.restart = choose(
+                    value,
+                    &[("always", Restart::Always), ("on-failure", Restart::OnFailure), ("none", Restart::None)],
+                )?;
+            }
+            "start" => {
+                spec.start = choose(value, &[("at-once", Start::AtOnce), ("on-connection", Start::OnConnection)])?
+            }
+            "ack" => {
+                spec.ack = match value.strip_prefix("timer:") {
+                    Some(after) => Ack::Timer(duration(after)?),
+                    None => choose(value, &[("manual", Ack::Manual), ("none", Ack::None)])?,
+                }
+            }
+            "start_timeout" => spec.start_timeout = duration(value)?,
+            "stop" => (spec.stop_signal, spec.stop_timeout) = (signal(halves()?.0)?, duration(halves()?.1)?),
+            "drain" => (spec.ack_signal, spec.drain_timeout) = (signal(halves()?.0)?, duration(halves()?.1)?),
+            "backoff" => spec.backoff = Backoff { max: duration(halves()?.0)?, reset: duration(halves()?.1)? },
+            _ => return Err(format!("no option {key}")),
+        }
+    }
+    Ok(spec)
+}
+
+fn choose<T: Copy>(word: &str, from: &[(&str, T)]) -> Told<T> {
+    from.iter().find(|(name, _)| *name == word).map(|(_, value)| *value).ok_or_else(|| format!("what is {word}?"))
+}
+
+fn parse_verb(word: &str) -> Told<Verb> {
+    let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall];
+    choose(word, &verbs.map(|verb| (verb.word(), verb)))
+}
+
+fn signal(word: &str) -> Told<Signal> {
+    Signal::parse(word).ok_or_else(|| format!("no signal {word}"))
+}
+
+fn duration(text: &str) -> Told<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| format!("no duration {text}"))?;
+    let unit = choose(&text[digits.len()..], &[("ms", 1), ("s", 1000), ("m", 60_000)])?;
+    Ok(Duration::from_millis(number * unit))
+}
+
+fn exit(words: &[&str]) -> Told<Exit> {
+    match words {
+        ["code", code] => Ok(Exit::Code(code.parse().map_err(|_| "no code")?)),
+        ["signal", word] => Ok(Exit::Signal(signal(word)?, false)),
+        ["signal", word, "core"] => Ok(Exit::Signal(signal(word)?, true)),
+        ["unknown"] => Ok(Exit::Unknown),
+        _ => Err("code n, signal s or unknown".into()),
+    }
+}
+
+fn spawn_step(word: &str) -> Told<SpawnStep> {
+    let steps = [
+        ("prepare", SpawnStep::Prepare),
+        ("clone", SpawnStep::Clone),
+        ("directory", SpawnStep::Directory),
+        ("setup", SpawnStep::Setup),
+        ("exec", SpawnStep::Exec),
+        ("watch", SpawnStep::Watch),
+    ];
+    choose(word, &steps)
+}
+
+fn number_of_error(word: &str) -> Told<i32> {
+    choose(word, &[("ENOENT", 2), ("EAGAIN", 11), ("EACCES", 13), ("EMFILE", 24)])
+}

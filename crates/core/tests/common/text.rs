@@ -1,0 +1,224 @@
+//! Events, actions, replies and notices in one line each: the transcript of a story, the log of a failed simulation.
+
+use std::collections::BTreeMap;
+
+use firestarter_core::action::{Action, Next, Notice};
+use firestarter_core::command::{AbortCause, Command, Done, Failed, Refusal, Reply, Verb};
+use firestarter_core::event::{Event, Exit, Failure};
+use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
+use firestarter_core::time::Duration;
+
+/// What ids are called. A worker is learnt from the action that spawns it and is remembered after its end.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    pub groups: Vec<String>,
+    pub places: BTreeMap<WorkerId, (GroupId, Slot)>,
+}
+
+impl Names {
+    pub fn new(groups: Vec<String>) -> Names {
+        Names { groups, places: BTreeMap::new() }
+    }
+
+    pub fn learn(&mut self, action: &Action) {
+        if let Action::Spawn { worker, group, slot, .. } = action {
+            self.places.insert(*worker, (*group, *slot));
+        }
+    }
+
+    pub fn group(&self, group: GroupId) -> String {
+        self.groups.get(group.0 as usize).cloned().unwrap_or_else(|| format!("group {group}"))
+    }
+
+    pub fn worker(&self, worker: WorkerId) -> String {
+        match self.places.get(&worker) {
+            Some((group, slot)) => format!("{}/{slot} #{worker}", self.group(*group)),
+            None => format!("#{worker}"),
+        }
+    }
+
+    fn place(&self, group: GroupId, slot: Slot) -> String {
+        format!("{}/{slot}", self.group(group))
+    }
+
+    pub fn event(&self, event: &Event) -> String {
+        match event {
+            Event::Begin => "begin".into(),
+            Event::Spawned { worker, pid } => format!("spawned {} pid {pid}", self.worker(*worker)),
+            Event::SpawnFailed { worker, error } => {
+                format!("spawn failed {}: {:?} errno {}", self.worker(*worker), error.step, error.errno)
+            }
+            Event::Exited { worker, exit } => format!("exited {} {}", self.worker(*worker), exit_text(*exit)),
+            Event::Acked { worker, signal: None } => format!("acked {}", self.worker(*worker)),
+            Event::Acked { worker, signal: Some(signal) } => format!("acked {} {signal}", self.worker(*worker)),
+            Event::Connection { group } => format!("connection {}", self.group(*group)),
+            Event::Request { request, command } => {
+                format!("request {} {}", request_text(*request), self.command(command))
+            }
+            Event::StopSignal { signal } => format!("stop signal {signal}"),
+            Event::Deadline => "deadline".into(),
+        }
+    }
+
+    fn command(&self, command: &Command) -> String {
+        match command {
+            Command::Group { group, verb, signal: None } => format!("{verb} {}", self.group(*group)),
+            Command::Group { group, verb, signal: Some(signal) } => format!("{verb} {} {signal}", self.group(*group)),
+            Command::Shutdown => "shutdown".into(),
+        }
+    }
+
+    pub fn action(&self, action: &Action) -> String {
+        match action {
+            Action::Spawn { worker, generation, .. } => {
+                format!("spawn {} generation {generation}", self.worker(*worker))
+            }
+            Action::Signal { worker, signal, uncaught } => {
+                let instead = uncaught.map(|s| format!(", {s} if uncaught")).unwrap_or_default();
+                format!("signal {} {signal}{instead}", self.worker(*worker))
+            }
+            Action::Kill { worker } => format!("kill {}", self.worker(*worker)),
+            Action::Watch { group, on: true } => format!("watch {}", self.group(*group)),
+            Action::Watch { group, on: false } => format!("unwatch {}", self.group(*group)),
+            Action::Reply { request, reply } => format!("reply {} {}", request_text(*request), reply_text(reply)),
+            Action::Notice(notice) => format!("notice {}", self.notice(notice)),
+            Action::Halt => "halt".into(),
+        }
+    }
+
+    fn notice(&self, notice: &Notice) -> String {
+        match notice {
+            Notice::WorkerExited { group, slot, pid, failure, next } => {
+                format!("{} pid {pid} {}; {}", self.place(*group, *slot), failure_text(*failure), next_text(*next))
+            }
+            Notice::NotSpawned { group, slot, failure, next } => {
+                format!("{} not spawned: {}; {}", self.place(*group, *slot), failure_text(*failure), next_text(*next))
+            }
+            Notice::Overdue { group, slot, pid } => {
+                format!("{} {} overdue, killed", self.place(*group, *slot), pid_text(*pid))
+            }
+            Notice::RolloutBegan { group, generation, workers } => {
+                format!("{} rollout of generation {generation} began, {workers} workers", self.group(*group))
+            }
+            Notice::RolloutCommitted { group, generation, took } => {
+                format!("{} generation {generation} committed after {}", self.group(*group), duration_text(*took))
+            }
+            Notice::RolloutAborted { group, generation, cause } => {
+                format!("{} generation {generation} aborted: {}", self.group(*group), cause_text(cause))
+            }
+            Notice::GroupEnded { group, watched: true } => format!("{} ended, will be watched", self.group(*group)),
+            Notice::GroupEnded { group, watched: false } => format!("{} ended", self.group(*group)),
+            Notice::GroupActivated { group } => format!("{} activated", self.group(*group)),
+            Notice::ShuttingDown { signal: None, workers } => format!("shutting down, {workers} workers"),
+            Notice::ShuttingDown { signal: Some(signal), workers } => {
+                format!("shutting down by {signal}, {workers} workers")
+            }
+        }
+    }
+}
+
+pub fn request_text(request: RequestId) -> String {
+    format!("r{}", request.seq)
+}
+
+fn reply_text(reply: &Reply) -> String {
+    match reply {
+        Reply::Done(done) => done_text(done),
+        Reply::Failed(Failed::NotStarted { slot, failure }) => {
+            format!("failed: slot {slot} not started: {}", failure_text(*failure))
+        }
+        Reply::Failed(Failed::Aborted { generation, cause }) => {
+            format!("failed: generation {generation} aborted: {}", cause_text(cause))
+        }
+        Reply::Failed(Failed::Superseded { by }) => format!("failed: superseded by {}", by_text(*by)),
+        Reply::Refused(refusal) => format!("refused: {}", refusal_text(*refusal)),
+    }
+}
+
+fn done_text(done: &Done) -> String {
+    match done {
+        Done::Started { pids } => format!("started {}", pids_text(pids)),
+        Done::Stopped { signal, pids } => format!("stopped {} with {signal}", pids_text(pids)),
+        Done::Restarted { new, old } => format!("restarted {} for {}", pids_text(new), pids_text(old)),
+        Done::Upgraded { generation, new, old } => {
+            format!("upgraded to generation {generation}: {} for {}", pids_text(new), pids_text(old))
+        }
+        Done::Incremented { pid, count } => format!("incremented to {count} by pid {pid}"),
+        Done::Decremented { pid, count } => format!("decremented to {count}, {} gone", pid_text(*pid)),
+        Done::Killed { pids } => format!("killed {}", pids_text(pids)),
+        Done::ShutDown => "shut down".into(),
+    }
+}
+
+fn refusal_text(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::UnknownGroup => "unknown group".into(),
+        Refusal::NotRunning => "not running".into(),
+        Refusal::AtLeastOne => "at least one".into(),
+        Refusal::AtMost(most) => format!("at most {most}"),
+        Refusal::NoSignal(verb) => format!("{verb} takes no signal"),
+        Refusal::ShuttingDown => "shutting down".into(),
+    }
+}
+
+fn cause_text(cause: &AbortCause) -> String {
+    match cause {
+        AbortCause::Worker { slot, pid, failure } => {
+            format!("slot {slot} {} {}", pid_text(*pid), failure_text(*failure))
+        }
+        AbortCause::Timeout { slot, pid, unready } => {
+            format!("timeout, {unready} unready, first slot {slot} {}", pid_text(*pid))
+        }
+        AbortCause::Command { by } => format!("by {}", by_text(*by)),
+    }
+}
+
+fn by_text(by: Option<Verb>) -> &'static str {
+    by.map_or("shutdown", Verb::word)
+}
+
+fn next_text(next: Next) -> String {
+    match next {
+        Next::Respawn(delay) if delay.is_zero() => "respawn at once".into(),
+        Next::Respawn(delay) => format!("respawn in {}", duration_text(delay)),
+        Next::Nothing => "no respawn".into(),
+        Next::Abort => "abort".into(),
+    }
+}
+
+pub fn failure_text(failure: Failure) -> String {
+    match failure {
+        Failure::Exit(exit) => exit_text(exit),
+        Failure::Spawn(error) => format!("{:?} errno {}", error.step, error.errno),
+    }
+}
+
+fn exit_text(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("code {code}"),
+        Exit::Signal(signal, false) => format!("{signal}"),
+        Exit::Signal(signal, true) => format!("{signal} with core"),
+        Exit::Unknown => "exit unknown".into(),
+    }
+}
+
+fn pid_text(pid: Option<Pid>) -> String {
+    pid.map_or("no pid".into(), |pid| format!("pid {pid}"))
+}
+
+fn pids_text(pids: &[Pid]) -> String {
+    if pids.is_empty() {
+        return "nobody".into();
+    }
+    pids.iter().map(Pid::to_string).collect::<Vec<_>>().join("+")
+}
+
+/// Whole milliseconds: the jitter of delays below that is nobody's business.
+pub fn duration_text(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    if ms >= 1000 && ms % 100 == 0 {
+        format!("{}s", ms as f64 / 1000.0)
+    } else {
+        format!("{ms}ms")
+    }
+}

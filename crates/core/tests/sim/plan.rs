@@ -1,0 +1,102 @@
+//! What a seed draws before the world begins: the groups, how badly their processes behave, and what people will ask.
+
+use firestarter_core::command::Verb;
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::time::Duration;
+use std::num::NonZeroU32;
+
+use crate::rng::Rng;
+
+/// How the processes of a group behave, each in times of a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Temper {
+    pub spawn_fails: u64,
+    pub spawn_hangs: u64,
+    pub spawn_slow: u64,
+    pub never_acks: u64,
+    pub crashes: u64,
+    pub stubborn: u64,
+    pub unkillable: u64,
+}
+
+impl Temper {
+    /// Nothing of it can hold up a reply beyond the time-outs of its own group.
+    pub fn bounded(self) -> bool {
+        self.spawn_hangs == 0 && self.unkillable == 0
+    }
+}
+
+const SIGNALS: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::USR2, Signal::KILL];
+
+pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
+    let positive = |n| NonZeroU32::new(n).unwrap();
+    GroupSpec {
+        name: ["web", "jobs", "mail"][index].into(),
+        count: positive(rng.below(4) as u32 + 1),
+        restart: rng.pick(&[Restart::Always, Restart::Always, Restart::OnFailure, Restart::None]),
+        backoff: Backoff { max: secs(rng.pick(&[0, 1, 10])), reset: secs(rng.pick(&[1, 10])) },
+        start: rng.pick(&[Start::AtOnce, Start::AtOnce, Start::OnConnection]),
+        ack: rng.pick(&[Ack::Timer(secs(0)), Ack::Timer(secs(1)), Ack::Manual, Ack::Manual, Ack::None]),
+        start_timeout: secs(rng.pick(&[2, 10])),
+        stop_signal: rng.pick(&SIGNALS),
+        stop_timeout: secs(rng.pick(&[0, 1, 5])),
+        ack_signal: rng.pick(&SIGNALS),
+        drain_timeout: secs(rng.pick(&[0, 3, 60])),
+        surge: match rng.below(4) {
+            0 => Surge::AtMost(positive(1)),
+            1 => Surge::AtMost(positive(2)),
+            _ => Surge::Whole,
+        },
+    }
+}
+
+pub fn temper(rng: &mut Rng) -> Temper {
+    let mut temper = Temper::default();
+    if rng.chance(250) {
+        return temper;
+    }
+    let strength = rng.pick(&[30, 150, 500]);
+    for vice in [
+        &mut temper.spawn_fails,
+        &mut temper.spawn_slow,
+        &mut temper.never_acks,
+        &mut temper.crashes,
+        &mut temper.stubborn,
+    ] {
+        if rng.chance(500) {
+            *vice = strength;
+        }
+    }
+    if rng.chance(250) {
+        temper.spawn_hangs = strength;
+    }
+    if rng.chance(250) {
+        temper.unkillable = strength;
+    }
+    temper
+}
+
+pub fn verb(rng: &mut Rng) -> Verb {
+    rng.pick(&[
+        Verb::Start,
+        Verb::Start,
+        Verb::Stop,
+        Verb::Restart,
+        Verb::Upgrade,
+        Verb::Upgrade,
+        Verb::Upgrade,
+        Verb::Inc,
+        Verb::Inc,
+        Verb::Dec,
+        Verb::Dec,
+        Verb::Killall,
+    ])
+}
+
+pub fn signal(rng: &mut Rng) -> Option<Signal> {
+    rng.chance(150).then(|| rng.pick(&SIGNALS))
+}
+
+fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}

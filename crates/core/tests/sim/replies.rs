@@ -1,0 +1,95 @@
+//! What a reply must say to what was asked.
+
+use std::collections::BTreeMap;
+
+use firestarter_core::action::Action;
+use firestarter_core::command::{Command, Done, Failed, Refusal, Reply, Verb};
+use firestarter_core::ids::{GroupId, Pid, RequestId, WorkerId};
+use firestarter_core::spec::Ack;
+use firestarter_core::time::Instant;
+
+use crate::checks::{Seen, Wish};
+
+#[derive(Debug)]
+pub struct Asked {
+    pub command: Command,
+    pub at: Instant,
+    /// The youngest worker at the time.
+    pub newest: Option<WorkerId>,
+}
+
+type Crew = BTreeMap<WorkerId, Seen>;
+
+pub fn refused(request: RequestId, actions: &[Action]) -> bool {
+    let refusal = |a: &Action| matches!(a, Action::Reply { request: r, reply: Reply::Refused(_) } if *r == request);
+    actions.iter().any(refusal)
+}
+
+pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish]) {
+    let Command::Group { group, verb, .. } = asked.command else {
+        assert!(seen.values().all(|worker| worker.ended), "shut down while workers live");
+        return assert_eq!(*reply, Reply::Done(Done::ShutDown));
+    };
+    match reply {
+        Reply::Done(done) => done_fits(asked, group, verb, done, seen, groups),
+        Reply::Failed(failed) => failed_fits(verb, failed, &groups[group.0 as usize]),
+        Reply::Refused(Refusal::UnknownGroup) => assert!(group.0 as usize >= groups.len()),
+        Reply::Refused(_) => {}
+    }
+}
+
+fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew, groups: &[Wish]) {
+    let before = |(id, worker): &(&WorkerId, &Seen)| worker.group == group && asked.newest.is_some_and(|n| **id <= n);
+    let gone = || seen.iter().filter(before).all(|(_, worker)| worker.ended);
+    match (verb, done) {
+        (Verb::Stop, Done::Stopped { .. }) | (Verb::Killall, Done::Killed { .. }) => {
+            assert!(gone(), "{verb} is answered while workers live");
+        }
+        (Verb::Restart, Done::Restarted { new, old }) => {
+            assert!(gone() || old.is_empty(), "restart is answered while old workers live");
+            fresh(new, group, seen);
+        }
+        (Verb::Upgrade, Done::Upgraded { generation, new, old }) => {
+            fresh(new, group, seen);
+            for pid in new.iter().filter_map(|pid| worker(*pid, seen)) {
+                assert_eq!(pid.generation, *generation, "a new worker of another generation");
+            }
+            let early = old.iter().filter_map(|pid| worker(*pid, seen)).any(|w| !w.ended && !w.leaving);
+            assert!(!early, "upgraded, but an old worker was not told to go");
+        }
+        (Verb::Start, Done::Started { pids }) => fresh(pids, group, seen),
+        (Verb::Inc, Done::Incremented { pid, .. }) => fresh(&[*pid], group, seen),
+        (Verb::Dec, Done::Decremented { pid, .. }) => {
+            let lives = pid.and_then(|pid| worker(pid, seen)).is_some_and(|worker| !worker.ended);
+            assert!(!lives, "dec is answered while its worker lives");
+        }
+        _ => panic!("{done:?} is no answer to {verb}"),
+    }
+    let _ = groups;
+}
+
+/// The workers that a reply names belong to the group and had a process.
+fn fresh(pids: &[Pid], group: GroupId, seen: &Crew) {
+    for pid in pids {
+        let worker = worker(*pid, seen).expect("a pid of a worker");
+        assert!(worker.group == group && worker.spawned.is_some(), "pid {pid} is none of this group");
+    }
+}
+
+/// The world gives pids by the ids of workers.
+fn worker(pid: Pid, seen: &Crew) -> Option<&Seen> {
+    seen.get(&WorkerId(u64::from(pid.0) - 1000))
+}
+
+fn failed_fits(verb: Verb, failed: &Failed, wish: &Wish) {
+    let fits = match failed {
+        Failed::NotStarted { .. } => match verb {
+            Verb::Start | Verb::Restart | Verb::Inc => true,
+            Verb::Upgrade => wish.spec.ack == Ack::None,
+            Verb::Stop | Verb::Dec | Verb::Killall => false,
+        },
+        Failed::Aborted { .. } => verb == Verb::Upgrade,
+        Failed::Superseded { .. } => matches!(verb, Verb::Start | Verb::Restart | Verb::Inc | Verb::Upgrade),
+    };
+    assert!(fits, "{failed:?} is no answer to {verb}");
+}

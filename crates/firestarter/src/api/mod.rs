@@ -1,0 +1,30 @@
+//! The control protocol: requests and replies as types, and as lines of newline-delimited JSON-RPC 2.0.
+//! Called by the daemon's control room (`parse`, `reply_line`, `fault_line`) and by `client.rs` and `cli/` (`request_line`,
+//! `parse_reply`). Pure: bytes in, messages out. It never opens a socket, never holds a descriptor and decides nothing.
+//!
+//! A request, one line: `{"jsonrpc":"2.0","id":1,"method":"upgrade","params":{"group":"web","signal":"SIGUSR2"}}`.
+//! Its reply, one line: `{"jsonrpc":"2.0","id":1,"result":{...}}` or `{...,"error":{"code","message","data"}}`.
+//!
+//! - Methods: `list` and `status` ask; `start stop restart upgrade inc dec killall` want `group` and may name a `signal`
+//!   (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
+//! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches.
+//! - `data.code` of an error is the machine's word for it and what a program should look at; `message` is for logs.
+//! - All keys are snake_case; a time in a key ends in `_ms`; a signal is its name, or its number if it has none.
+
+mod convert;
+mod reply;
+mod request;
+mod status;
+mod word;
+
+pub(crate) use reply::{
+    fault_line, parse_reply, reply_line, Answer, Cause, Done, Failure, Garbled, Names, Outcome, Problem, Received,
+    Step, Trouble, What,
+};
+pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
+pub(crate) use status::{Facts, GroupStatus, Listener, Stage, State, Status};
+
+#[cfg(test)]
+pub(crate) use reply::tests::any_reply as any_core_reply;
+#[cfg(test)]
+pub(crate) use status::tests::example as status_example;

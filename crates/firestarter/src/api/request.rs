@@ -1,0 +1,378 @@
+//! Requests: one line in, a `Request` or a `Fault` out, and the other way for clients. Called by the daemon's control room
+//! and by `client.rs`. It never knows which groups exist: whether a request makes sense is decided later.
+
+use firestarter_core::command::Verb;
+use firestarter_core::spec::Signal;
+use serde::{Deserialize, Serialize};
+use serde_json::{json, Map, Value};
+
+use super::word::{signal_of, verb_of};
+
+/// A valid request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// What its reply will carry.
+    pub(crate) id: Id,
+    /// What is wanted.
+    pub(crate) call: Call,
+}
+
+/// What a reply names the request by: given by the client, echoed as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Id {
+    /// `null`; also in the reply to what could not be read.
+    Null,
+    /// A whole number.
+    Number(serde_json::Number),
+    /// A string.
+    Text(String),
+}
+
+/// A question or an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Answered from the view, at once.
+    Ask(Question),
+    /// Changes something; answered when it is done.
+    Do(Order),
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// The names of the groups.
+    List,
+    /// How they are.
+    Status {
+        /// Of one group; none means all.
+        group: Option<String>,
+    },
+}
+
+/// What can be ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Something about one group.
+    Group {
+        /// Its name; it may not exist.
+        group: String,
+        /// What.
+        verb: Verb,
+        /// Takes the place of the configured signal; the core refuses it where none is taken.
+        signal: Option<Signal>,
+    },
+    /// Stop everything and the daemon.
+    Shutdown,
+}
+
+/// Why a line is no request. Answered with `fault_line`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Fault {
+    /// The request's id if it could be read, else null.
+    pub(crate) id: Id,
+    /// JSON-RPC's number for the kind of fault.
+    pub(crate) code: i64,
+    /// What is wrong, on one line.
+    pub(crate) message: String,
+    /// The machine's word for it, `data.code` on the wire.
+    pub(crate) machine: &'static str,
+}
+
+/// The methods, for the message about an unknown one.
+const METHODS: &str = "list, status, start, stop, restart, upgrade, inc, dec, killall, shutdown";
+
+/// Reads one line; its newline may be there or not.
+pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
+    let value: Value = serde_json::from_slice(line)
+        .map_err(|error| Fault::new(Id::Null, -32700, "parse_error", format!("not JSON: {error}")))?;
+    let mut envelope = match value {
+        Value::Object(envelope) => envelope,
+        Value::Array(_) => return Err(Fault::invalid(Id::Null, "batches are not taken: one request a line")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            return Err(Fault::invalid(Id::Null, "a request is a JSON object"))
+        }
+    };
+    let id = take_id(&mut envelope)?;
+    if envelope.remove("jsonrpc") != Some(Value::from("2.0")) {
+        return Err(Fault::invalid(id, r#"jsonrpc: must be "2.0""#));
+    }
+    let method = match envelope.remove("method") {
+        Some(Value::String(method)) => method,
+        Some(_) | None => return Err(Fault::invalid(id, "method: must be there and a string")),
+    };
+    let params = envelope.remove("params");
+    if let Some(key) = envelope.keys().next() {
+        return Err(Fault::invalid(id, &format!("unknown member {key:?}")));
+    }
+    call(&id, &method, params).map(|call| Request { id, call })
+}
+
+/// The request as a line with its newline, for clients.
+pub(crate) fn request_line(request: &Request) -> String {
+    let (method, params) = match &request.call {
+        Call::Ask(Question::List) => ("list", json!({})),
+        Call::Ask(Question::Status { group: None }) => ("status", json!({})),
+        Call::Ask(Question::Status { group: Some(group) }) => ("status", json!({ "group": group })),
+        Call::Do(Order::Group { group, verb, signal: None }) => (verb.word(), json!({ "group": group })),
+        Call::Do(Order::Group { group, verb, signal: Some(signal) }) => {
+            (verb.word(), json!({ "group": group, "signal": signal.number() }))
+        }
+        Call::Do(Order::Shutdown) => ("shutdown", json!({})),
+    };
+    let id = match &request.id {
+        Id::Null => Value::Null,
+        Id::Number(number) => Value::Number(number.clone()),
+        Id::Text(text) => Value::from(text.as_str()),
+    };
+    let mut line = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
+    line.push('\n');
+    line
+}
+
+fn take_id(envelope: &mut Map<String, Value>) -> Result<Id, Fault> {
+    match envelope.remove("id") {
+        Some(Value::Null) => Ok(Id::Null),
+        Some(Value::String(text)) => Ok(Id::Text(text)),
+        // A fraction would be read as binary and could come back as another number: then the client waits for ever.
+        Some(Value::Number(number)) if number.is_f64() => {
+            Err(Fault::invalid(Id::Null, "id: a number must be whole and fit in 64 bits; or use a string"))
+        }
+        Some(Value::Number(number)) => Ok(Id::Number(number)),
+        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+            Err(Fault::invalid(Id::Null, "id: must be a string, a number or null"))
+        }
+        None => Err(Fault::invalid(Id::Null, "id: missing; every request is answered, so there are no notifications")),
+    }
+}
+
+fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
+    let mut params = Params::read(id, params)?;
+    let call = match method {
+        "list" => Call::Ask(Question::List),
+        "status" => Call::Ask(Question::Status { group: params.text("group")? }),
+        "shutdown" => Call::Do(Order::Shutdown),
+        other => match verb_of(other) {
+            Some(verb) => Call::Do(Order::Group {
+                group: params.text("group")?.ok_or_else(|| Fault::params(id, "group: missing"))?,
+                verb,
+                signal: params.signal("signal")?,
+            }),
+            None => {
+                let message = format!("unknown method {other:?}; there are {METHODS}");
+                return Err(Fault::new(id.clone(), -32601, "unknown_method", message));
+            }
+        },
+    };
+    params.nothing_left(method)?;
+    Ok(call)
+}
+
+/// The params of one request; what is read is taken out, so what is left is unknown.
+struct Params<'a> {
+    id: &'a Id,
+    left: Map<String, Value>,
+}
+
+impl<'a> Params<'a> {
+    fn read(id: &'a Id, params: Option<Value>) -> Result<Params<'a>, Fault> {
+        match params {
+            None | Some(Value::Null) => Ok(Params { id, left: Map::new() }),
+            Some(Value::Object(left)) => Ok(Params { id, left }),
+            Some(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+                Err(Fault::params(id, "params: must be an object"))
+            }
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, Fault> {
+        match self.left.remove(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Fault::params(self.id, &format!("{key}: must be a string")))
+            }
+        }
+    }
+
+    fn signal(&mut self, key: &str) -> Result<Option<Signal>, Fault> {
+        let signal = match self.left.remove(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(name)) => Signal::parse(&name),
+            Some(Value::Number(number)) => number.as_u64().and_then(signal_of),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
+        };
+        match signal {
+            Some(signal) => Ok(Some(signal)),
+            None => {
+                Err(Fault::params(self.id, &format!(r#"{key}: must be a name like "SIGTERM" or a number, 1 to 64"#)))
+            }
+        }
+    }
+
+    fn nothing_left(self, method: &str) -> Result<(), Fault> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.left.keys().map(|key| format!("{key:?}")).collect();
+        Err(Fault::params(self.id, &format!("{method} does not take {}", names.join(", "))))
+    }
+}
+
+impl Fault {
+    /// A request longer than the daemon reads; it closes the connection after this, as it cannot find the next line.
+    pub(crate) fn too_long(limit: usize) -> Fault {
+        Fault::new(Id::Null, -32600, "too_long", format!("a request is at most {limit} bytes"))
+    }
+
+    fn new(id: Id, code: i64, machine: &'static str, message: String) -> Fault {
+        Fault { id, code, message, machine }
+    }
+
+    fn invalid(id: Id, message: &str) -> Fault {
+        Fault::new(id, -32600, "invalid_request", message.to_owned())
+    }
+
+    fn params(id: &Id, message: &str) -> Fault {
+        Fault::new(id.clone(), -32602, "invalid_params", message.to_owned())
+    }
+}
+
+impl From<u64> for Id {
+    fn from(number: u64) -> Id {
+        Id::Number(number.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fault(line: &str) -> (i64, &'static str, String) {
+        let fault = parse(line.as_bytes()).expect_err(line);
+        (fault.code, fault.machine, fault.message)
+    }
+
+    #[test]
+    fn reads_an_order() {
+        let line = br#"{"jsonrpc":"2.0","id":"a","method":"upgrade","params":{"group":"web","signal":"usr2"}}"#;
+        let order = Order::Group { group: "web".into(), verb: Verb::Upgrade, signal: Some(Signal::USR2) };
+        assert_eq!(parse(line), Ok(Request { id: Id::Text("a".into()), call: Call::Do(order) }));
+    }
+
+    #[test]
+    fn params_may_be_missing_where_none_are_needed() {
+        for (method, call) in [
+            ("list", Call::Ask(Question::List)),
+            ("status", Call::Ask(Question::Status { group: None })),
+            ("shutdown", Call::Do(Order::Shutdown)),
+        ] {
+            for params in ["", r#","params":{}"#, r#","params":null"#] {
+                let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":null,\"method\":\"{method}\"{params}}}\n");
+                assert_eq!(parse(line.as_bytes()), Ok(Request { id: Id::Null, call: call.clone() }));
+            }
+        }
+    }
+
+    #[test]
+    fn every_verb_is_a_method() {
+        for verb in super::super::word::VERBS {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{verb}","params":{{"group":"web"}}}}"#);
+            let order = Order::Group { group: "web".into(), verb, signal: None };
+            assert_eq!(parse(line.as_bytes()), Ok(Request { id: 1.into(), call: Call::Do(order) }));
+            assert!(METHODS.contains(verb.word()));
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        let cases = [
+            ("", -32700, "not JSON"),
+            ("{", -32700, "not JSON"),
+            ("[]", -32600, "batches"),
+            ("7", -32600, "object"),
+            (r#"{"jsonrpc":"2.0","method":"list"}"#, -32600, "id: missing"),
+            (r#"{"jsonrpc":"2.0","id":{},"method":"list"}"#, -32600, "id: must"),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"list"}"#, -32600, "id: a number must be whole"),
+            (r#"{"id":1,"method":"list"}"#, -32600, "jsonrpc"),
+            (r#"{"jsonrpc":"2.0","id":1}"#, -32600, "method"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"list","parms":{}}"#, -32600, "\"parms\""),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"reload"}"#, -32601, "unknown method \"reload\""),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"list","params":[]}"#, -32602, "object"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"list","params":{"x":1,"y":2}}"#, -32602, r#""x", "y""#),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop"}"#, -32602, "group: missing"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":7}}"#, -32602, "group: must"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":65}}"#, -32602, "signal"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":"BOO"}}"#, -32602, "signal"),
+        ];
+        for (line, code, part) in cases {
+            let (got, _, message) = fault(line);
+            assert_eq!(got, code, "{line}");
+            assert!(message.contains(part), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_fault_carries_the_id_if_there_was_one() {
+        let fault = parse(br#"{"jsonrpc":"2.0","id":"x","method":"nix"}"#).expect_err("no such method");
+        assert_eq!(fault.id, Id::Text("x".into()));
+    }
+
+    #[test]
+    fn deep_nesting_is_a_fault_and_no_overflow() {
+        for open in ["[", "{\"a\":"] {
+            assert_eq!(fault(&open.repeat(200_000)).0, -32700);
+        }
+    }
+
+    fn any_request() -> impl Strategy<Value = Request> {
+        let id = prop_oneof![
+            Just(Id::Null),
+            any::<u64>().prop_map(Id::from),
+            any::<i64>().prop_map(|n| Id::Number(n.into())),
+            any::<String>().prop_map(Id::Text),
+        ];
+        let verb = prop::sample::select(super::super::word::VERBS.to_vec());
+        let signal = prop::option::of((1_u8..=64).prop_filter_map("1 to 64", Signal::from_number));
+        let call = prop_oneof![
+            Just(Call::Ask(Question::List)),
+            prop::option::of(any::<String>()).prop_map(|group| Call::Ask(Question::Status { group })),
+            (any::<String>(), verb, signal).prop_map(|(group, verb, signal)| Call::Do(Order::Group {
+                group,
+                verb,
+                signal
+            })),
+            Just(Call::Do(Order::Shutdown)),
+        ];
+        (id, call).prop_map(|(id, call)| Request { id, call })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_request_or_a_fault(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(fault) = parse(&line) {
+                let reply = super::super::fault_line(&fault);
+                prop_assert!(reply.ends_with('\n') && reply.matches('\n').count() == 1);
+            }
+        }
+
+        #[test]
+        fn any_json_is_a_request_or_a_fault(
+            id in "(1|null|\"a\"|1e9|-3|\\[\\]|99999999999999999999)",
+            method in "(list|status|stop|inc|x)",
+            params in "(null|\\{\\}|\\[1\\]|\\{\"group\":(1|\"w\")\\}|\\{\"group\":\"w\",\"signal\":(0|-1|1.5|\"TERM\"|9)\\})",
+        ) {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
+            let _ = parse(line.as_bytes());
+        }
+
+        #[test]
+        fn requests_round_trip(request in any_request()) {
+            let line = request_line(&request);
+            prop_assert!(line.ends_with('\n') && line.matches('\n').count() == 1);
+            prop_assert_eq!(parse(line.as_bytes()), Ok(request));
+        }
+    }
+}

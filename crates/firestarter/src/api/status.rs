@@ -1,0 +1,337 @@
+//! What `status` answers: the core's view together with what only the shell knows. Made by the daemon, read by `cli/` and
+//! by everybody who asks for `--json`. A picture of one moment: it never changes and holds no handle on anything.
+
+use std::time::Duration;
+
+use firestarter_core::ids::{Generation, Pid, Slot};
+use firestarter_core::view::{self, GroupView, Phase, RolloutView, View, WorkerView};
+use serde::{Deserialize, Serialize};
+
+use super::reply::Failure;
+
+/// The whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Of the daemon's build.
+    pub(crate) version: String,
+    /// The process that the user started.
+    pub(crate) keeper_pid: Pid,
+    /// The process that decides.
+    pub(crate) daemon_pid: Pid,
+    /// False is the one degraded mode: exits are seen, but not how they came about, and a dead daemon stays dead.
+    pub(crate) keeper_alive: bool,
+    /// How often a new daemon has taken over.
+    pub(crate) recoveries: u64,
+    /// Since the keeper was started.
+    pub(crate) uptime_ms: u64,
+    /// Whether everything is being stopped.
+    pub(crate) shutting_down: bool,
+    /// The groups, in the order of the configuration.
+    pub(crate) groups: Vec<GroupStatus>,
+}
+
+/// One group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it is doing.
+    pub(crate) state: State,
+    /// How many workers are wanted.
+    pub(crate) wanted: u32,
+    /// How many are ready.
+    pub(crate) ready: u32,
+    /// The generation that serves.
+    pub(crate) generation: Generation,
+    /// Respawns since somebody last started the group.
+    pub(crate) restarts: u64,
+    /// How long it has been running; none if it is not.
+    pub(crate) uptime_ms: Option<u64>,
+    /// Its shared sockets, in the order of the configuration.
+    pub(crate) listeners: Vec<Listener>,
+    /// How a worker last failed.
+    pub(crate) last_failure: Option<LastFailure>,
+    /// The upgrade under way.
+    pub(crate) rollout: Option<Rollout>,
+    /// Its workers, by slot and age.
+    pub(crate) workers: Vec<Worker>,
+}
+
+/// What a group is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub(crate) enum State {
+    Stopped,
+    Waiting,
+    Running,
+    Upgrading,
+    Restarting,
+    Stopping,
+}
+
+/// A shared socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Listener {
+    /// As workers find it in `LISTEN_FDNAMES`.
+    pub(crate) name: String,
+    /// As configured, with its prefix if it is not plain TCP.
+    pub(crate) address: String,
+}
+
+/// How a worker last failed, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastFailure {
+    /// How.
+    #[serde(flatten)]
+    pub(crate) failure: Failure,
+    /// How long ago.
+    pub(crate) ago_ms: u64,
+}
+
+/// An upgrade under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rollout {
+    /// The generation that it starts.
+    pub(crate) generation: Generation,
+    /// How many new workers are ready.
+    pub(crate) ready: u32,
+    /// How many there will be.
+    pub(crate) wanted: u32,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Worker {
+    /// Its slot.
+    pub(crate) slot: Slot,
+    /// Its pid, once it has one.
+    pub(crate) pid: Option<Pid>,
+    /// Where in its life it is.
+    pub(crate) state: Stage,
+    /// Its generation.
+    pub(crate) generation: Generation,
+    /// How long it has been alive.
+    pub(crate) uptime_ms: u64,
+}
+
+/// Where in its life a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub(crate) enum Stage {
+    Spawning,
+    Starting,
+    Ready,
+    Draining,
+    Killing,
+}
+
+/// What only the shell knows.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Of this build.
+    pub(crate) version: &'static str,
+    /// The keeper's pid, also when it is dead.
+    pub(crate) keeper: Pid,
+    /// The daemon's pid.
+    pub(crate) daemon: Pid,
+    /// Whether the keeper lives.
+    pub(crate) keeper_alive: bool,
+    /// How often a new daemon has taken over.
+    pub(crate) recoveries: u64,
+    /// Since the keeper was started.
+    pub(crate) uptime: Duration,
+    /// Each group's listeners, in the order of the view; a group beyond its end has none.
+    pub(crate) listeners: Vec<Vec<Listener>>,
+}
+
+impl Status {
+    /// The picture of this moment.
+    pub(crate) fn new(view: &View, facts: Facts) -> Status {
+        let mut listeners = facts.listeners.into_iter();
+        let groups = view.groups.iter().map(|group| GroupStatus::new(group, listeners.next().unwrap_or_default()));
+        Status {
+            version: facts.version.to_owned(),
+            keeper_pid: facts.keeper,
+            daemon_pid: facts.daemon,
+            keeper_alive: facts.keeper_alive,
+            recoveries: facts.recoveries,
+            uptime_ms: millis(facts.uptime),
+            shutting_down: view.shutting_down,
+            groups: groups.collect(),
+        }
+    }
+
+    /// With this group only; none if there is no such group.
+    pub(crate) fn only(mut self, group: &str) -> Option<Status> {
+        self.groups.retain(|g| g.name == group);
+        (!self.groups.is_empty()).then_some(self)
+    }
+}
+
+impl GroupStatus {
+    fn new(group: &GroupView, listeners: Vec<Listener>) -> GroupStatus {
+        GroupStatus {
+            name: group.name.clone(),
+            state: group.phase.into(),
+            wanted: group.wanted,
+            ready: group.ready,
+            generation: group.generation,
+            restarts: group.restarts,
+            uptime_ms: group.uptime.map(millis),
+            listeners,
+            last_failure: group
+                .last_failure
+                .map(|(failure, ago)| LastFailure { failure: failure.into(), ago_ms: millis(ago) }),
+            rollout: group.rollout.map(Rollout::from),
+            workers: group.workers.iter().map(Worker::from).collect(),
+        }
+    }
+}
+
+impl From<RolloutView> for Rollout {
+    fn from(rollout: RolloutView) -> Rollout {
+        Rollout { generation: rollout.generation, ready: rollout.ready, wanted: rollout.wanted }
+    }
+}
+
+impl From<&WorkerView> for Worker {
+    fn from(worker: &WorkerView) -> Worker {
+        Worker {
+            slot: worker.slot,
+            pid: worker.pid,
+            state: worker.stage.into(),
+            generation: worker.generation,
+            uptime_ms: millis(worker.uptime),
+        }
+    }
+}
+
+impl From<Phase> for State {
+    fn from(phase: Phase) -> State {
+        match phase {
+            Phase::Stopped => State::Stopped,
+            Phase::Waiting => State::Waiting,
+            Phase::Running => State::Running,
+            Phase::Upgrading => State::Upgrading,
+            Phase::Restarting => State::Restarting,
+            Phase::Stopping => State::Stopping,
+        }
+    }
+}
+
+impl From<view::Stage> for Stage {
+    fn from(stage: view::Stage) -> Stage {
+        match stage {
+            view::Stage::Spawning => Stage::Spawning,
+            view::Stage::Starting => Stage::Starting,
+            view::Stage::Ready => Stage::Ready,
+            view::Stage::Draining => Stage::Draining,
+            view::Stage::Killing => Stage::Killing,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::{parse_reply, reply_line, Outcome};
+    use super::*;
+    use firestarter_core::event::{self, Exit};
+
+    /// Three groups: one in an upgrade, one waiting, one that gave up; also for the snapshots of `cli/`.
+    pub(crate) fn example() -> Status {
+        let worker = |slot, pid, stage, generation, seconds| WorkerView {
+            slot: Slot(slot),
+            pid,
+            generation: Generation(generation),
+            stage,
+            uptime: Duration::from_secs(seconds),
+        };
+        let idle = |name: &str, phase| GroupView {
+            name: name.into(),
+            phase,
+            wanted: 1,
+            ready: 0,
+            generation: Generation(1),
+            restarts: 0,
+            uptime: None,
+            last_failure: None,
+            rollout: None,
+            workers: vec![],
+        };
+        let web = GroupView {
+            wanted: 2,
+            ready: 2,
+            restarts: 4,
+            uptime: Some(Duration::from_secs(3666)),
+            last_failure: Some((event::Failure::Exit(Exit::Code(3)), Duration::from_millis(12_400))),
+            rollout: Some(RolloutView { generation: Generation(2), ready: 1, wanted: 2 }),
+            workers: vec![
+                worker(0, Some(Pid(99)), view::Stage::Draining, 1, 3666),
+                worker(0, Some(Pid(101)), view::Stage::Ready, 2, 3),
+                worker(1, Some(Pid(100)), view::Stage::Ready, 1, 3666),
+                worker(1, None, view::Stage::Spawning, 2, 0),
+            ],
+            ..idle("web", Phase::Upgrading)
+        };
+        let exec = event::SpawnError { step: event::SpawnStep::Exec, errno: 2 };
+        let gone = GroupView {
+            restarts: 5,
+            last_failure: Some((event::Failure::Spawn(exec), Duration::from_secs(7300))),
+            ..idle("mailer", Phase::Stopped)
+        };
+        let view = View { groups: vec![web, idle("api", Phase::Waiting), gone], shutting_down: false };
+        let listener = |name: &str, address: &str| Listener { name: name.into(), address: address.into() };
+        let facts = Facts {
+            version: "0.1.0",
+            keeper: Pid(10),
+            daemon: Pid(11),
+            keeper_alive: true,
+            recoveries: 1,
+            uptime: Duration::from_secs(4000),
+            listeners: vec![
+                vec![listener("http", "0.0.0.0:80"), listener("admin", "unix::/run/web.sock")],
+                vec![listener("api", "127.0.0.1:4000")],
+            ],
+        };
+        Status::new(&view, facts)
+    }
+
+    #[test]
+    fn the_wire_form_of_a_group() {
+        let status = example().only("web").expect("there is one");
+        let json = serde_json::to_string(&status).expect("strings for keys");
+        let want = concat!(
+            r#"{"version":"0.1.0","keeper_pid":10,"daemon_pid":11,"keeper_alive":true,"recoveries":1,"uptime_ms":4000000,"#,
+            r#""shutting_down":false,"groups":[{"name":"web","state":"upgrading","wanted":2,"ready":2,"generation":1,"#,
+            r#""restarts":4,"uptime_ms":3666000,"listeners":[{"name":"http","address":"0.0.0.0:80"},"#,
+            r#"{"name":"admin","address":"unix::/run/web.sock"}],"#,
+            r#""last_failure":{"kind":"exit","exit_code":3,"ago_ms":12400},"#,
+            r#""rollout":{"generation":2,"ready":1,"wanted":2},"workers":["#,
+            r#"{"slot":0,"pid":99,"state":"draining","generation":1,"uptime_ms":3666000},"#,
+            r#"{"slot":0,"pid":101,"state":"ready","generation":2,"uptime_ms":3000},"#,
+            r#"{"slot":1,"pid":100,"state":"ready","generation":1,"uptime_ms":3666000},"#,
+            r#"{"slot":1,"pid":null,"state":"spawning","generation":2,"uptime_ms":0}]}]}"#,
+        );
+        assert_eq!(json, want);
+    }
+
+    #[test]
+    fn status_round_trips_and_groups_without_listeners_have_none() {
+        let status = example();
+        assert_eq!(status.groups[2].listeners, vec![]);
+        let outcome = Outcome::status(status);
+        let received = parse_reply(reply_line(&7.into(), &outcome).as_bytes()).expect("a reply");
+        assert_eq!(received.outcome, outcome);
+    }
+
+    #[test]
+    fn only_a_group_that_is_there() {
+        assert!(example().only("nix").is_none());
+    }
+}

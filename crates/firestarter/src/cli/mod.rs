@@ -1,0 +1,408 @@
+//! The command line: reads the arguments, asks the daemon, prints, and says with which code to end. Called by `main.rs`,
+//! which does itself what is no client's work (`Next`). The only room that prints; it never touches the daemon's inside.
+
+mod args;
+mod nearest;
+mod render;
+mod socket_path;
+mod table;
+mod trouble;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) use socket_path::{check_own, FolderError, Place};
+
+use crate::api::{Answer, Outcome, Received, Trouble};
+use crate::client::{Client, ClientError};
+use args::{Errand, Invocation, Wanted};
+
+/// The exit codes.
+pub(crate) mod code {
+    /// Done.
+    pub(crate) const DONE: u8 = 0;
+    /// Failed, aborted or refused.
+    pub(crate) const FAILED: u8 = 1;
+    /// The command line or the configuration is wrong.
+    pub(crate) const USAGE: u8 = 2;
+    /// There is no daemon.
+    pub(crate) const NO_DAEMON: u8 = 3;
+    /// There is no such group.
+    pub(crate) const UNKNOWN_GROUP: u8 = 4;
+    /// No reply in time; the work goes on.
+    pub(crate) const TIMED_OUT: u8 = 5;
+}
+
+/// How long a question may take without `--timeout`. An order may take as long as it takes.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is left to do for `main.rs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing: end with this code.
+    Exit(u8),
+    /// Run the daemon.
+    Run {
+        /// The configuration, if one was named.
+        config: Option<PathBuf>,
+        /// Where its control socket belongs.
+        socket: Place,
+    },
+    /// Check a configuration.
+    Check {
+        /// The configuration, if one was named.
+        config: Option<PathBuf>,
+    },
+    /// Show what Firestarter does.
+    Demo,
+    /// Be a worker of the demo.
+    DemoWorker {
+        /// Its own words.
+        args: Vec<OsString>,
+    },
+}
+
+/// Reads the words after the program's name and does what a client can do.
+pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
+    let mut page = Page { out: &mut io::stdout(), err: &mut io::stderr(), terminal: io::stdout().is_terminal() };
+    let invocation = match args::parse(args) {
+        Ok(invocation) => invocation,
+        Err(usage) => {
+            page.complain(&format!("firestarter: {usage}\n"));
+            return Next::Exit(code::USAGE);
+        }
+    };
+    match invocation {
+        Invocation::Run { config, socket } => match place(socket.as_deref()) {
+            Ok(socket) => Next::Run { config, socket },
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
+        Invocation::Check { config } => Next::Check { config },
+        Invocation::Demo => Next::Demo,
+        Invocation::DemoWorker { args } => Next::DemoWorker { args },
+        Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
+        Invocation::Errand(errand) => match place(errand.socket.as_deref()) {
+            Ok(place) => Next::Exit(page.run(&errand, &place.path)),
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
+    }
+}
+
+/// Where the control socket is, checked as far as a client must.
+fn place(given: Option<&Path>) -> Result<Place, PlaceError> {
+    let uid = rustix::process::geteuid().as_raw();
+    let cwd = match given {
+        Some(path) if path.is_absolute() => PathBuf::from("/"),
+        // Only a relative path needs it, and the folder may have been removed.
+        Some(_) => std::env::current_dir().map_err(PlaceError::Cwd)?,
+        None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+    };
+    let place = socket_path::socket_path(given, |name| std::env::var_os(name), uid, &cwd);
+    check_own(&place, uid)?;
+    Ok(place)
+}
+
+/// Why the place of the control socket is not known.
+#[derive(Debug, thiserror::Error)]
+enum PlaceError {
+    #[error("current directory: {0}")]
+    Cwd(io::Error),
+    #[error("control socket: {0}")]
+    Folder(#[from] FolderError),
+}
+
+/// Where to print.
+struct Page<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    /// Whether `out` is one.
+    terminal: bool,
+}
+
+impl Page<'_> {
+    /// Asks the daemon and tells what came of it; the exit code.
+    fn run(&mut self, errand: &Errand, path: &Path) -> u8 {
+        let received = match self.ask(errand, path) {
+            Ok(received) => received,
+            Err(error) => {
+                self.complain(&trouble::no_reply(&errand.wanted, &error));
+                return code_of_error(&error);
+            }
+        };
+        let code = code_of_outcome(&received.outcome);
+        if errand.json {
+            return self.say(&format!("{}\n", received.raw), code);
+        }
+        match &received.outcome {
+            Outcome::Answer(answer) => self.answer(errand, answer, code),
+            Outcome::Problem(problem) => {
+                self.complain(&trouble::problem(&errand.wanted, problem));
+                code
+            }
+            Outcome::Other { code: _, message, machine } => {
+                self.complain(&trouble::other(message, machine));
+                code
+            }
+        }
+    }
+
+    fn ask(&mut self, errand: &Errand, path: &Path) -> Result<Received, ClientError> {
+        let default = match errand.wanted {
+            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Some(QUESTION_TIMEOUT),
+            Wanted::Stop | Wanted::Ctrl { .. } => None,
+        };
+        let client = Client::connect(path, errand.timeout.or(default))?;
+        let announcement = match &errand.wanted {
+            Wanted::Ctrl { group, verb, signal: _ } => render::announcement(verb.word(), group),
+            Wanted::GroupStatus { group } => render::announcement("status", group),
+            Wanted::List | Wanted::Status | Wanted::Stop => String::new(),
+        };
+        if !errand.quiet && !errand.json {
+            // Whether anybody reads it or not: the order is what counts.
+            self.say(&announcement, code::DONE);
+        }
+        client.ask(&errand.call())
+    }
+
+    fn answer(&mut self, errand: &Errand, answer: &Answer, code: u8) -> u8 {
+        let text = match (&errand.wanted, answer) {
+            (Wanted::List, Answer::Names(names)) => render::names(names, errand.quiet),
+            (Wanted::Status, Answer::Status(status)) if self.terminal => render::table(status, errand.quiet),
+            (Wanted::Status | Wanted::GroupStatus { .. }, Answer::Status(status)) => render::blocks(status),
+            (Wanted::Stop | Wanted::Ctrl { .. }, Answer::Done(done)) => render::done(done),
+            (
+                Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Stop | Wanted::Ctrl { .. },
+                Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
+            ) => {
+                self.complain(&trouble::wrong_answer());
+                return code::FAILED;
+            }
+        };
+        if let Answer::Status(status) = answer {
+            self.complain(&render::warnings(status));
+        }
+        self.say(&text, code)
+    }
+
+    /// Prints to stdout. Nobody reading (`| head`) is no failure; a full disk is.
+    fn say(&mut self, text: &str, code: u8) -> u8 {
+        match self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()) {
+            Ok(()) => code,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+            Err(error) => {
+                self.complain(&format!("firestarter: write to stdout: {error}\n"));
+                code.max(code::FAILED)
+            }
+        }
+    }
+
+    /// Prints to stderr; if that does not work there is nobody left to tell.
+    fn complain(&mut self, text: &str) {
+        let _ = self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush());
+    }
+}
+
+fn code_of_outcome(outcome: &Outcome) -> u8 {
+    match outcome {
+        Outcome::Answer(_) => code::DONE,
+        Outcome::Problem(problem) => match problem.trouble {
+            Trouble::UnknownGroup { .. } => code::UNKNOWN_GROUP,
+            Trouble::Aborted { .. }
+            | Trouble::NotStarted { .. }
+            | Trouble::Superseded { .. }
+            | Trouble::NotRunning
+            | Trouble::AtLeastOne
+            | Trouble::AtMost { .. }
+            | Trouble::NoSignal { .. }
+            | Trouble::ShuttingDown => code::FAILED,
+        },
+        Outcome::Other { .. } => code::FAILED,
+    }
+}
+
+fn code_of_error(error: &ClientError) -> u8 {
+    match error {
+        ClientError::NoDaemon { .. } => code::NO_DAEMON,
+        ClientError::TimedOut { .. } => code::TIMED_OUT,
+        ClientError::Denied { .. }
+        | ClientError::Io { .. }
+        | ClientError::Closed { .. }
+        | ClientError::Protocol { .. } => code::FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{self, Call, Done, Order, Problem, Question, What};
+    use firestarter_core::ids::Pid;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::thread;
+
+    /// What a command printed, and its code.
+    struct Printed {
+        out: String,
+        err: String,
+        code: u8,
+        asked: Call,
+    }
+
+    /// A folder of its own, gone at the end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Folder {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let name = format!("firestarter-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).expect("a new folder");
+            Folder(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn errand(line: &str) -> Errand {
+        let parsed = args::parse(line.split(' ').map(OsString::from));
+        let Ok(Invocation::Errand(errand)) = parsed else { panic!("{line}: no errand") };
+        errand
+    }
+
+    /// Runs the command against a daemon that replies `outcome`.
+    fn run_onto(line: &str, outcome: Outcome, terminal: bool, out: &mut dyn Write) -> (u8, String, Call) {
+        let folder = Folder::new();
+        let path = folder.0.join("s");
+        let listener = UnixListener::bind(&path).expect("bind");
+        let daemon = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            let mut request = String::new();
+            BufReader::new(&stream).read_line(&mut request).expect("a request");
+            let request = api::parse(request.as_bytes()).expect("a valid request");
+            stream.write_all(api::reply_line(&request.id, &outcome).as_bytes()).expect("write");
+            request.call
+        });
+        let mut err = Vec::new();
+        let code = Page { out, err: &mut err, terminal }.run(&errand(line), &path);
+        (code, String::from_utf8(err).expect("UTF-8"), daemon.join().expect("no panic"))
+    }
+
+    fn run(line: &str, outcome: Outcome, terminal: bool) -> Printed {
+        let mut out = Vec::new();
+        let (code, err, asked) = run_onto(line, outcome, terminal, &mut out);
+        Printed { out: String::from_utf8(out).expect("UTF-8"), err, code, asked }
+    }
+
+    fn killed() -> Outcome {
+        let what = What::Killed { pids: vec![Pid(5)] };
+        Outcome::Answer(Answer::Done(Done { group: Some("web".into()), what }))
+    }
+
+    fn trouble(trouble: Trouble) -> Outcome {
+        Outcome::Problem(Problem { group: Some("web".into()), trouble })
+    }
+
+    #[test]
+    fn an_order_with_and_without_its_first_line() {
+        let printed = run("ctrl web killall", killed(), false);
+        assert_eq!(printed.out, "send ctrl command [killall] to [web] worker\nkill processes pid [5]\n");
+        assert_eq!((printed.err.as_str(), printed.code), ("", code::DONE));
+        let verb = firestarter_core::command::Verb::Killall;
+        assert_eq!(printed.asked, Call::Do(Order::Group { group: "web".into(), verb, signal: None }));
+        assert_eq!(run("ctrl web killall -q", killed(), false).out, "kill processes pid [5]\n");
+    }
+
+    #[test]
+    fn the_status_of_one_group_as_the_original_prints_it() {
+        let status = api::status_example().only("web").expect("there is one");
+        let printed = run("ctrl web status", Outcome::status(status), true);
+        let want = "send ctrl command [status] to [web] worker\n[web] active\nprocesses [101, 100]\ntime 01:01:06\n";
+        assert_eq!(printed.out, want);
+        assert_eq!(printed.asked, Call::Ask(Question::Status { group: Some("web".into()) }));
+    }
+
+    #[test]
+    fn status_is_a_table_on_a_terminal_and_blocks_in_a_pipe() {
+        let answer = || Outcome::status(api::status_example());
+        assert!(run("status", answer(), true).out.starts_with("group   state"));
+        assert!(run("status -q", answer(), true).out.starts_with("web     upgrading"));
+        assert!(run("status", answer(), false).out.starts_with("[web] active\n"));
+    }
+
+    #[test]
+    fn json_is_one_document_and_nothing_else() {
+        let printed = run("status --json", Outcome::status(api::status_example()), true);
+        let value: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
+        assert_eq!(value["groups"][0]["state"], "upgrading");
+        let printed = run("ctrl web inc --json", trouble(Trouble::NotRunning), false);
+        let value: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
+        assert_eq!(value["data"]["code"], "not_running");
+        assert_eq!((printed.err.as_str(), printed.code), ("", code::FAILED));
+    }
+
+    #[test]
+    fn failures_go_to_stderr_with_their_code() {
+        for (outcome, want) in [
+            (trouble(Trouble::AtLeastOne), code::FAILED),
+            (trouble(Trouble::UnknownGroup { groups: vec!["api".into()] }), code::UNKNOWN_GROUP),
+            (Outcome::Other { code: -1, message: "m".into(), machine: "new".into() }, code::FAILED),
+            (Outcome::names(vec![]), code::FAILED),
+        ] {
+            let printed = run("ctrl web dec -q", outcome, false);
+            assert_eq!((printed.out.as_str(), printed.code), ("", want), "{}", printed.err);
+            assert!(printed.err.starts_with("firestarter: "), "{}", printed.err);
+        }
+    }
+
+    #[test]
+    fn no_daemon_is_said_and_nothing_else() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut page = Page { out: &mut out, err: &mut err, terminal: false };
+        assert_eq!(page.run(&errand("ctrl web stop"), Path::new("/nowhere/s")), code::NO_DAEMON);
+        assert!(out.is_empty());
+        assert!(String::from_utf8_lossy(&err).starts_with("firestarter: no daemon at /nowhere/s: "));
+    }
+
+    #[test]
+    fn silence_ends_with_timed_out() {
+        let folder = Folder::new();
+        let path = folder.0.join("s");
+        let _listener = UnixListener::bind(&path).expect("bind");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut page = Page { out: &mut out, err: &mut err, terminal: false };
+        assert_eq!(page.run(&errand("ctrl web stop --timeout 20ms"), &path), code::TIMED_OUT);
+        assert!(String::from_utf8_lossy(&err).contains("web: stop not finished within 20ms; the work goes on"));
+    }
+
+    #[test]
+    fn nobody_reading_does_not_hinder_the_order_and_a_full_disk_is_told() {
+        struct Broken(io::ErrorKind);
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (code, err, asked) = run_onto("ctrl web killall", killed(), false, &mut Broken(io::ErrorKind::BrokenPipe));
+        assert_eq!((code, err.as_str()), (code::DONE, ""));
+        assert!(matches!(asked, Call::Do(_)));
+        let (code, err, _) = run_onto("list", Outcome::names(vec![]), false, &mut Broken(io::ErrorKind::StorageFull));
+        assert_eq!(code, code::FAILED);
+        assert!(err.starts_with("firestarter: write to stdout: "), "{err}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The commands and their options: one table, from which `args.rs` parses and the help is written, so the two cannot
+//! disagree. Called by `args.rs`. Words only: it does nothing.
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(super) enum Word {
+    Run,
+    Check,
+    List,
+    Status,
+    Stop,
+    Ctrl,
+    Demo,
+    DemoWorker,
+    Help,
+}
+
+/// An option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(super) enum Opt {
+    Config,
+    Socket,
+    Signal,
+    Quiet,
+    Json,
+    Timeout,
+    Help,
+}
+
+/// How a command is written, and what it does.
+#[derive(Debug)]
+pub(super) struct CommandRow {
+    pub(super) word: Word,
+    pub(super) name: &'static str,
+    pub(super) operands: &'static str,
+    pub(super) options: &'static [Opt],
+    pub(super) about: &'static str,
+    more: &'static str,
+}
+
+/// How an option is written, and what it does.
+#[derive(Debug)]
+pub(super) struct OptionRow {
+    pub(super) opt: Opt,
+    pub(super) short: Option<char>,
+    pub(super) long: &'static str,
+    /// What its value is called; none for a flag.
+    pub(super) value: Option<&'static str>,
+    about: &'static str,
+}
+
+/// All commands.
+pub(super) const COMMANDS: [CommandRow; 9] = [
+    CommandRow {
+        word: Word::Run,
+        name: "run",
+        operands: "",
+        options: &[Opt::Config, Opt::Socket, Opt::Help],
+        about: "run the daemon, in the foreground",
+        more: "INT, TERM and QUIT stop it, and all workers with it.",
+    },
+    CommandRow {
+        word: Word::Check,
+        name: "check",
+        operands: "",
+        options: &[Opt::Config, Opt::Help],
+        about: "check a configuration and say all that is wrong with it",
+        more: "Nothing is started. Exit code 2 if there is a fault.",
+    },
+    CommandRow {
+        word: Word::List,
+        name: "list",
+        operands: "",
+        options: &[Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "list the groups",
+        more: "",
+    },
+    CommandRow {
+        word: Word::Status,
+        name: "status",
+        operands: "",
+        options: &[Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "show how all groups are",
+        more: "A table on a terminal; in a pipe three lines for each group, as of `ctrl NAME status`.",
+    },
+    CommandRow {
+        word: Word::Stop,
+        name: "stop",
+        operands: "",
+        options: &[Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "stop everything and the daemon",
+        more: "To stop one group: firestarter ctrl NAME stop",
+    },
+    CommandRow {
+        word: Word::Ctrl,
+        name: "ctrl",
+        operands: " NAME VERB",
+        options: &[Opt::Signal, Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "ask or order something of one group",
+        more: "VERB is one of:
+  status   whether it runs, its processes, since when
+  start    start what does not run
+  stop     stop all workers
+  restart  stop all, then start all; listeners stay open
+  upgrade  replace all workers by new ones without a gap
+  inc      one worker more
+  dec      one worker fewer
+  killall  SIGKILL to all; the group is then stopped",
+    },
+    CommandRow {
+        word: Word::Demo,
+        name: "demo",
+        operands: "",
+        options: &[Opt::Help],
+        about: "show what firestarter does, with workers of its own",
+        more: "",
+    },
+    CommandRow { word: Word::DemoWorker, name: "demo-worker", operands: "", options: &[], about: "", more: "" },
+    CommandRow {
+        word: Word::Help,
+        name: "help",
+        operands: " [COMMAND]",
+        options: &[Opt::Help],
+        about: "show this, or the help of one command",
+        more: "",
+    },
+];
+
+/// All options.
+pub(super) const OPTIONS: [OptionRow; 7] = [
+    OptionRow {
+        opt: Opt::Config,
+        short: Some('c'),
+        long: "config",
+        value: Some("FILE"),
+        about: "the configuration; without it firestarter.toml here, then /etc/firestarter/config.toml",
+    },
+    OptionRow {
+        opt: Opt::Signal,
+        short: Some('s'),
+        long: "signal",
+        value: Some("SIGNAL"),
+        about: "in place of stop_signal in stop, restart and dec, of ack_signal in upgrade",
+    },
+    OptionRow { opt: Opt::Quiet, short: Some('q'), long: "quiet", value: None, about: "leave out the heading line" },
+    OptionRow {
+        opt: Opt::Json,
+        short: None,
+        long: "json",
+        value: None,
+        about: "print the result, or the error, as one JSON document",
+    },
+    OptionRow {
+        opt: Opt::Timeout,
+        short: None,
+        long: "timeout",
+        value: Some("TIME"),
+        about: "wait at most so long: seconds, or 500ms, 2m; without it 10 for a question, for ever for an order",
+    },
+    OptionRow {
+        opt: Opt::Socket,
+        short: Some('d'),
+        long: "socket-path",
+        value: Some("SOCKET"),
+        about: "the control socket; without it $FIRESTARTER_SOCKET, then the runtime folder",
+    },
+    OptionRow { opt: Opt::Help, short: Some('h'), long: "help", value: None, about: "show this" },
+];
+
+/// The commands that people are told of.
+pub(super) fn shown() -> impl Iterator<Item = &'static CommandRow> {
+    COMMANDS.iter().filter(|row| !row.about.is_empty())
+}
+
+/// `firestarter help`.
+pub(crate) fn help() -> String {
+    let mut text = String::from("firestarter: a process and shared socket manager\n\n");
+    text.push_str("usage: firestarter COMMAND [OPTIONS]\n\ncommands:\n");
+    for row in shown() {
+        text.push_str(&format!("  {:<20}{}\n", format!("{}{}", row.name, row.operands), row.about));
+    }
+    text.push_str("\n  -h, --help          show this\n  -V, --version       show the version\n");
+    text.push_str("\nOptions stand after the command: firestarter help COMMAND\n\n");
+    text.push_str("exit codes: 0 done, 1 failed or refused, 2 usage or configuration, 3 no daemon,\n");
+    text.push_str("            4 unknown group, 5 timed out while the work goes on\n");
+    text
+}
+
+impl CommandRow {
+    /// `firestarter help COMMAND`.
+    pub(super) fn help(&self) -> String {
+        let mut text = format!("usage: firestarter {}{}", self.name, self.operands);
+        let options = || OPTIONS.iter().filter(|row| self.options.contains(&row.opt));
+        for row in options().filter(|row| row.opt != Opt::Help) {
+            text.push_str(&format!(" [{}]", row.usage()));
+        }
+        text.push_str(&format!("\n\n{}\n", self.about));
+        if !self.more.is_empty() {
+            text.push_str(&format!("\n{}\n", self.more));
+        }
+        text.push_str("\noptions:\n");
+        for row in options() {
+            text.push_str(&format!("  {:<26}{}\n", row.spelled(), row.about));
+        }
+        text
+    }
+}
+
+impl OptionRow {
+    /// As in a usage line: `-d SOCKET`.
+    pub(super) fn usage(&self) -> String {
+        let name = match self.short {
+            Some(short) => format!("-{short}"),
+            None => format!("--{}", self.long),
+        };
+        match self.value {
+            Some(value) => format!("{name} {value}"),
+            None => name,
+        }
+    }
+
+    /// All spellings: `-d, --socket-path SOCKET`.
+    fn spelled(&self) -> String {
+        let short = self.short.map_or_else(|| "    ".to_owned(), |short| format!("-{short}, "));
+        let value = self.value.map_or_else(String::new, |value| format!(" {value}"));
+        format!("{short}--{}{value}", self.long)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_ctrl() {
+        let row = COMMANDS.iter().find(|row| row.word == Word::Ctrl).expect("it is in the table");
+        let want = "\
+usage: firestarter ctrl NAME VERB [-s SIGNAL] [-q] [--json] [--timeout TIME] [-d SOCKET]
+
+ask or order something of one group
+
+VERB is one of:
+  status   whether it runs, its processes, since when
+  start    start what does not run
+  stop     stop all workers
+  restart  stop all, then start all; listeners stay open
+  upgrade  replace all workers by new ones without a gap
+  inc      one worker more
+  dec      one worker fewer
+  killall  SIGKILL to all; the group is then stopped
+
+options:
+  -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade
+  -q, --quiet               leave out the heading line
+      --json                print the result, or the error, as one JSON document
+      --timeout TIME        wait at most so long: seconds, or 500ms, 2m; without it 10 for a question, for ever for an order
+  -d, --socket-path SOCKET  the control socket; without it $FIRESTARTER_SOCKET, then the runtime folder
+  -h, --help                show this
+";
+        assert_eq!(row.help(), want);
+    }
+
+    #[test]
+    fn the_help_names_every_command_but_the_hidden_one() {
+        let help = help();
+        for row in &COMMANDS {
+            assert_eq!(
+                help.contains(&format!("\n  {}", row.name)) && !row.about.is_empty(),
+                row.word != Word::DemoWorker
+            );
+        }
+        assert!(!help.contains("demo-worker"));
+    }
+}

@@ -1,0 +1,421 @@
+//! What went wrong, in words for an operator at 3 a.m.: one line that says what, whose and why, then one that says what to
+//! do next. Called by `cli::main`, and by `render.rs` for the last failure of a group. Pure: it only words.
+
+use std::io;
+
+use firestarter_core::command::Verb;
+use firestarter_core::ids::{Pid, Slot};
+
+use super::args::Wanted;
+use super::nearest::nearest;
+use super::render::plain;
+use crate::api::{Cause, Failure, Problem, Step, Trouble};
+use crate::client::ClientError;
+
+/// A failure as one or two lines on stderr.
+struct Words {
+    what: String,
+    next: String,
+}
+
+/// An order that failed or was refused.
+pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
+    let group = problem.group.as_deref().unwrap_or("all");
+    let verb = verb_word(wanted);
+    let look = match &problem.group {
+        Some(group) => format!("firestarter ctrl {group} status"),
+        None => "firestarter status".to_owned(),
+    };
+    let refused = |why: &str, next: String| Words { what: format!("{verb} refused: {why}"), next };
+    let words = match &problem.trouble {
+        Trouble::Aborted { generation: _, cause } => aborted(group, cause),
+        Trouble::NotStarted { slot, failure } => Words {
+            what: format!("{verb} failed: the worker in slot {slot} {}", ended(*failure)),
+            next: remedy(*failure, &format!("firestarter ctrl {group} start")),
+        },
+        Trouble::Superseded { by: Some(by) } => {
+            Words { what: format!("{verb} given up: a later {by} took its place"), next: look }
+        }
+        Trouble::Superseded { by: None } => {
+            Words { what: format!("{verb} given up: firestarter is being stopped"), next: String::new() }
+        }
+        Trouble::UnknownGroup { groups } => return unknown_group(group, groups),
+        Trouble::NotRunning => refused("the group is not running", format!("firestarter ctrl {group} start")),
+        Trouble::AtLeastOne => refused("one worker is the least", format!("to stop it: firestarter ctrl {group} stop")),
+        Trouble::AtMost { limit } => refused(&format!("{limit} workers are the most"), look),
+        Trouble::NoSignal { verb } => refused(
+            &format!("{} takes no signal", verb.map_or("this command", Verb::word)),
+            "the same without -s".to_owned(),
+        ),
+        Trouble::ShuttingDown => {
+            refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
+        }
+    };
+    words.about(problem.group.as_deref())
+}
+
+/// An error that this build has no words for.
+pub(crate) fn other(message: &str, machine: &str) -> String {
+    Words {
+        what: format!("the daemon refused the request: {message} ({machine})"),
+        next: "compare versions, of this program: firestarter --version, of the daemon: firestarter status --json"
+            .to_owned(),
+    }
+    .about(None)
+}
+
+/// An answer to something else than what was asked.
+pub(crate) fn wrong_answer() -> String {
+    other("its answer is of another kind than the question", "wrong_answer")
+}
+
+/// No reply.
+pub(crate) fn no_reply(wanted: &Wanted, error: &ClientError) -> String {
+    let words = match error {
+        ClientError::NoDaemon { path, source } => Words {
+            what: format!("no daemon at {}: {}", path.display(), io_text(source)),
+            next: "start one: firestarter run -c FILE; or name its socket: -d SOCKET, or $FIRESTARTER_SOCKET"
+                .to_owned(),
+        },
+        ClientError::Denied { path, source } => Words {
+            what: format!("connect {}: {}", path.display(), io_text(source)),
+            next: "only the user that runs the daemon, and root, may control it: use sudo or that user".to_owned(),
+        },
+        ClientError::Io { operation, path, source } => Words {
+            what: format!("{operation} {}: {}", path.display(), io_text(source)),
+            next: "look whether that is the daemon's socket: -d SOCKET".to_owned(),
+        },
+        ClientError::Closed { path } => Words {
+            what: format!("the daemon at {} closed the connection before it replied", path.display()),
+            next: "whether it was carried out is not known; see: firestarter status".to_owned(),
+        },
+        ClientError::Protocol { path, source } => Words {
+            what: format!("what listens at {} does not speak as firestarter does: {source}", path.display()),
+            next: "name the daemon's control socket, not a worker's: -d SOCKET".to_owned(),
+        },
+        ClientError::TimedOut { after } => match wanted {
+            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Words {
+                what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
+                next: "look at its log and at its processes: ps -ef | grep firestarter".to_owned(),
+            },
+            Wanted::Stop | Wanted::Ctrl { .. } => Words {
+                what: format!("{} not finished within {after:?}; the work goes on", verb_word(wanted)),
+                next: "see how far it is: firestarter status".to_owned(),
+            },
+        },
+    };
+    let group = match wanted {
+        Wanted::Ctrl { group, .. } if matches!(error, ClientError::TimedOut { .. }) => Some(group.as_str()),
+        Wanted::Ctrl { .. } | Wanted::GroupStatus { .. } | Wanted::List | Wanted::Status | Wanted::Stop => None,
+    };
+    words.about(group)
+}
+
+/// How a worker failed, in a few words: `exit code 3`.
+pub(crate) fn failure(failure: Failure) -> String {
+    match failure {
+        Failure::Exit { exit_code } => format!("exit code {exit_code}"),
+        Failure::Signal { signal, core_dumped: false } => signal.to_string(),
+        Failure::Signal { signal, core_dumped: true } => format!("{signal} with a core dump"),
+        Failure::Unknown => "ended, nobody knows how".to_owned(),
+        Failure::Spawn { step, errno } => format!("{}: {}", step_words(step), errno_text(errno)),
+    }
+}
+
+fn aborted(group: &str, cause: &Cause) -> Words {
+    let again = format!("firestarter ctrl {group} upgrade");
+    let (why, next) = match cause {
+        Cause::Worker { slot, pid, failure } => {
+            let before = match failure {
+                Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => " before it acked",
+                Failure::Spawn { .. } => "",
+            };
+            let why = format!("the new worker in {} {}{before}", place(*slot, *pid), ended(*failure));
+            (why, remedy(*failure, &again))
+        }
+        Cause::Timeout { slot, pid, unready } => {
+            let more = match unready {
+                0 | 1 => String::new(),
+                n => format!(", nor had {} more", n - 1),
+            };
+            let why =
+                format!("the new worker in {} had not acked when start_timeout was over{more}", place(*slot, *pid));
+            (why, format!("see in its output what it waits for, or set ack or start_timeout; then: {again}"))
+        }
+        // Whether the old workers serve on is for that command to say.
+        Cause::Command { by } => {
+            let what = match by {
+                Some(by) => format!("upgrade aborted: {by} came in between"),
+                None => "upgrade aborted: firestarter is being stopped".to_owned(),
+            };
+            return Words { what, next: format!("firestarter ctrl {group} status") };
+        }
+    };
+    Words { what: format!("upgrade aborted: {why}; the old workers serve as before"), next }
+}
+
+fn unknown_group(group: &str, groups: &[String]) -> String {
+    let there =
+        if groups.is_empty() { "there is none".to_owned() } else { format!("there are: {}", groups.join(", ")) };
+    let meant = nearest(group, groups.iter().map(String::as_str));
+    let next = meant.map_or_else(|| "firestarter list".to_owned(), |name| format!("did you mean {name}?"));
+    Words { what: format!("unknown group {group}; {there}"), next }.about(None)
+}
+
+fn place(slot: Slot, pid: Option<Pid>) -> String {
+    match pid {
+        Some(pid) => format!("slot {slot} (pid {pid})"),
+        None => format!("slot {slot}"),
+    }
+}
+
+fn ended(how: Failure) -> String {
+    match how {
+        Failure::Exit { .. } => format!("ended with {}", failure(how)),
+        Failure::Signal { .. } => format!("was ended by {}", failure(how)),
+        Failure::Unknown => "ended, and nobody knows how, as the keeper is dead".to_owned(),
+        Failure::Spawn { .. } => format!("could not be started: {}", failure(how)),
+    }
+}
+
+fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::Prepare => "prepare",
+        Step::Clone => "new process",
+        Step::Directory => "enter the working directory",
+        Step::Setup => "set up user, limits or descriptors",
+        Step::Exec => "exec",
+        Step::Watch => "watch the process",
+    }
+}
+
+fn remedy(failure: Failure, again: &str) -> String {
+    let first = match failure {
+        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => {
+            "see in its output (stderr_log) why it ended"
+        }
+        Failure::Spawn { step: Step::Prepare, .. } => "check exec_start, environments, stdout_log and stderr_log",
+        Failure::Spawn { step: Step::Clone, .. } => "make room for processes (ulimit -u, pids.max, memory)",
+        Failure::Spawn { step: Step::Directory, .. } => "check working_directory and who may enter it",
+        Failure::Spawn { step: Step::Setup, .. } => "check uid and gid; to change the user takes root",
+        Failure::Spawn { step: Step::Exec, .. } => "check that exec_start names a program that its user may run",
+        Failure::Spawn { step: Step::Watch, .. } => "make room for descriptors (ulimit -n of the daemon)",
+    };
+    format!("{first}; then: {again}")
+}
+
+fn verb_word(wanted: &Wanted) -> &'static str {
+    match wanted {
+        Wanted::List => "list",
+        Wanted::Status | Wanted::GroupStatus { .. } => "status",
+        Wanted::Stop => "stop",
+        Wanted::Ctrl { verb, .. } => verb.word(),
+    }
+}
+
+/// The kernel's words for an error number: `no such file or directory`.
+fn errno_text(errno: i32) -> String {
+    lower(&io::Error::from_raw_os_error(errno).to_string())
+}
+
+fn io_text(error: &io::Error) -> String {
+    lower(&error.to_string())
+}
+
+fn lower(text: &str) -> String {
+    let text = text.split(" (os error").next().unwrap_or(text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+impl Words {
+    fn about(self, group: Option<&str>) -> String {
+        // What is said may hold a name or a sentence from elsewhere.
+        let group = group.map_or_else(String::new, |group| format!("{}: ", plain(group)));
+        let next = if self.next.is_empty() { String::new() } else { format!("  next: {}\n", plain(&self.next)) };
+        format!("firestarter: {group}{}\n{next}", plain(&self.what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::any_core_reply;
+    use crate::api::{Garbled, Outcome};
+    use firestarter_core::ids::Generation;
+    use firestarter_core::spec::Signal;
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn ctrl(verb: Verb) -> Wanted {
+        Wanted::Ctrl { group: "web".into(), verb, signal: None }
+    }
+
+    fn said(verb: Verb, trouble: Trouble) -> String {
+        problem(&ctrl(verb), &Problem { group: Some("web".into()), trouble })
+    }
+
+    fn abort(cause: Cause) -> String {
+        said(Verb::Upgrade, Trouble::Aborted { generation: Generation(2), cause })
+    }
+
+    const EXIT: Failure = Failure::Exit { exit_code: 3 };
+
+    #[test]
+    fn aborted_upgrades() {
+        assert_eq!(
+            abort(Cause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure: EXIT }),
+            "firestarter: web: upgrade aborted: the new worker in slot 2 (pid 812) ended with exit code 3 before it acked; \
+             the old workers serve as before\n  next: see in its output (stderr_log) why it ended; then: firestarter ctrl web upgrade\n"
+        );
+        let failure = Failure::Signal { signal: Signal::KILL, core_dumped: false };
+        assert!(abort(Cause::Worker { slot: Slot(0), pid: Some(Pid(1)), failure })
+            .contains("slot 0 (pid 1) was ended by SIGKILL before it acked; the old"));
+        let failure = Failure::Spawn { step: Step::Exec, errno: 2 };
+        assert_eq!(
+            abort(Cause::Worker { slot: Slot(0), pid: None, failure }),
+            "firestarter: web: upgrade aborted: the new worker in slot 0 could not be started: exec: no such file or directory; \
+             the old workers serve as before\n  \
+             next: check that exec_start names a program that its user may run; then: firestarter ctrl web upgrade\n"
+        );
+        assert_eq!(
+            abort(Cause::Timeout { slot: Slot(1), pid: Some(Pid(9)), unready: 3 }),
+            "firestarter: web: upgrade aborted: the new worker in slot 1 (pid 9) had not acked when start_timeout was over, \
+             nor had 2 more; the old workers serve as before\n  \
+             next: see in its output what it waits for, or set ack or start_timeout; then: firestarter ctrl web upgrade\n"
+        );
+        assert_eq!(
+            abort(Cause::Command { by: Some(Verb::Stop) }),
+            "firestarter: web: upgrade aborted: stop came in between\n  next: firestarter ctrl web status\n"
+        );
+        assert!(abort(Cause::Command { by: None }).contains("web: upgrade aborted: firestarter is being stopped\n"));
+    }
+
+    #[test]
+    fn other_failures() {
+        let failure = Failure::Spawn { step: Step::Directory, errno: 13 };
+        assert_eq!(
+            said(Verb::Start, Trouble::NotStarted { slot: Slot(0), failure }),
+            "firestarter: web: start failed: the worker in slot 0 could not be started: enter the working directory: \
+             permission denied\n  next: check working_directory and who may enter it; then: firestarter ctrl web start\n"
+        );
+        assert_eq!(
+            said(Verb::Restart, Trouble::Superseded { by: Some(Verb::Stop) }),
+            "firestarter: web: restart given up: a later stop took its place\n  next: firestarter ctrl web status\n"
+        );
+        assert_eq!(
+            said(Verb::Restart, Trouble::Superseded { by: None }),
+            "firestarter: web: restart given up: firestarter is being stopped\n"
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        for (verb, trouble, want) in [
+            (
+                Verb::Upgrade,
+                Trouble::NotRunning,
+                "upgrade refused: the group is not running\n  next: firestarter ctrl web start",
+            ),
+            (
+                Verb::Dec,
+                Trouble::AtLeastOne,
+                "dec refused: one worker is the least\n  next: to stop it: firestarter ctrl web stop",
+            ),
+            (
+                Verb::Inc,
+                Trouble::AtMost { limit: 9 },
+                "inc refused: 9 workers are the most\n  next: firestarter ctrl web status",
+            ),
+            (
+                Verb::Inc,
+                Trouble::NoSignal { verb: Some(Verb::Inc) },
+                "inc refused: inc takes no signal\n  next: the same without -s",
+            ),
+            (
+                Verb::Start,
+                Trouble::ShuttingDown,
+                "start refused: firestarter is being stopped\n  next: wait until it has ended, then: firestarter run",
+            ),
+        ] {
+            assert_eq!(said(verb, trouble), format!("firestarter: web: {want}\n"));
+        }
+    }
+
+    #[test]
+    fn unknown_groups() {
+        let groups = vec!["api".to_owned(), "webb".to_owned()];
+        assert_eq!(
+            said(Verb::Stop, Trouble::UnknownGroup { groups }),
+            "firestarter: unknown group web; there are: api, webb\n  next: did you mean webb?\n"
+        );
+        assert_eq!(
+            said(Verb::Stop, Trouble::UnknownGroup { groups: vec![] }),
+            "firestarter: unknown group web; there is none\n  next: firestarter list\n"
+        );
+    }
+
+    #[test]
+    fn no_replies() {
+        let path = || "/run/s".into();
+        let source = || io::Error::from_raw_os_error(2);
+        let upgrade = ctrl(Verb::Upgrade);
+        let after = Duration::from_millis(1500);
+        for (wanted, error, want) in [
+            (
+                &upgrade,
+                ClientError::NoDaemon { path: path(), source: source() },
+                "no daemon at /run/s: no such file or directory\n  next: start one",
+            ),
+            (
+                &upgrade,
+                ClientError::Denied { path: path(), source: io::Error::from_raw_os_error(13) },
+                "connect /run/s: permission denied\n  next: only",
+            ),
+            (
+                &upgrade,
+                ClientError::Io { operation: "read", path: path(), source: io::Error::from_raw_os_error(5) },
+                "read /run/s: input/output error\n  next:",
+            ),
+            (
+                &upgrade,
+                ClientError::Closed { path: path() },
+                "the daemon at /run/s closed the connection before it replied\n  next: whether",
+            ),
+            (
+                &upgrade,
+                ClientError::Protocol { path: path(), source: Garbled::Shape },
+                "what listens at /run/s does not speak as firestarter does: a reply",
+            ),
+            (
+                &upgrade,
+                ClientError::TimedOut { after },
+                "web: upgrade not finished within 1.5s; the work goes on\n  next: see how far",
+            ),
+            (&Wanted::Stop, ClientError::TimedOut { after }, "stop not finished within 1.5s; the work goes on\n"),
+            (&Wanted::List, ClientError::TimedOut { after }, "no reply within 1.5s: the daemon is there, but"),
+        ] {
+            let said = no_reply(wanted, &error);
+            assert!(said.starts_with(&format!("firestarter: {want}")), "{said}");
+        }
+    }
+
+    #[test]
+    fn words_from_elsewhere_stay_on_their_line() {
+        let said = other("a\nb\u{1b}[2J", "x");
+        assert!(said
+            .starts_with("firestarter: the daemon refused the request: a\\nb\\u{1b}[2J (x)\n  next: compare versions"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_problem_is_one_line_and_what_to_do(reply in any_core_reply()) {
+            if let Outcome::Problem(trouble) = Outcome::from_reply(Some("w\neb"), &reply) {
+                let text = problem(&ctrl(Verb::Upgrade), &trouble);
+                prop_assert!(text.starts_with("firestarter: ") && text.ends_with('\n'), "{}", text);
+                prop_assert!(text.lines().count() <= 2, "{}", text);
+                prop_assert!(!text.contains("os error"), "{}", text);
+            }
+        }
+    }
+}

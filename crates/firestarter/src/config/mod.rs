@@ -1,0 +1,200 @@
+//! The TOML as written becomes the configuration as resolved, or all its faults at once, each with its place.
+//!
+//! Called by `main` and the daemon when the configuration is read. Touches no socket and no process; the environment
+//! comes in as an argument, and nothing but the file itself is read.
+
+mod address;
+mod command;
+mod draft;
+mod duration;
+mod environment;
+mod fault;
+mod group;
+mod keys;
+mod output;
+mod sockets;
+mod suggest;
+mod syntax;
+mod value;
+pub(crate) mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use firestarter_core::spec::GroupSpec;
+use toml::de::{DeTable, DeValue};
+
+pub(crate) use address::Address;
+// A `Fault` is met by iterating, mostly without naming it.
+#[allow(unused_imports)]
+pub(crate) use fault::Fault;
+pub(crate) use fault::Faults;
+
+use fault::Ledger;
+
+/// A configuration in which nothing is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// The file it was read from, as the user named it.
+    pub(crate) path: PathBuf,
+    /// The groups, in the order of the file. At least one; no two of the same name.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// A group as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    /// What decides something.
+    pub(crate) spec: GroupSpec,
+    /// How its workers are made.
+    pub(crate) launch: Launch,
+    /// What its listeners listen at, in the order in which workers get them. At most 48.
+    pub(crate) sockets: Vec<SocketSpec>,
+}
+
+/// How a worker's process is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Launch {
+    /// The program and its arguments; to be expanded with the worker's environment. At least one word.
+    pub(crate) exec: Vec<words::Word>,
+    /// Absolute.
+    pub(crate) working_directory: PathBuf,
+    /// Added to the daemon's own environment; no name twice, no NUL.
+    pub(crate) environments: Vec<(String, String)>,
+    /// The beginning of the names of the variables that the daemon sets.
+    pub(crate) base_name: String,
+    /// Where a worker's output goes.
+    pub(crate) stdout: Output,
+    /// Where its errors go.
+    pub(crate) stderr: Output,
+}
+
+/// Where what a worker writes goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// To the daemon's own output.
+    Inherit,
+    /// Nowhere.
+    Null,
+    /// To the end of this file. Absolute.
+    File(PathBuf),
+}
+
+/// A socket as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketSpec {
+    /// The address as the configuration spells it.
+    pub(crate) written: String,
+    /// The address.
+    pub(crate) address: Address,
+}
+
+/// What of the world around the file its meaning depends on.
+pub(crate) struct Surroundings<'a> {
+    /// Where the daemon was started: relative paths count from here. Absolute.
+    pub(crate) cwd: &'a Path,
+    /// The daemon's environment, from which workers inherit.
+    pub(crate) env: &'a dyn Fn(&str) -> Option<OsString>,
+}
+
+/// The largest file that is read: 1 MiB.
+const LARGEST: u64 = 1 << 20;
+
+/// Reads the file and parses it.
+pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Config, Faults> {
+    let bytes = read(path).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > LARGEST {
+        let message = format!("cannot read {}: larger than 1 MiB", path.display());
+        return Err(Faults::whole(path, message, "name a configuration file"));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(path, &text, around),
+        Err(error) => Err(not_utf8(path, &error)),
+    }
+}
+
+/// Parses what stands in the file at `path`, which is not read.
+pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Result<Config, Faults> {
+    // A byte order mark is not seen in an editor, so it counts as no column.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut ledger = Ledger::new(text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    syntax::note(&errors, root.get_ref(), &mut ledger);
+    let mut entries: Vec<_> = root.get_ref().iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let mut drafts = Vec::new();
+    for (name, value) in entries {
+        match value.get_ref() {
+            DeValue::Table(table) if is_daemon(name.get_ref(), table) => group::read_daemon(table, &mut ledger),
+            DeValue::Table(table) => drafts.push(group::read(name, table, around, &mut ledger)),
+            DeValue::Array(array) if array.first().is_some_and(|first| first.get_ref().is_table()) => {
+                let name_shown = name.get_ref().escape_debug();
+                ledger
+                    .note(name.span(), format!("{name_shown}: expected one table, found an array of tables"))
+                    .advise(format!("write [{name_shown}] once, with single brackets"));
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => {
+                ledger
+                    .note(name.span(), format!("{} is in no group", value::quoted(name.get_ref())))
+                    .advise("a top-level key belongs in a group's table, such as [web]");
+            }
+        }
+    }
+    sockets::check_twice(&drafts, &mut ledger);
+    if let Some(faults) = ledger.finish(path) {
+        return Err(faults);
+    }
+    let groups: Vec<Group> = drafts.into_iter().filter_map(draft::Draft::finish).collect();
+    if groups.is_empty() {
+        let message = format!("no group is configured in {}", path.display());
+        return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
+    }
+    Ok(Config { path: path.to_owned(), groups })
+}
+
+/// `[firestarter]` is a group like any other if it has a command.
+fn is_daemon(name: &str, table: &DeTable<'_>) -> bool {
+    name == "firestarter" && !table.contains_key("exec_start")
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Faults {
+    const ADVICE: [(io::ErrorKind, &str); 3] = [
+        (io::ErrorKind::NotFound, "create it, or name another file with -c FILE"),
+        (io::ErrorKind::PermissionDenied, "let this user read it, or name another file with -c FILE"),
+        (io::ErrorKind::IsADirectory, "name a file in it"),
+    ];
+    let advice = ADVICE.iter().find(|(kind, _)| *kind == error.kind());
+    let advice = advice.map_or("name another file with -c FILE", |(_, advice)| advice);
+    // The system's texts begin with a capital and end with the number.
+    let cause = error.to_string();
+    let cause = cause.split(" (os error").next().unwrap_or(&cause);
+    let mut chars = cause.chars();
+    let first = chars.next().map(|c| c.to_ascii_lowercase());
+    let cause: String = first.into_iter().chain(chars).collect();
+    Faults::whole(path, format!("cannot read {}: {cause}", path.display()), advice)
+}
+
+fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Faults {
+    let at = error.utf8_error().valid_up_to();
+    let message = format!("the byte 0x{:02x} is not UTF-8", error.as_bytes()[at]);
+    let text = String::from_utf8_lossy(error.as_bytes());
+    let mut ledger = Ledger::new(&text);
+    ledger.note(at..at + 1, message.clone()).advise("save the file as UTF-8");
+    ledger.finish(path).unwrap_or_else(|| Faults::whole(path, message, "save the file as UTF-8"))
+}

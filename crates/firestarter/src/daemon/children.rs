@@ -1,0 +1,239 @@
+//! The workers' processes: asks the spawn thread for new ones, signals them, hears of their ends from the keeper, and
+//! lets their zombies go when the end is journalled. Should the keeper be dead, it hears of ends by itself, without
+//! their status.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::mpsc::Sender;
+
+use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
+use firestarter_core::ids::{Generation, GroupId, Slot, WorkerId};
+use firestarter_core::spec::Signal;
+use rustix::event::{epoll, Timespec};
+use rustix::process::{pidfd_open, Pid, PidfdFlags};
+
+use super::spawner::{Job, Outbox};
+use super::{Fact, Receipt, Shared, Source};
+use crate::journal::Row;
+use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
+use crate::sys::clone::Progress;
+use crate::sys::signals;
+use crate::sys::wait::Ended;
+
+pub(super) struct Children<'a> {
+    pub(super) shared: Shared<'a>,
+    pub(super) jobs: Sender<Job>,
+    pub(super) outbox: &'a Outbox,
+    pub(super) known: BTreeMap<WorkerId, Child>,
+    /// Rows that may be claimed again.
+    pub(super) free: Vec<Row>,
+    /// Zombies that the keeper may take away, as they go through the pipe.
+    pub(super) reaps: Vec<u8>,
+    pub(super) told: OwnedFd,
+    pub(super) reap: OwnedFd,
+    /// The keeper's set of exits.
+    pub(super) exits: OwnedFd,
+    /// The keeper, while it lives.
+    pub(super) keeper: Option<OwnedFd>,
+}
+
+pub(super) struct Child {
+    pub(super) row: Row,
+    /// None while it is being spawned.
+    pub(super) process: Option<(Pid, OwnedFd)>,
+}
+
+impl Children<'_> {
+    pub(super) fn spawn(
+        &mut self,
+        worker: WorkerId,
+        group: GroupId,
+        _slot: Slot,
+        _generation: Generation,
+        inbox: &mut VecDeque<Fact>,
+    ) {
+        let Some(row) = self.free.pop().or_else(|| self.shared.table.unused()) else {
+            let error = SpawnError { step: SpawnStep::Prepare, errno: libc::EAGAIN };
+            inbox.push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::None });
+            return;
+        };
+        self.shared.table.claim(row, worker, group);
+        self.known.insert(worker, Child { row, process: None });
+        self.queue(worker, group, row);
+    }
+
+    pub(super) fn queue(&self, worker: WorkerId, group: GroupId, row: Row) {
+        // The spawn thread ends only with the process.
+        let _ = self.jobs.send(Job { worker, group, row });
+    }
+
+    /// Sends a signal that asks to end, unless the last daemon did. Says so if the process does not catch it and got
+    /// `uncaught` instead.
+    pub(super) fn signal(&mut self, worker: WorkerId, signal: Signal, uncaught: Option<Signal>) -> Option<String> {
+        let child = self.known.get(&worker)?;
+        let (pid, pidfd) = child.process.as_ref()?;
+        let instead = uncaught.filter(|other| *other != signal && !catches(*pid, signal));
+        let sent = instead.unwrap_or(signal);
+        let already = self.shared.table.signalled(child.row);
+        if already == sent.number() || already == signal.number() {
+            return None;
+        }
+        // Marked first: should this daemon die in between, the next one does not ask twice, and the deadline remains.
+        self.shared.table.mark_signalled(child.row, sent.number());
+        let _ = signals::signal_process(pidfd, sent.number());
+        let pid = pid.as_raw_nonzero();
+        instead.map(|other| format!("pid {pid} does not catch {signal}, which would end it at once: it got {other}"))
+    }
+
+    pub(super) fn kill(&mut self, worker: WorkerId) {
+        if let Some((pid, pidfd)) = self.known.get(&worker).and_then(|child| child.process.as_ref()) {
+            // The zombie, or the process itself, keeps the group's number taken. Without a keeper nobody does.
+            if self.keeper.is_some() {
+                let _ = signals::signal_group(*pid, Signal::KILL.number());
+            }
+            let _ = signals::signal_process(pidfd, Signal::KILL.number());
+        }
+    }
+
+    /// The end of a worker is journalled: what is left of its process group goes, and its zombie may.
+    pub(super) fn bury(&mut self, row: Row) {
+        if let Some(pid) = self.shared.table.pid(row) {
+            if self.keeper.is_some() {
+                let _ = signals::signal_group(pid, Signal::KILL.number());
+            }
+            self.reaps.extend(pid.as_raw_nonzero().get().to_le_bytes());
+        }
+        if let Some(worker) = self.shared.table.worker(row) {
+            self.known.remove(&worker);
+        }
+        self.shared.table.clear(row);
+        self.free.push(row);
+    }
+
+    /// Tells the keeper which zombies may go. It reaps what no row names, so nothing is lost should this not reach it.
+    pub(super) fn flush_reaps(&mut self) {
+        while !self.reaps.is_empty() {
+            let batch = self.reaps.len().min(4096);
+            match rustix::io::write(&self.reap, &self.reaps[..batch]) {
+                Ok(written) => drop(self.reaps.drain(..written)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads what the keeper tells; says whether a signal stands in the header.
+    pub(super) fn hear_keeper(&mut self, inbox: &mut VecDeque<Fact>) -> bool {
+        let mut signal = false;
+        let mut bytes = [0; 512 * TOLD];
+        let Ok(read) = rustix::io::read(&self.told, &mut bytes) else { return false };
+        for told in bytes[..read].as_chunks::<TOLD>().0 {
+            match Told::read(told) {
+                Told::Signal => signal = true,
+                Told::Exit(row, ended) => self.ended(row, exit_of(ended), inbox),
+            }
+        }
+        signal
+    }
+
+    fn ended(&mut self, row: Row, exit: Exit, inbox: &mut VecDeque<Fact>) {
+        let Some(worker) = self.shared.table.worker(row) else { return };
+        // A program that could not run ends too; what it wrote down says more than its exit code.
+        let event = match self.failure(row) {
+            Some(error) => Event::SpawnFailed { worker, error },
+            None => Event::Exited { worker, exit },
+        };
+        inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+    }
+
+    /// What the process of a row wrote down if it could not become its worker.
+    pub(super) fn failure(&self, row: Row) -> Option<SpawnError> {
+        match self.shared.table.progress(row) {
+            Progress::Failed(step, errno) => Some(SpawnError { step: super::spawner::core_step(step), errno }),
+            Progress::Sharing | Progress::Apart => None,
+        }
+    }
+
+    /// Takes in what the spawn thread has done.
+    pub(super) fn hear_spawner(&mut self, inbox: &mut VecDeque<Fact>) {
+        for outcome in self.outbox.take() {
+            let (worker, row) = (outcome.worker, outcome.row);
+            match outcome.result {
+                Ok(pid) => self.adopt(worker, row, pid, inbox),
+                Err(error) => {
+                    let event = Event::SpawnFailed { worker, error };
+                    inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+                }
+            }
+        }
+    }
+
+    /// A process that runs, or ran: watches for its end from now on, and says that it was spawned.
+    pub(super) fn adopt(&mut self, worker: WorkerId, row: Row, pid: Pid, inbox: &mut VecDeque<Fact>) {
+        let event = match self.watch(worker, row, pid) {
+            Ok(()) => Event::Spawned { worker, pid: super::perform::shown(pid) },
+            Err(error) => {
+                let _ = signals::signal_group(pid, Signal::KILL.number());
+                let error = SpawnError { step: SpawnStep::Watch, errno: error.raw_os_error() };
+                return inbox
+                    .push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::Zombie(row) });
+            }
+        };
+        inbox.push_back(Fact { event, receipt: Receipt::None });
+    }
+
+    /// Watches for the end of a process. One that has ended already is told of at once.
+    pub(super) fn watch(&mut self, worker: WorkerId, row: Row, pid: Pid) -> rustix::io::Result<()> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+        let data = epoll::EventData::new_u64(exit_key(row, pid));
+        epoll::add(&self.exits, &pidfd, data, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT)?;
+        self.known.insert(worker, Child { row, process: Some((pid, pidfd)) });
+        Ok(())
+    }
+
+    pub(super) fn keeper_alive(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// The keeper is dead: from now on ends are watched for here.
+    pub(super) fn keeper_died(&mut self, epoll: &OwnedFd) {
+        if let Some(pidfd) = self.keeper.take() {
+            let _ = epoll::delete(epoll, &pidfd);
+            let data = epoll::EventData::new_u64(Source::Exits.key());
+            let _ = epoll::add(epoll, self.exits.as_fd(), data, epoll::EventFlags::IN);
+            crate::say::say(format_args!(
+                "the keeper was killed: workers are supervised on, but nothing survives the daemon's death now; \
+                 restart Firestarter when you can"
+            ));
+        }
+    }
+
+    /// Ends that nobody else tells of: their status is not to be had.
+    pub(super) fn hear_exits(&mut self, inbox: &mut VecDeque<Fact>) {
+        let mut ready = [const { MaybeUninit::uninit() }; 64];
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let Ok((ready, _)) = epoll::wait(&self.exits, &mut ready, Some(&no_wait)) else { return };
+        let rows: Vec<Row> =
+            ready.iter().filter_map(|event| read_exit_key(event.data.u64())).map(|(row, _)| row).collect();
+        for row in rows {
+            self.ended(row, Exit::Unknown, inbox);
+        }
+    }
+}
+
+fn exit_of(ended: Ended) -> Exit {
+    let signal = Signal::from_number(ended.status as u8);
+    match (ended.code, signal) {
+        (libc::CLD_EXITED, _) => Exit::Code(ended.status as u8),
+        (code, Some(signal)) => Exit::Signal(signal, code == libc::CLD_DUMPED),
+        (_, None) => Exit::Unknown,
+    }
+}
+
+/// Whether a process has a handler for a signal. One that cannot be asked is taken to have one.
+fn catches(pid: Pid, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask >> (signal.number() - 1) & 1 == 1)
+}

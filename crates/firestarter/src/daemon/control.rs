@@ -1,0 +1,289 @@
+//! Clients. A request stays in its client's socket until it is answered: it is looked at, journalled if it is an order,
+//! answered, and only then taken out. So a client has one request at a time in work, what it sends meanwhile waits in
+//! the kernel, and a new daemon finds again what the last one had not answered.
+//!
+//! A client's ledger row says how far its request is; see [`Phase`]. Nobody is waited for: a client that does not read
+//! its reply holds up itself alone.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use firestarter_core::ids::RequestId;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{accept_with, recv, send, RecvFlags, SendFlags, SocketFlags};
+
+use super::{Shared, Source};
+use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome};
+use crate::journal::{Meaning, Phase};
+
+/// A request is at most this long, its newline counted, in bytes.
+const LONGEST: usize = 16 * 1024;
+/// So many clients at once; when one more comes, the one that has been idle for longest goes.
+const MOST: usize = 512;
+
+pub(super) struct Control<'a> {
+    pub(super) shared: Shared<'a>,
+    pub(super) socket: OwnedFd,
+    pub(super) clients: BTreeMap<u64, Client>,
+    /// Given up to take in and turn away a client when there is no other descriptor left.
+    pub(super) spare: Option<OwnedFd>,
+    pub(super) buffer: Box<[u8; LONGEST]>,
+}
+
+pub(super) struct Client {
+    fd: OwnedFd,
+    /// The number of its last order.
+    seq: u32,
+    work: Option<Work>,
+    /// What has not been sent yet.
+    unsent: Vec<u8>,
+    /// It goes when its reply is sent.
+    last: bool,
+}
+
+/// The request that a client's next reply is for.
+struct Work {
+    id: Id,
+    /// None for a question.
+    order: Option<Order>,
+    /// Of its line, with the newline.
+    length: usize,
+}
+
+impl Client {
+    fn new(fd: OwnedFd) -> Client {
+        Client { fd, seq: 0, work: None, unsent: Vec::new(), last: false }
+    }
+}
+
+impl Control<'_> {
+    pub(super) fn accept(&mut self, epoll: &OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        loop {
+            match accept_with(&self.socket, flags) {
+                Ok(fd) => self.admit(fd, epoll),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.spare.take().is_some() => {
+                    drop(accept_with(&self.socket, flags));
+                    self.spare = rustix::io::fcntl_dupfd_cloexec(&self.socket, crate::sys::fds::STAGE_END).ok();
+                    let named = self.spare.as_ref().map(|fd| self.shared.ledger.name(fd, Meaning::Spare));
+                    drop(named);
+                    crate::say::say(format_args!(
+                        "a client was turned away: no descriptor left (raise the limit of open files)"
+                    ));
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Lets in root and the owner.
+    fn admit(&mut self, fd: OwnedFd, epoll: &OwnedFd) {
+        let uid = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.uid);
+        let own = rustix::process::geteuid();
+        if !uid.is_ok_and(|uid| uid == own || uid.is_root()) {
+            return;
+        }
+        if self.clients.len() >= MOST {
+            let idle = self.clients.iter().find(|(_, client)| client.work.is_none()).map(|(id, _)| *id);
+            match idle {
+                Some(client) => self.drop_client(client),
+                None => return,
+            }
+        }
+        let id = self.shared.header.next_client();
+        if self.shared.ledger.name(&fd, Meaning::Client { client: id }).is_ok() {
+            self.clients.insert(id, Client::new(fd));
+            self.watch(id, epoll);
+        }
+    }
+
+    pub(super) fn watch(&self, id: u64, epoll: &OwnedFd) {
+        if let Some(client) = self.clients.get(&id) {
+            let data = epoll::EventData::new_u64(Source::Client(id).key());
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
+            let _ = epoll::add(epoll, &client.fd, data, flags | epoll::EventFlags::ET);
+        }
+    }
+
+    /// Something has changed at a client: it may take more of its reply, or it has gone.
+    pub(super) fn go_on(&mut self, id: u64, flags: epoll::EventFlags) {
+        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            return self.drop_client(id);
+        }
+        self.send(id);
+    }
+
+    /// The next request of a client that has none in work. What is no request is answered here.
+    pub(super) fn next_call(&mut self, id: u64) -> Option<Call> {
+        loop {
+            let client = self.clients.get_mut(&id)?;
+            if client.work.is_some() || client.last {
+                return None;
+            }
+            let read = match recv(&client.fd, &mut self.buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                Ok((read @ 1.., _)) => read,
+                Err(Errno::AGAIN) => return None,
+                Err(Errno::INTR) => continue,
+                Ok(_) | Err(_) => {
+                    self.drop_client(id);
+                    return None;
+                }
+            };
+            let Some(end) = self.buffer[..read].iter().position(|byte| *byte == b'\n') else {
+                if read == LONGEST {
+                    client.last = true;
+                    self.refuse(id, &Fault::too_long(LONGEST), 0);
+                }
+                return None;
+            };
+            match parse(&self.buffer[..end]) {
+                Ok(request) => {
+                    let order = match &request.call {
+                        Call::Ask(_) => None,
+                        Call::Do(order) => Some(order.clone()),
+                    };
+                    self.shared.ledger.set_line(&client.fd, mark(&self.buffer[..=end]));
+                    client.work = Some(Work { id: request.id, order, length: end + 1 });
+                    return Some(request.call);
+                }
+                Err(fault) => self.refuse(id, &fault, end + 1),
+            }
+        }
+    }
+
+    fn refuse(&mut self, id: u64, fault: &Fault, length: usize) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.work = Some(Work { id: Id::Null, order: None, length });
+            client.unsent = fault_line(fault).into_bytes();
+            self.send(id);
+        }
+    }
+
+    /// The name of the order that a client has in work. It is not journalled yet.
+    pub(super) fn request(&self, id: u64) -> RequestId {
+        let seq = self.clients.get(&id).map_or(0, |client| client.seq.wrapping_add(1));
+        RequestId { client: id, seq }
+    }
+
+    /// A client's order is journalled.
+    pub(super) fn asked(&mut self, id: u64) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.seq = client.seq.wrapping_add(1);
+            self.shared.ledger.set_request(&client.fd, client.seq, Phase::Asked);
+        }
+    }
+
+    /// The group that a request is about.
+    pub(super) fn order_of(&self, request: RequestId) -> Option<String> {
+        match self.clients.get(&request.client)?.work.as_ref()?.order.as_ref()? {
+            Order::Group { group, .. } => Some(group.clone()),
+            Order::Shutdown => None,
+        }
+    }
+
+    /// Answers the request that a client has in work.
+    pub(super) fn answer(&mut self, id: u64, outcome: &Outcome) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Some(work) = &client.work {
+            client.unsent.extend(reply_line(&work.id, outcome).into_bytes());
+            self.send(id);
+        }
+    }
+
+    /// Sends what the client takes. When all of a reply is sent, its request is taken out of the socket.
+    fn send(&mut self, id: u64) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if client.unsent.is_empty() {
+            return;
+        }
+        let ledger = self.shared.ledger;
+        loop {
+            match send(&client.fd, &client.unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == client.unsent.len() => break,
+                Ok(sent) => {
+                    ledger.set_request(&client.fd, client.seq, Phase::Answering);
+                    client.unsent.drain(..sent);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.drop_client(id),
+            }
+        }
+        client.unsent = Vec::new();
+        ledger.set_request(&client.fd, client.seq, Phase::Answered);
+        let length = client.work.take().map_or(0, |work| work.length);
+        let _ = recv(&client.fd, &mut self.buffer[..length], RecvFlags::DONTWAIT);
+        ledger.set_request(&client.fd, client.seq, Phase::Idle);
+        if client.last {
+            self.drop_client(id);
+        }
+    }
+
+    /// Whether no order's reply has been sent in part. Then the journal alone need not know it.
+    pub(super) fn nothing_half_sent(&self) -> bool {
+        self.clients.values().all(|client| client.unsent.is_empty())
+    }
+
+    fn drop_client(&mut self, id: u64) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.shared.ledger.forget(&client.fd);
+        }
+    }
+
+    /// Goes on with a client of the last daemon. `asked` is the number of its last order in the journal's entries.
+    pub(super) fn take_over(&mut self, id: u64, fd: OwnedFd, asked: Option<u32>) {
+        let ledger = self.shared.ledger;
+        let (mut seq, mut phase) = ledger.request(&fd);
+        if let Some(asked) = asked.filter(|asked| *asked > seq) {
+            // The last daemon died between the journal's entry and the ledger's.
+            (seq, phase) = (asked, Phase::Asked);
+            ledger.set_request(&fd, seq, phase);
+        }
+        let mut client = Client::new(fd);
+        client.seq = seq;
+        let line = self.head(&client.fd).map(|end| &self.buffer[..=end]);
+        match (phase, line) {
+            (Phase::Answered, Some(line)) if mark(line) == ledger.line(&client.fd) => {
+                let length = line.len();
+                let _ = recv(&client.fd, &mut self.buffer[..length], RecvFlags::DONTWAIT);
+                ledger.set_request(&client.fd, seq, Phase::Idle);
+            }
+            (Phase::Asked | Phase::Answering, Some(line)) => {
+                if let Ok(request) = parse(line) {
+                    if let Call::Do(order) = request.call {
+                        client.work = Some(Work { id: request.id, order: Some(order), length: line.len() });
+                    }
+                }
+                if phase == Phase::Answering {
+                    // What was sent in part becomes a line that is no reply.
+                    client.unsent = b"\n".to_vec();
+                }
+            }
+            (Phase::Idle | Phase::Answered, _) | (Phase::Asked | Phase::Answering, None) => {}
+        }
+        self.clients.insert(id, client);
+    }
+
+    /// Whether a reply to this request is still owed.
+    pub(super) fn owes(&self, request: RequestId) -> bool {
+        self.clients.get(&request.client).is_some_and(|client| client.seq == request.seq && client.work.is_some())
+    }
+
+    fn head(&mut self, fd: &OwnedFd) -> Option<usize> {
+        let (read, _) = recv(fd, &mut self.buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
+        self.buffer[..read].iter().position(|byte| *byte == b'\n')
+    }
+}
+
+/// What tells one line from another: its length and a hash (FNV-1a).
+fn mark(line: &[u8]) -> u64 {
+    let hash = line.iter().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    (line.len() as u64) << 32 | u64::from(hash)
+}
+
+/// The buffer that requests are looked at in.
+pub(super) fn buffer() -> Box<[u8; LONGEST]> {
+    Box::new([0; LONGEST])
+}

@@ -1,0 +1,53 @@
+//! The shared sockets, kept open for as long as the daemon's family lives. The daemon accepts nothing from them: it only
+//! watches those of a group that waits for its first connection.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use firestarter_core::event::Event;
+use firestarter_core::ids::GroupId;
+use rustix::event::epoll;
+
+use super::{Fact, Receipt, Source};
+use crate::config::{Address, Group};
+
+pub(super) struct Listeners {
+    /// By group, in the order of the configuration.
+    pub(super) sockets: Vec<Vec<OwnedFd>>,
+}
+
+impl Listeners {
+    /// Reports the next connection to a group, or no longer.
+    pub(super) fn watch(&mut self, group: u32, on: bool, epoll: &OwnedFd) {
+        for socket in self.sockets.get(group as usize).into_iter().flatten() {
+            let _ = epoll::delete(epoll, socket);
+            if on {
+                let data = epoll::EventData::new_u64(Source::Listener(group).key());
+                let _ = epoll::add(epoll, socket, data, epoll::EventFlags::IN);
+            }
+        }
+    }
+
+    pub(super) fn hear(&mut self, group: u32, epoll: &OwnedFd, inbox: &mut VecDeque<Fact>) {
+        self.watch(group, false, epoll);
+        inbox.push_back(Fact { event: Event::Connection { group: GroupId(group) }, receipt: Receipt::None });
+    }
+
+    /// The numbers of the sockets by group, for spawns.
+    pub(super) fn numbers(&self) -> Vec<Vec<RawFd>> {
+        self.sockets.iter().map(|group| group.iter().map(AsRawFd::as_raw_fd).collect()).collect()
+    }
+
+    /// Where a group's sockets listen: as configured, with the port that the kernel chose where that is 0.
+    pub(super) fn addresses(&self, index: usize, group: &Group) -> Vec<String> {
+        let sockets = self.sockets.get(index).into_iter().flatten();
+        let shown = |(spec, socket): (&crate::config::SocketSpec, &OwnedFd)| match &spec.address {
+            Address::Tcp(address) if address.port() == 0 => rustix::net::getsockname(socket)
+                .ok()
+                .and_then(|bound| std::net::SocketAddr::try_from(bound).ok())
+                .map_or_else(|| spec.written.clone(), |bound| bound.to_string()),
+            Address::Tcp(_) | Address::Unix(_) => spec.written.clone(),
+        };
+        group.sockets.iter().zip(sockets).map(shown).collect()
+    }
+}

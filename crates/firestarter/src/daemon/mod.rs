@@ -1,0 +1,168 @@
+//! The process that decides and acts. It may die at any instruction: the keeper forks the next one, which goes on from
+//! the journal. There is no other way to begin: the first daemon, too, takes over from a journal, one that [`open`] has
+//! just written before the keeper was there.
+//!
+//! [`run`] is the loop; [`perform`] maps an action of the core to an effect; each other module owns the descriptors of
+//! one kind and turns what comes from them into [`Fact`]s. No module decides what should happen: that is the core's.
+
+mod channel;
+mod children;
+mod control;
+mod launch;
+mod listeners;
+mod notices;
+pub(crate) mod open;
+mod perform;
+mod recover;
+mod run;
+mod spawner;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use firestarter_core::event::Event;
+use firestarter_core::time::Instant;
+use firestarter_core::Supervisor;
+use rustix::process::Pid;
+
+use crate::config::Config;
+use crate::journal::{Journal, Ledger, Row, Table};
+use crate::keeper::Link;
+use open::Runtime;
+
+/// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) runtime: Runtime,
+    pub(crate) keeper: Pid,
+    /// The soft and hard limit of open files that workers get: what Firestarter itself was started with.
+    pub(crate) open_files: (u64, u64),
+    /// When the keeper was started.
+    pub(crate) since: Instant,
+}
+
+/// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
+pub(crate) fn live(setup: &Setup, journal: &mut Journal, link: Link) {
+    let Journal { header, table, ledger, log } = journal;
+    std::thread::scope(|scope| {
+        let shared = Shared { setup, header, table, ledger };
+        match recover::take_over(shared, log, link, scope) {
+            Ok(daemon) => daemon.run(),
+            Err(error) => {
+                crate::say::say(format_args!("{error}"));
+                crate::sys::clone::exit_now(1)
+            }
+        }
+    });
+}
+
+/// What all modules read: the setup, and the journal's parts that change in place.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    setup: &'a Setup,
+    header: &'a crate::journal::Header,
+    table: &'a Table,
+    ledger: &'a Ledger,
+}
+
+struct Daemon<'a> {
+    shared: Shared<'a>,
+    log: &'a mut crate::journal::Log,
+    core: Supervisor,
+    /// Facts that are not journalled yet.
+    inbox: VecDeque<Fact>,
+    epoll: OwnedFd,
+    children: children::Children<'a>,
+    listeners: listeners::Listeners,
+    control: control::Control<'a>,
+    channel: channel::Channel<'a>,
+    halted: bool,
+}
+
+/// Something that has happened, and what is to be consumed once it is journalled.
+struct Fact {
+    event: Event,
+    receipt: Receipt,
+}
+
+/// What still stands until its fact is journalled: a crash before that loses nothing, it is only found again.
+enum Receipt {
+    None,
+    /// A zombie.
+    Zombie(Row),
+    /// A client's request in its socket.
+    Request {
+        client: u64,
+    },
+    /// A worker's line in its socket.
+    Line(channel::Line),
+    /// A signal in the header.
+    StopSignal(u8),
+}
+
+/// What a descriptor in the daemon's epoll set is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The keeper tells something.
+    Told,
+    /// The spawn thread has answered.
+    Spawned,
+    /// The keeper has died.
+    Keeper,
+    /// Exits, watched by the daemon itself because the keeper is dead.
+    Exits,
+    /// A client wants to connect.
+    Control,
+    /// A client.
+    Client(u64),
+    /// A connection for a group that waits for one.
+    Listener(u32),
+    /// A worker wants to connect to its group's socket.
+    WorkerSocket(u32),
+    /// The daemon's end of a group's socketpair.
+    Pair(u32),
+    /// A worker's connection.
+    WorkerConnection(u32),
+}
+
+impl Source {
+    fn key(self) -> u64 {
+        let (kind, value) = match self {
+            Source::Told => (0, 0),
+            Source::Spawned => (1, 0),
+            Source::Keeper => (2, 0),
+            Source::Exits => (3, 0),
+            Source::Control => (4, 0),
+            Source::Client(client) => (5, client),
+            Source::Listener(group) => (6, group.into()),
+            Source::WorkerSocket(group) => (7, group.into()),
+            Source::Pair(group) => (8, group.into()),
+            Source::WorkerConnection(fd) => (9, fd.into()),
+        };
+        kind << 56 | value
+    }
+
+    fn read(key: u64) -> Option<Source> {
+        let value = key & ((1 << 56) - 1);
+        Some(match key >> 56 {
+            0 => Source::Told,
+            1 => Source::Spawned,
+            2 => Source::Keeper,
+            3 => Source::Exits,
+            4 => Source::Control,
+            5 => Source::Client(value),
+            6 => Source::Listener(value as u32),
+            7 => Source::WorkerSocket(value as u32),
+            8 => Source::Pair(value as u32),
+            9 => Source::WorkerConnection(value as u32),
+            _ => return None,
+        })
+    }
+}
+
+/// The time on the clock that the core is told: it stands still while the machine sleeps.
+pub(crate) fn now() -> Instant {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Instant(Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32).as_nanos() as u64)
+}

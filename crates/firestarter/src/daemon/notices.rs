@@ -1,0 +1,106 @@
+//! Notices as lines for people.
+
+use std::time::Duration;
+
+use firestarter_core::action::{Next, Notice};
+use firestarter_core::command::AbortCause;
+use firestarter_core::event::{Exit, Failure, SpawnError, SpawnStep};
+use firestarter_core::ids::{GroupId, Pid, Slot};
+
+use crate::say::say;
+
+/// Says what happened. `name` tells the name of a group.
+pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
+    match notice {
+        Notice::WorkerExited { group, slot, pid, failure, next } => {
+            let (group, ended, next) = (name(*group), describe(failure), describe_next(*next));
+            say(format_args!("{group}/{slot}: pid {pid} {ended}; {next}"));
+        }
+        Notice::NotSpawned { group, slot, failure, next } => {
+            say(format_args!("{}/{slot}: {}; {}", name(*group), describe(failure), describe_next(*next)));
+        }
+        Notice::Overdue { group, slot, pid } => {
+            say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
+        }
+        Notice::RolloutBegan { group, generation, workers } => {
+            say(format_args!("{}: upgrade to generation {generation}: starting {workers} new workers", name(*group)));
+        }
+        Notice::RolloutCommitted { group, generation, took } => {
+            let (group, took) = (name(*group), seconds(*took));
+            say(format_args!("{group}: generation {generation} serves after {took}; the old workers drain"));
+        }
+        Notice::RolloutAborted { group, generation, cause } => {
+            let (group, cause) = (name(*group), describe_abort(cause));
+            say(format_args!("{group}: upgrade to generation {generation} aborted: {cause}; the old workers serve on"));
+        }
+        Notice::GroupEnded { group, watched: true } => {
+            say(format_args!("{}: all workers have ended; the next connection starts them again", name(*group)));
+        }
+        Notice::GroupEnded { group, watched: false } => {
+            say(format_args!("{}: all workers have ended; the group is stopped", name(*group)));
+        }
+        Notice::GroupActivated { group } => {
+            say(format_args!("{}: started by a connection", name(*group)));
+        }
+        Notice::ShuttingDown { signal: Some(signal), workers } => {
+            say(format_args!("{signal}: stopping all {workers} workers"));
+        }
+        Notice::ShuttingDown { signal: None, workers } => {
+            say(format_args!("stop: stopping all {workers} workers"));
+        }
+    }
+}
+
+fn worker(slot: Slot, pid: Option<Pid>) -> String {
+    match pid {
+        Some(pid) => format!("pid {pid}"),
+        None => format!("the worker in slot {slot}"),
+    }
+}
+
+fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::Exit(Exit::Code(code)) => format!("ended with exit code {code}"),
+        Failure::Exit(Exit::Signal(signal, false)) => format!("was ended by {signal}"),
+        Failure::Exit(Exit::Signal(signal, true)) => format!("was ended by {signal} and left a core"),
+        Failure::Exit(Exit::Unknown) => "ended".to_owned(),
+        Failure::Spawn(SpawnError { step, errno }) => {
+            let step = match step {
+                SpawnStep::Prepare => "prepare its start",
+                SpawnStep::Clone => "create a process",
+                SpawnStep::Directory => "enter its working directory",
+                SpawnStep::Setup => "set up its process",
+                SpawnStep::Exec => "run its program",
+                SpawnStep::Watch => "watch its process",
+            };
+            format!("not started: {step}: {}", rustix::io::Errno::from_raw_os_error(*errno))
+        }
+    }
+}
+
+fn describe_next(next: Next) -> String {
+    match next {
+        Next::Respawn(Duration::ZERO) => "respawning at once".to_owned(),
+        Next::Respawn(delay) => format!("respawning in {}", seconds(delay)),
+        Next::Nothing => "not respawned".to_owned(),
+        Next::Abort => "the upgrade is aborted".to_owned(),
+    }
+}
+
+fn describe_abort(cause: &AbortCause) -> String {
+    match cause {
+        AbortCause::Worker { slot, pid, failure } => {
+            format!("{} (new, slot {slot}) {}", worker(*slot, *pid), describe(failure))
+        }
+        AbortCause::Timeout { slot, pid, unready } => {
+            let first = worker(*slot, *pid);
+            format!("{unready} new workers had not acked within start_timeout, the first of them {first}, slot {slot}")
+        }
+        AbortCause::Command { by: Some(verb) } => format!("{verb} came in between"),
+        AbortCause::Command { by: None } => "Firestarter is being stopped".to_owned(),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2} s", duration.as_secs_f64())
+}

@@ -1,0 +1,116 @@
+//! Each action of the core, mapped to one effect.
+
+use firestarter_core::action::Action;
+use firestarter_core::command::{Command, Reply};
+use firestarter_core::ids::{GroupId, Pid, RequestId};
+
+use super::{now, Daemon, Fact, Receipt};
+use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
+use firestarter_core::event::Event;
+
+impl Daemon<'_> {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { worker, group, slot, generation } => {
+                self.children.spawn(worker, group, slot, generation, &mut self.inbox);
+            }
+            Action::Signal { worker, signal, uncaught } => {
+                if let Some(unheard) = self.children.signal(worker, signal, uncaught) {
+                    let name = self.core.workers().find(|(id, _)| *id == worker).map(|(_, group)| group);
+                    let name = name.map_or("", |group| self.core.group_name(group));
+                    crate::say::say(format_args!("{name}: {unheard}"));
+                }
+            }
+            Action::Kill { worker } => self.children.kill(worker),
+            Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
+            Action::Reply { request, reply } => self.reply(request, &reply),
+            Action::Notice(notice) => super::notices::tell(&notice, |group| self.core.group_name(group)),
+            Action::Halt => {
+                super::open::remove_files(self.shared.setup);
+                self.shared.header.halt(0);
+                self.halted = true;
+            }
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, reply: &Reply) {
+        let group = self.control.order_of(request);
+        let outcome = Outcome::from_reply(group.as_deref(), reply);
+        self.control.answer(request.client, &outcome);
+        self.serve(request.client);
+    }
+
+    /// Answers a client's questions, up to its next order, which goes into the inbox.
+    pub(super) fn serve(&mut self, client: u64) {
+        while let Some(call) = self.control.next_call(client) {
+            match call {
+                Call::Ask(question) => {
+                    let outcome = self.answer_to(question);
+                    self.control.answer(client, &outcome);
+                }
+                Call::Do(order) => match self.command(&order) {
+                    Ok(command) => {
+                        let request = self.control.request(client);
+                        let event = Event::Request { request, command };
+                        return self.inbox.push_back(Fact { event, receipt: Receipt::Request { client } });
+                    }
+                    Err(outcome) => self.control.answer(client, &outcome),
+                },
+            }
+        }
+    }
+
+    fn command(&self, order: &Order) -> Result<Command, Outcome> {
+        match order {
+            Order::Shutdown => Ok(Command::Shutdown),
+            Order::Group { group: name, verb, signal } => match self.core.group_named(name) {
+                Some(group) => Ok(Command::Group { group, verb: *verb, signal: *signal }),
+                None => Err(self.unknown_group(name)),
+            },
+        }
+    }
+
+    fn unknown_group(&self, name: &str) -> Outcome {
+        Outcome::unknown_group(name, self.core.group_names().map(str::to_owned).collect())
+    }
+
+    fn answer_to(&self, question: Question) -> Outcome {
+        match question {
+            Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
+            Question::Status { group: None } => Outcome::status(self.status()),
+            Question::Status { group: Some(name) } => match self.status().only(&name) {
+                Some(status) => Outcome::status(status),
+                None => self.unknown_group(&name),
+            },
+        }
+    }
+
+    fn status(&self) -> Status {
+        let setup = self.shared.setup;
+        let now = now();
+        let listeners = setup.config.groups.iter().zip(0..).map(|(group, index)| {
+            let written = self.listeners.addresses(index, group);
+            written.into_iter().map(|address| Listener { name: group.spec.name.clone(), address }).collect()
+        });
+        let facts = Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            keeper: shown(setup.keeper),
+            daemon: shown(rustix::process::getpid()),
+            keeper_alive: self.children.keeper_alive(),
+            recoveries: self.shared.header.recoveries(),
+            uptime: now.since(setup.since),
+            listeners: listeners.collect(),
+        };
+        Status::new(&self.core.view(now), facts)
+    }
+}
+
+/// A pid as the core shows it.
+pub(super) fn shown(pid: rustix::process::Pid) -> Pid {
+    Pid(pid.as_raw_nonzero().get().unsigned_abs())
+}
+
+/// A group of the configuration.
+pub(super) fn index(group: GroupId) -> usize {
+    group.0 as usize
+}

@@ -1,0 +1,299 @@
+//! A new daemon takes over: closes what no ledger row names, replays the journal, finds the workers by the table, and
+//! does again what was asked for and has no answer yet.
+//!
+//! What the last daemon had begun is in doubt, and each kind has its rule:
+//! - a *spawn*: the table knows whether the kernel made a process, and how far it came; without one it is spawned now;
+//! - a *signal* that asks to end was marked before it was sent, and is not sent twice; SIGKILL is;
+//! - a *reply* is sent if the client's ledger row says that it has not been;
+//! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{Builder, Scope};
+
+use firestarter_core::action::Action;
+use firestarter_core::command::Reply;
+use firestarter_core::event::Event;
+use firestarter_core::ids::{GroupId, RequestId, WorkerId};
+use firestarter_core::Supervisor;
+use rustix::event::epoll;
+use rustix::process::{pidfd_open, PidfdFlags};
+
+use super::channel::{Channel, Doors};
+use super::children::{Child, Children};
+use super::control::{self, Control};
+use super::listeners::Listeners;
+use super::spawner::{self, Job, Outbox};
+use super::{now, Daemon, Fact, Receipt, Shared, Source};
+use crate::journal::{Log, LogError, Meaning};
+use crate::keeper::Link;
+use crate::say::say;
+use crate::sys::fds;
+
+/// Why a daemon cannot take over; the keeper tries another.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecoverError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("take over: {0}")]
+    Kernel(#[from] io::Error),
+    #[error("take over: the ledger has no {0}")]
+    Missing(&'static str),
+}
+
+impl From<rustix::io::Errno> for RecoverError {
+    fn from(errno: rustix::io::Errno) -> RecoverError {
+        RecoverError::Kernel(errno.into())
+    }
+}
+
+/// The spawn thread needs little: it makes no deep calls.
+const STACK: usize = 128 * 1024;
+
+/// The highest number of the stage is always the placeholder, which is /dev/null.
+const NULL: RawFd = fds::STAGE_END - 1;
+
+/// What the ledger names, by meaning.
+#[derive(Default)]
+struct Found {
+    control: Option<OwnedFd>,
+    listeners: BTreeMap<(u32, u32), OwnedFd>,
+    sockets: BTreeMap<u32, OwnedFd>,
+    here: BTreeMap<u32, OwnedFd>,
+    there: BTreeMap<u32, OwnedFd>,
+    connections: Vec<(u32, OwnedFd)>,
+    clients: Vec<(u64, OwnedFd)>,
+    spare: Option<OwnedFd>,
+}
+
+/// What the journal's entries say beyond the state that they lead to.
+#[derive(Default)]
+struct Said {
+    asked: BTreeMap<u64, u32>,
+    replies: Vec<(RequestId, Reply)>,
+}
+
+pub(super) fn take_over<'scope, 'a: 'scope>(
+    shared: Shared<'a>,
+    log: &'a mut Log,
+    link: Link,
+    scope: &'scope Scope<'scope, 'a>,
+) -> Result<Daemon<'a>, RecoverError> {
+    let begun = now();
+    rustix::process::setpgid(None, None)?;
+    fds::close_all_but(shared.ledger.named().map(|(number, _)| number));
+    let (core, said) = replay(log)?;
+    let mut found = find(shared);
+    let outbox: &'a Outbox = Box::leak(Box::new(Outbox::new()?));
+    let (jobs, queue) = mpsc::channel();
+    let listeners = listeners(shared, &mut found);
+    let channel = channel(shared, &mut found)?;
+    let adopt = |number| fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper"));
+    let children = Children {
+        shared,
+        jobs,
+        outbox,
+        known: BTreeMap::new(),
+        free: shared.table.free().collect(),
+        reaps: Vec::new(),
+        told: adopt(link.told)?,
+        reap: adopt(link.reap)?,
+        exits: adopt(link.exits)?,
+        keeper: pidfd_open(shared.setup.keeper, PidfdFlags::empty()).ok(),
+    };
+    start_spawner(shared, &listeners, &channel, queue, outbox, scope)?;
+    let control = Control {
+        shared,
+        socket: found.control.take().ok_or(RecoverError::Missing("control socket"))?,
+        clients: BTreeMap::new(),
+        spare: found.spare.take(),
+        buffer: control::buffer(),
+    };
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let inbox = Default::default();
+    let mut daemon = Daemon { shared, log, core, inbox, epoll, children, listeners, control, channel, halted: false };
+    daemon.listen()?;
+    daemon.find_workers()?;
+    daemon.find_clients(found, said);
+    daemon.hear_signal();
+    if shared.header.recoveries() > 0 {
+        let (workers, took) = (daemon.core.workers().count(), now().since(begun).as_secs_f64() * 1e3);
+        say(format_args!("a new daemon took over {workers} workers in {took:.1} ms"));
+    }
+    Ok(daemon)
+}
+
+fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
+    let mut said = Said::default();
+    let core = log.replay(|event, core| {
+        if let Event::Request { request, .. } = event {
+            said.asked.insert(request.client, request.seq);
+        }
+        while let Some(action) = core.poll_action() {
+            if let Action::Reply { request, reply } = action {
+                said.replies.push((request, reply));
+            }
+        }
+    })?;
+    Ok((core, said))
+}
+
+fn find(shared: Shared<'_>) -> Found {
+    let mut found = Found::default();
+    for (number, meaning) in shared.ledger.named() {
+        if meaning == Meaning::Keeper {
+            continue;
+        }
+        let Some(fd) = fds::adopt(number) else {
+            // Named and not open: the last daemon died between the two.
+            shared.ledger.forget(&number);
+            continue;
+        };
+        match meaning {
+            Meaning::Keeper => {}
+            Meaning::Control => found.control = Some(fd),
+            Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
+            Meaning::WorkerSocket { group } => drop(found.sockets.insert(group, fd)),
+            Meaning::PairHere { group } => drop(found.here.insert(group, fd)),
+            Meaning::PairThere { group } => drop(found.there.insert(group, fd)),
+            Meaning::WorkerConnection { group } => found.connections.push((group, fd)),
+            Meaning::Client { client } => found.clients.push((client, fd)),
+            Meaning::Spare => found.spare = Some(fd),
+        }
+    }
+    found
+}
+
+fn listeners(shared: Shared<'_>, found: &mut Found) -> Listeners {
+    let mut sockets: Vec<Vec<OwnedFd>> = shared.setup.config.groups.iter().map(|_| Vec::new()).collect();
+    for ((group, _), fd) in std::mem::take(&mut found.listeners) {
+        if let Some(group) = sockets.get_mut(group as usize) {
+            group.push(fd);
+        }
+    }
+    Listeners { sockets }
+}
+
+fn channel<'a>(shared: Shared<'a>, found: &mut Found) -> Result<Channel<'a>, RecoverError> {
+    let missing = || RecoverError::Missing("worker socket");
+    let mut groups = Vec::new();
+    for index in 0..shared.setup.config.groups.len() as u32 {
+        groups.push(Doors {
+            socket: found.sockets.remove(&index).ok_or_else(missing)?,
+            here: found.here.remove(&index).ok_or_else(missing)?,
+            there: found.there.remove(&index).ok_or_else(missing)?,
+        });
+    }
+    Ok(Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 })
+}
+
+fn start_spawner<'scope, 'a: 'scope>(
+    shared: Shared<'a>,
+    listeners: &Listeners,
+    channel: &Channel<'_>,
+    queue: Receiver<Job>,
+    outbox: &'a Outbox,
+    scope: &'scope Scope<'scope, 'a>,
+) -> io::Result<()> {
+    let pairs: Vec<RawFd> = channel.groups.iter().map(|doors| doors.there.as_raw_fd()).collect();
+    let recipes = spawner::recipes(shared, &listeners.numbers(), &pairs, NULL);
+    let work = move || spawner::work(shared, recipes, &queue, outbox);
+    Builder::new().name("spawner".into()).stack_size(STACK).spawn_scoped(scope, work)?;
+    Ok(())
+}
+
+impl Daemon<'_> {
+    /// Waits for everything that may come.
+    fn listen(&mut self) -> Result<(), RecoverError> {
+        let add_with = |fd: &dyn AsFd, source: Source, flags| {
+            epoll::add(&self.epoll, fd.as_fd(), epoll::EventData::new_u64(source.key()), epoll::EventFlags::IN | flags)
+        };
+        let add = |fd: &dyn AsFd, source| add_with(fd, source, epoll::EventFlags::empty());
+        // Where descriptors run out, who waits there must not keep the loop awake: told of once, not as long as they wait.
+        let add_door = |fd: &dyn AsFd, source| add_with(fd, source, epoll::EventFlags::ET);
+        add(&self.children.told, Source::Told)?;
+        add(&self.children.outbox.bell, Source::Spawned)?;
+        add_door(&self.control.socket, Source::Control)?;
+        for (doors, group) in self.channel.groups.iter().zip(0..) {
+            add_door(&doors.socket, Source::WorkerSocket(group))?;
+            add(&doors.here, Source::Pair(group))?;
+        }
+        match &self.children.keeper {
+            Some(keeper) => add(keeper, Source::Keeper)?,
+            None => add(&self.children.exits, Source::Exits)?,
+        }
+        if self.control.spare.is_none() {
+            let spare = rustix::io::fcntl_dupfd_cloexec(&self.control.socket, fds::STAGE_END)?;
+            self.shared.ledger.name(&spare, Meaning::Spare)?;
+            self.control.spare = Some(spare);
+        }
+        Ok(())
+    }
+
+    /// Matches the table's rows with the workers that the core knows, then does what is outstanding.
+    fn find_workers(&mut self) -> Result<(), RecoverError> {
+        let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().collect();
+        let outstanding = self.core.outstanding();
+        let spawning =
+            |worker| outstanding.iter().any(|a| matches!(a, Action::Spawn { worker: w, .. } if *w == worker));
+        let spawning: Vec<WorkerId> = groups.keys().copied().filter(|worker| spawning(*worker)).collect();
+        let rows: Vec<_> = self.shared.table.rows().collect();
+        for (row, worker) in rows {
+            let Some(&group) = groups.get(&worker) else {
+                self.children.bury(row);
+                continue;
+            };
+            let spawning = spawning.binary_search(&worker).is_ok();
+            match self.shared.table.pid(row) {
+                Some(pid) if !spawning => self.children.watch(worker, row, pid)?,
+                Some(pid) => match self.children.failure(row) {
+                    None => self.children.adopt(worker, row, pid, &mut self.inbox),
+                    Some(error) => {
+                        let event = Event::SpawnFailed { worker, error };
+                        self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+                    }
+                },
+                None => {
+                    self.children.known.insert(worker, Child { row, process: None });
+                    self.children.queue(worker, group, row);
+                }
+            }
+        }
+        for action in outstanding {
+            match action {
+                Action::Spawn { worker, .. } if self.shared.table.rows().any(|(_, w)| w == worker) => {}
+                Action::Spawn { .. }
+                | Action::Signal { .. }
+                | Action::Kill { .. }
+                | Action::Watch { .. }
+                | Action::Reply { .. }
+                | Action::Notice(_)
+                | Action::Halt => self.perform(action),
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the clients and workers' connections of the last daemon, and sends the replies that it still owed.
+    fn find_clients(&mut self, found: Found, said: Said) {
+        for (group, fd) in found.connections {
+            let number = fd.as_raw_fd();
+            self.channel.take_over(fd, group);
+            self.channel.watch(number, &self.epoll);
+        }
+        let clients: Vec<u64> = found.clients.iter().map(|(client, _)| *client).collect();
+        for (client, fd) in found.clients {
+            self.control.take_over(client, fd, said.asked.get(&client).copied());
+        }
+        for (request, reply) in said.replies {
+            if self.control.owes(request) {
+                self.perform(Action::Reply { request, reply });
+            }
+        }
+        for client in clients {
+            self.control.watch(client, &self.epoll);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The loop.
+
+use std::mem::MaybeUninit;
+
+use firestarter_core::event::Event;
+use rustix::event::{epoll, Timespec};
+
+use super::{now, Daemon, Fact, Receipt, Source};
+use crate::sys::clone::exit_now;
+
+/// So many descriptors are looked at in one turn.
+const READY: usize = 128;
+
+impl Daemon<'_> {
+    pub(super) fn run(mut self) {
+        while !self.halted {
+            while let Some(action) = self.core.poll_action() {
+                self.perform(action);
+            }
+            match self.inbox.pop_front() {
+                Some(fact) => self.take_in(fact),
+                None => self.wait(),
+            }
+        }
+        exit_now(0)
+    }
+
+    /// Journal, then consume, then act.
+    fn take_in(&mut self, fact: Fact) {
+        let now = now();
+        if let Err(error) = self.log.append(now, &fact.event, &self.core) {
+            // Without a journal nothing would survive; the workers live on, and the keeper tries another daemon.
+            crate::say::say(format_args!("{error}"));
+            exit_now(1);
+        }
+        match fact.receipt {
+            Receipt::None => {}
+            Receipt::Zombie(row) => self.children.bury(row),
+            Receipt::Request { client } => self.control.asked(client),
+            Receipt::Line(line) => self.channel.consume(line, &mut self.inbox),
+            Receipt::StopSignal(signal) => self.shared.header.stop_signal_taken(signal),
+        }
+        self.core.handle(now, fact.event);
+    }
+
+    /// Waits for the next event or deadline and puts what comes into the inbox.
+    fn wait(&mut self) {
+        self.children.flush_reaps();
+        if self.control.nothing_half_sent() {
+            if let Err(error) = self.log.snapshot_if_due(&self.core) {
+                crate::say::say(format_args!("{error}"));
+            }
+        }
+        let timeout = self.core.next_deadline().map(|at| {
+            let left = at.since(now());
+            Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        let mut ready = [const { MaybeUninit::uninit() }; READY];
+        if let Ok((ready, _)) = epoll::wait(&self.epoll, &mut ready, timeout.as_ref()) {
+            for event in ready {
+                if let Some(source) = Source::read(event.data.u64()) {
+                    self.hear(source, event.flags);
+                }
+            }
+        }
+        if self.core.next_deadline().is_some_and(|at| at <= now()) {
+            self.inbox.push_back(Fact { event: Event::Deadline, receipt: Receipt::None });
+        }
+    }
+
+    fn hear(&mut self, source: Source, flags: epoll::EventFlags) {
+        match source {
+            Source::Told => {
+                if self.children.hear_keeper(&mut self.inbox) {
+                    self.hear_signal();
+                }
+            }
+            Source::Spawned => self.children.hear_spawner(&mut self.inbox),
+            Source::Keeper => self.children.keeper_died(&self.epoll),
+            Source::Exits => self.children.hear_exits(&mut self.inbox),
+            Source::Control => self.control.accept(&self.epoll),
+            Source::Client(client) => {
+                self.control.go_on(client, flags);
+                self.serve(client);
+            }
+            Source::Listener(group) => self.listeners.hear(group, &self.epoll, &mut self.inbox),
+            Source::WorkerSocket(group) => self.channel.accept(group, &self.epoll),
+            Source::Pair(group) => self.channel.hear_pair(group, &mut self.inbox),
+            Source::WorkerConnection(fd) => self.channel.hear(fd as i32, flags, &mut self.inbox),
+        }
+    }
+
+    /// A signal that asks to stop stands in the header.
+    pub(super) fn hear_signal(&mut self) {
+        let Some(number) = self.shared.header.asked_to_stop() else { return };
+        if let Some(signal) = firestarter_core::spec::Signal::from_number(number) {
+            let event = Event::StopSignal { signal };
+            self.inbox.push_back(Fact { event, receipt: Receipt::StopSignal(number) });
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! A few words between the keeper and the daemons: what was asked by signals, how often a daemon was forked, and whether
+//! the last one ended because all is over.
+
+use std::io;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+
+use crate::sys::maps::SharedWords;
+
+/// The words.
+pub(crate) struct Header(SharedWords);
+
+const HALTED: usize = 0;
+const STOP_SIGNALS: usize = 1;
+const FORKS: usize = 2;
+const NEXT_CLIENT: usize = 3;
+
+impl Header {
+    pub(super) fn new() -> io::Result<Header> {
+        SharedWords::new("firestarter-header", 8).map(Header)
+    }
+
+    /// The daemon has ended on purpose, and the keeper shall end with this exit code.
+    pub(crate) fn halt(&self, code: u8) {
+        self.0[HALTED].store(u64::from(code) + 1, Release);
+    }
+
+    /// The exit code, if all is over.
+    pub(crate) fn halted(&self) -> Option<u8> {
+        self.0[HALTED].load(Acquire).checked_sub(1).map(|code| code as u8)
+    }
+
+    /// Somebody sent the keeper a signal that asks to stop. It stands until a daemon has journalled it.
+    pub(crate) fn ask_to_stop(&self, signal: u8) {
+        self.0[STOP_SIGNALS].fetch_or(1 << signal, AcqRel);
+    }
+
+    /// The lowest of the signals that ask to stop.
+    pub(crate) fn asked_to_stop(&self) -> Option<u8> {
+        let signals = self.0[STOP_SIGNALS].load(Acquire);
+        (signals != 0).then(|| signals.trailing_zeros() as u8)
+    }
+
+    /// A signal that asks to stop has been journalled.
+    pub(crate) fn stop_signal_taken(&self, signal: u8) {
+        self.0[STOP_SIGNALS].fetch_and(!(1 << signal), AcqRel);
+    }
+
+    /// The keeper has forked a daemon.
+    pub(crate) fn count_fork(&self) {
+        self.0[FORKS].fetch_add(1, AcqRel);
+    }
+
+    /// How many times a daemon took over from a dead one.
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.0[FORKS].load(Acquire).saturating_sub(1)
+    }
+
+    /// A number that no connection had before.
+    pub(crate) fn next_client(&self) -> u64 {
+        self.0[NEXT_CLIENT].fetch_add(1, AcqRel) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_signal_stands_until_taken_and_an_exit_code_of_zero_is_one() {
+        let header = Header::new().unwrap();
+        assert_eq!((header.halted(), header.asked_to_stop()), (None, None));
+        header.ask_to_stop(15);
+        header.ask_to_stop(2);
+        assert_eq!(header.asked_to_stop(), Some(2));
+        header.stop_signal_taken(2);
+        assert_eq!(header.asked_to_stop(), Some(15));
+        header.stop_signal_taken(15);
+        assert_eq!(header.asked_to_stop(), None);
+        header.halt(0);
+        assert_eq!(header.halted(), Some(0));
+    }
+}

@@ -1,0 +1,197 @@
+//! What each descriptor number means, so that a new daemon finds what the last one opened and closes the rest. A row is
+//! written after its descriptor is open and cleared before it is closed: whatever a crash leaves is either named and
+//! open, or not named.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+
+use crate::sys::maps::SharedWords;
+
+/// All rows, by descriptor number: the meaning, two words that go with it, and a client's phase.
+pub(crate) struct Ledger(SharedWords);
+
+const CAPACITY: usize = 1 << 18;
+const WORDS: usize = 4;
+
+/// What a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The keeper's own.
+    Keeper,
+    /// Where clients connect.
+    Control,
+    /// A shared socket: the group and its place there.
+    Listener { group: u32, index: u32 },
+    /// Where workers of a group connect.
+    WorkerSocket { group: u32 },
+    /// The daemon's end of a group's socketpair.
+    PairHere { group: u32 },
+    /// The workers' end of it.
+    PairThere { group: u32 },
+    /// A worker's connection to its group's socket.
+    WorkerConnection { group: u32 },
+    /// A client's connection, by its number.
+    Client { client: u64 },
+    /// Kept to have one when there is none left.
+    Spare,
+}
+
+/// How far a client's current request is. The request's line stays in the client's socket until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// None is being worked on.
+    Idle,
+    /// It is in the log and waits for its reply.
+    Asked,
+    /// A part of the reply was sent; a new daemon sends it again, on a new line.
+    Answering,
+    /// The reply was sent; the line is to be taken out of the socket.
+    Answered,
+}
+
+impl Ledger {
+    pub(super) fn new() -> io::Result<Ledger> {
+        SharedWords::new("firestarter-descriptors", (CAPACITY + 1) * WORDS).map(Ledger)
+    }
+
+    /// Says what an open descriptor means.
+    ///
+    /// # Errors
+    /// `EMFILE`: its number is too high for the ledger.
+    pub(crate) fn name(&self, fd: &impl AsRawFd, meaning: Meaning) -> io::Result<()> {
+        let number = fd.as_raw_fd();
+        if number as usize >= CAPACITY {
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let (kind, group, value) = encode(meaning);
+        self.word(number, 1).store(value, Release);
+        self.word(number, 2).store(0, Release);
+        self.word(number, 3).store(0, Release);
+        self.0[0].fetch_max(number as u64 + 1, AcqRel);
+        self.word(number, 0).store(kind << 32 | u64::from(group), Release);
+        Ok(())
+    }
+
+    /// A descriptor is about to be closed.
+    pub(crate) fn forget(&self, fd: &impl AsRawFd) {
+        if (fd.as_raw_fd() as usize) < CAPACITY {
+            self.word(fd.as_raw_fd(), 0).store(0, Release);
+        }
+    }
+
+    /// All that means something, in ascending order of numbers.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (RawFd, Meaning)> + '_ {
+        let end = self.0[0].load(Acquire) as RawFd;
+        (0..end).filter_map(|number| Some((number, self.meaning(number)?)))
+    }
+
+    /// Where a client's current request is: its number on the connection, and the phase.
+    pub(crate) fn request(&self, fd: &impl AsRawFd) -> (u32, Phase) {
+        let word = self.word(fd.as_raw_fd(), 2).load(Acquire);
+        let phase = match word & 3 {
+            0 => Phase::Idle,
+            1 => Phase::Asked,
+            2 => Phase::Answering,
+            _ => Phase::Answered,
+        };
+        ((word >> 32) as u32, phase)
+    }
+
+    /// Moves a client's request on.
+    pub(crate) fn set_request(&self, fd: &impl AsRawFd, seq: u32, phase: Phase) {
+        let phase = match phase {
+            Phase::Idle => 0,
+            Phase::Asked => 1,
+            Phase::Answering => 2,
+            Phase::Answered => 3,
+        };
+        self.word(fd.as_raw_fd(), 2).store(u64::from(seq) << 32 | phase, Release);
+    }
+
+    /// What identifies the line that is being worked on.
+    pub(crate) fn line(&self, fd: &impl AsRawFd) -> u64 {
+        self.word(fd.as_raw_fd(), 3).load(Acquire)
+    }
+
+    /// Remembers what identifies the line that is going to be worked on.
+    pub(crate) fn set_line(&self, fd: &impl AsRawFd, mark: u64) {
+        self.word(fd.as_raw_fd(), 3).store(mark, Release);
+    }
+
+    fn meaning(&self, number: RawFd) -> Option<Meaning> {
+        let word = self.word(number, 0).load(Acquire);
+        let value = self.word(number, 1).load(Acquire);
+        let group = word as u32;
+        Some(match word >> 32 {
+            1 => Meaning::Keeper,
+            2 => Meaning::Control,
+            3 => Meaning::Listener { group, index: value as u32 },
+            4 => Meaning::WorkerSocket { group },
+            5 => Meaning::PairHere { group },
+            6 => Meaning::PairThere { group },
+            7 => Meaning::WorkerConnection { group },
+            8 => Meaning::Client { client: value },
+            9 => Meaning::Spare,
+            _ => return None,
+        })
+    }
+
+    fn word(&self, number: RawFd, word: usize) -> &AtomicU64 {
+        &self.0[(number as usize + 1) * WORDS + word]
+    }
+}
+
+fn encode(meaning: Meaning) -> (u64, u32, u64) {
+    match meaning {
+        Meaning::Keeper => (1, 0, 0),
+        Meaning::Control => (2, 0, 0),
+        Meaning::Listener { group, index } => (3, group, index.into()),
+        Meaning::WorkerSocket { group } => (4, group, 0),
+        Meaning::PairHere { group } => (5, group, 0),
+        Meaning::PairThere { group } => (6, group, 0),
+        Meaning::WorkerConnection { group } => (7, group, 0),
+        Meaning::Client { client } => (8, 0, client),
+        Meaning::Spare => (9, 0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_meaning_is_read_as_it_was_written() {
+        let ledger = Ledger::new().unwrap();
+        let meanings = [
+            Meaning::Keeper,
+            Meaning::Control,
+            Meaning::Listener { group: 3, index: 47 },
+            Meaning::WorkerSocket { group: u32::MAX },
+            Meaning::PairHere { group: 1 },
+            Meaning::PairThere { group: 1 },
+            Meaning::WorkerConnection { group: 2 },
+            Meaning::Client { client: u64::MAX },
+            Meaning::Spare,
+        ];
+        for (number, meaning) in (70..).zip(meanings) {
+            ledger.name(&number, meaning).unwrap();
+        }
+        let read: Vec<_> = ledger.named().collect();
+        assert_eq!(read, (70..).zip(meanings).collect::<Vec<_>>());
+        ledger.forget(&71);
+        assert!(!ledger.named().any(|(number, _)| number == 71));
+        assert!(ledger.name(&(CAPACITY as RawFd), Meaning::Keeper).is_err());
+    }
+
+    #[test]
+    fn a_request_moves_through_its_phases() {
+        let ledger = Ledger::new().unwrap();
+        ledger.name(&80, Meaning::Client { client: 1 }).unwrap();
+        for phase in [Phase::Idle, Phase::Asked, Phase::Answering, Phase::Answered] {
+            ledger.set_request(&80, u32::MAX, phase);
+            assert_eq!(ledger.request(&80), (u32::MAX, phase));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One row for each worker that has a process, or is about to get one. While a row names a pid, the keeper leaves that
+//! zombie alone: it is the record of the status, and keeps the number from being used again.
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+
+use firestarter_core::ids::{GroupId, WorkerId};
+use rustix::process::Pid;
+
+use crate::sys::clone::{Progress, Record};
+use crate::sys::maps::SharedWords;
+
+/// All rows. Word 0 counts those that were ever used; each row has four words: worker, pid, progress, and the
+/// group above the signal that was sent.
+pub(crate) struct Table(SharedWords);
+
+/// The number of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Row(pub(crate) u32);
+
+const CAPACITY: u32 = 1 << 16;
+const WORDS: usize = 4;
+const WORKER: usize = 0;
+const PID: usize = 1;
+const PROGRESS: usize = 2;
+const SIGNALLED: usize = 3;
+
+impl Table {
+    pub(super) fn new() -> io::Result<Table> {
+        SharedWords::new("firestarter-workers", (CAPACITY as usize + 1) * WORDS).map(Table)
+    }
+
+    /// Names a worker that is going to be spawned. The caller gives a row that is free.
+    pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId) {
+        self.word(row, PID).store(0, Release);
+        self.word(row, PROGRESS).store(0, Release);
+        self.word(row, SIGNALLED).store(u64::from(group.0) << 32, Release);
+        self.0[0].fetch_max(u64::from(row.0) + 1, AcqRel);
+        self.word(row, WORKER).store(worker.0, Release);
+    }
+
+    /// A row that was never used; none if all were.
+    pub(crate) fn unused(&self) -> Option<Row> {
+        let next = self.used();
+        (next < CAPACITY).then_some(Row(next))
+    }
+
+    /// Forgets a worker: its exit is journalled, its zombie may go.
+    pub(crate) fn clear(&self, row: Row) {
+        self.word(row, WORKER).store(0, Release);
+    }
+
+    /// The worker that a row names.
+    pub(crate) fn worker(&self, row: Row) -> Option<WorkerId> {
+        match self.word(row, WORKER).load(Acquire) {
+            0 => None,
+            id => Some(WorkerId(id)),
+        }
+    }
+
+    /// The pid that the kernel wrote.
+    pub(crate) fn pid(&self, row: Row) -> Option<Pid> {
+        Pid::from_raw(self.word(row, PID).load(Acquire) as i32)
+    }
+
+    /// How far its spawn came.
+    pub(crate) fn progress(&self, row: Row) -> Progress {
+        Progress::read(self.word(row, PROGRESS).load(Acquire))
+    }
+
+    /// The group of its worker.
+    pub(crate) fn group(&self, row: Row) -> GroupId {
+        GroupId((self.word(row, SIGNALLED).load(Acquire) >> 32) as u32)
+    }
+
+    /// The last signal that was sent to it to make it end.
+    pub(crate) fn signalled(&self, row: Row) -> u8 {
+        self.word(row, SIGNALLED).load(Acquire) as u8
+    }
+
+    /// A signal is about to be sent.
+    pub(crate) fn mark_signalled(&self, row: Row, signal: u8) {
+        self.word(row, SIGNALLED).store(u64::from(self.group(row).0) << 32 | u64::from(signal), Release);
+    }
+
+    /// Where a spawn is recorded.
+    pub(crate) fn record(&self, row: Row) -> Record<'_> {
+        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS) }
+    }
+
+    /// The rows that name a worker.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Row, WorkerId)> + '_ {
+        (0..self.used()).map(Row).filter_map(|row| Some((row, self.worker(row)?)))
+    }
+
+    /// The rows that were used once and are free again.
+    pub(crate) fn free(&self) -> impl Iterator<Item = Row> + '_ {
+        (0..self.used()).map(Row).filter(|row| self.worker(*row).is_none())
+    }
+
+    /// The row and worker whose process has this pid.
+    pub(crate) fn find(&self, pid: Pid) -> Option<(Row, WorkerId)> {
+        self.rows().find(|(row, _)| self.pid(*row) == Some(pid))
+    }
+
+    fn used(&self) -> u32 {
+        self.0[0].load(Acquire) as u32
+    }
+
+    fn word(&self, row: Row, word: usize) -> &AtomicU64 {
+        &self.0[(row.0 as usize + 1) * WORDS + word]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_names_its_worker_until_it_is_cleared() {
+        let table = Table::new().unwrap();
+        let row = table.unused().unwrap();
+        table.claim(row, WorkerId(7), GroupId(3));
+        table.record(row).pid.store(4242, Release);
+        let pid = Pid::from_raw(4242).unwrap();
+        assert_eq!(table.find(pid), Some((row, WorkerId(7))));
+        assert_ne!(table.unused(), Some(row));
+        table.mark_signalled(row, 15);
+        assert_eq!((table.group(row), table.signalled(row)), (GroupId(3), 15));
+        table.clear(row);
+        assert_eq!((table.find(pid), table.free().count()), (None, 1));
+        table.claim(row, WorkerId(8), GroupId(4));
+        assert_eq!((table.pid(row), table.signalled(row)), (None, 0));
+    }
+}

@@ -1,0 +1,27 @@
+//! Firestarter: starts groups of processes, gives them shared sockets, keeps them running and replaces them while
+//! traffic flows. See `ARCHITECTURE.md` for the rooms and what each may do.
+
+mod api;
+mod cli;
+mod client;
+mod config;
+mod daemon;
+mod demo;
+mod journal;
+mod keeper;
+mod say;
+mod start;
+mod sys;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let code = match cli::main(std::env::args_os().skip(1)) {
+        cli::Next::Exit(code) => code,
+        cli::Next::Run { config, socket } => start::run(config, socket),
+        cli::Next::Check { config } => start::check(config),
+        cli::Next::Demo => demo::main(),
+        cli::Next::DemoWorker { args } => demo::worker::main(&args),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,125 @@
+//! Descriptors by number. Keeper, daemon and writer share one table, so a number is enough to find what another daemon
+//! opened; the journal's ledger says which numbers mean something.
+//!
+//! Numbers below [`STAGE_END`] are the *stage*: what a spawn will inherit is put there under the number that the worker
+//! will see, and the new process keeps a copy of the stage alone. Every free number of the stage is taken by a
+//! placeholder, so that no other open can land there.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The first number above the stage.
+pub(crate) const STAGE_END: RawFd = 64;
+
+/// Makes what a number means one's own again. The caller knows from the ledger that the number is open and whose it is.
+pub(crate) fn adopt(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD touches no memory. An open number that the ledger names belongs to the daemon that reads the
+    // ledger: the one that opened it is dead, and the keeper never closes a number that it did not open.
+    unsafe {
+        let open = libc::fcntl(number, libc::F_GETFD) >= 0;
+        open.then(|| OwnedFd::from_raw_fd(number))
+    }
+}
+
+/// Puts a copy under a given number, in place of what was there.
+///
+/// # Errors
+/// The kernel's: `EBADF` if the number is above the limit.
+pub(crate) fn place(fd: impl AsRawFd, number: RawFd, close_on_exec: bool) -> io::Result<()> {
+    let flags = if close_on_exec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: dup3 touches no memory. It closes what was under `number`; only numbers of the stage are given, and
+    // nothing owns those.
+    super::check(unsafe { libc::dup3(fd.as_raw_fd(), number, flags) }.into()).map(|_| ())
+}
+
+/// Takes every free number below [`STAGE_END`] with copies of `placeholder`, and closes what was inherited above the
+/// standard streams.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn prepare_stage(placeholder: BorrowedFd<'_>) -> io::Result<()> {
+    let own = placeholder.as_raw_fd();
+    (3..STAGE_END).filter(|number| *number != own).try_for_each(|number| place(placeholder, number, true))
+}
+
+/// Closes everything that was inherited beyond the standard streams. To be called before anything is opened.
+pub(crate) fn close_inherited() {
+    close_range(3, RawFd::MAX);
+}
+
+/// Closes every number from [`STAGE_END`] on that `named` does not hold. `named` is in ascending order.
+pub(crate) fn close_all_but(named: impl Iterator<Item = RawFd>) {
+    let mut next = STAGE_END;
+    for keep in named.filter(|number| *number >= STAGE_END) {
+        if keep > next {
+            close_range(next, keep - 1);
+        }
+        next = keep + 1;
+    }
+    close_range(next, RawFd::MAX);
+}
+
+fn close_range(first: RawFd, last: RawFd) {
+    // SAFETY: closes numbers that nothing in this process owns: before anything was opened, or such as no ledger entry
+    // names. No memory is touched.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+}
+
+/// Raises the soft limit of open files to the hard one and returns what it was, for the workers.
+pub(crate) fn raise_limit() -> (u64, u64) {
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit { current: before.maximum, maximum: before.maximum };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+    (before.current.unwrap_or(libc::RLIM_INFINITY), before.maximum.unwrap_or(libc::RLIM_INFINITY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clone::{exit_now, fork_sharing_descriptors};
+
+    /// In a process of its own with a table of its own: the functions change the whole table.
+    fn apart(test: impl FnOnce()) {
+        let child = fork_sharing_descriptors(|| {
+            crate::sys::clone::unshare_descriptors();
+            test();
+            exit_now(0)
+        });
+        let ended = crate::sys::wait::reap_blocking(child.unwrap()).unwrap();
+        assert_eq!(ended.map(|e| (e.code, e.status)), Some((libc::CLD_EXITED, 0)));
+    }
+
+    /// Without a heap: another thread of the test may hold its lock in the moment of the fork.
+    fn open(number: RawFd) -> bool {
+        adopt(number).map(std::mem::forget).is_some()
+    }
+
+    #[test]
+    fn the_sweep_closes_all_that_is_not_named_and_nothing_else() {
+        apart(|| {
+            let null = std::fs::File::open("/dev/null").unwrap();
+            for number in [100, 101, 102, 150, 200] {
+                place(&null, number, true).unwrap();
+            }
+            close_all_but([5, 101, 150].into_iter());
+            if [100, 101, 102, 150, 200].map(open) != [false, true, false, true, false] {
+                exit_now(1);
+            }
+            std::mem::forget(null);
+        });
+    }
+
+    #[test]
+    fn after_the_stage_is_prepared_new_numbers_are_above_it() {
+        apart(|| {
+            close_inherited();
+            let null = std::fs::File::open("/dev/null").unwrap();
+            prepare_stage(std::os::fd::AsFd::as_fd(&null)).unwrap();
+            let next = std::fs::File::open("/dev/null").unwrap();
+            if next.as_raw_fd() != STAGE_END || adopt(STAGE_END + 1).is_some() {
+                exit_now(1);
+            }
+            std::mem::forget((null, next));
+        });
+    }
+}

@@ -1,0 +1,128 @@
+//! Signals as things to read. Firestarter runs no signal handler: everything is blocked, the keeper reads what it wants
+//! to know from a descriptor, and workers start with an empty mask and default dispositions.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::process::Pid;
+
+/// Blocks every signal and sets every disposition to its default (a Rust program starts with SIGPIPE ignored, and what
+/// is ignored stays so over an exec). Returns whether SIGHUP was ignored, as under `nohup`.
+pub(crate) fn block_and_reset() -> bool {
+    let mut hangup_ignored = false;
+    // SAFETY: sigaction and sigprocmask only read and write the given structs; a default disposition runs no code.
+    unsafe {
+        let mut all = MaybeUninit::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
+        let default: libc::sigaction = std::mem::zeroed();
+        for signal in 1..=64 {
+            let mut before: libc::sigaction = std::mem::zeroed();
+            let known = libc::sigaction(signal, &default, &mut before) == 0;
+            if known && signal == libc::SIGHUP {
+                hangup_ignored = before.sa_sigaction == libc::SIG_IGN;
+            }
+        }
+    }
+    hangup_ignored
+}
+
+/// Blocked signals, to be read.
+pub(crate) struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Reads these signals, which must be blocked.
+    ///
+    /// # Errors
+    /// No descriptor.
+    pub(crate) fn new(signals: &[i32]) -> io::Result<SignalFd> {
+        // SAFETY: the set is initialized by sigemptyset before it is read; a new descriptor is nobody else's.
+        unsafe {
+            let mut set = MaybeUninit::uninit();
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in signals {
+                libc::sigaddset(set.as_mut_ptr(), *signal);
+            }
+            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            super::check(fd.into())?;
+            Ok(SignalFd(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// The next pending signal's number.
+    pub(crate) fn read(&self) -> Option<i32> {
+        let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>()];
+        let read = rustix::io::read(&self.0, &mut buffer).ok()?;
+        let number = buffer.first_chunk::<4>().filter(|_| read == buffer.len())?;
+        Some(i32::from_ne_bytes(*number))
+    }
+
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+/// Sends a signal to every process of a group. Only for groups whose leader's zombie or life keeps the number taken.
+///
+/// # Errors
+/// The kernel's; `ESRCH` if there is no such group.
+pub(crate) fn signal_group(leader: Pid, signal: u8) -> io::Result<()> {
+    // SAFETY: kill touches no memory.
+    super::check(unsafe { libc::kill(-leader.as_raw_nonzero().get(), signal.into()) }.into()).map(|_| ())
+}
+
+/// Sends a signal to the process that a pidfd names.
+///
+/// # Errors
+/// The kernel's; `ESRCH` if it has ended and was reaped.
+pub(crate) fn signal_process(pidfd: &OwnedFd, signal: u8) -> io::Result<()> {
+    let (fd, signal) = (pidfd.as_raw_fd(), i32::from(signal));
+    // SAFETY: no memory is passed: the third argument, a siginfo, is null.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, 0usize, 0u32) };
+    super::check(result).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::{CommandExt, ExitStatusExt};
+    use std::process::Command;
+
+    #[test]
+    fn a_signal_reaches_a_process_by_its_pidfd_and_a_group_by_its_leader() {
+        for by_group in [false, true] {
+            let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+            let pid = Pid::from_child(&child);
+            let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+            if by_group {
+                signal_group(pid, 9).unwrap();
+            } else {
+                signal_process(&pidfd, 9).unwrap();
+            }
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
+            assert!(signal_process(&pidfd, 9).is_err());
+        }
+    }
+
+    #[test]
+    fn a_pending_signal_is_read_once() {
+        // In a thread of its own: the mask is the thread's, and the signal is sent to the thread alone.
+        std::thread::spawn(|| {
+            // SAFETY: blocks and raises a signal that nobody else uses in this thread.
+            unsafe {
+                let mut set = MaybeUninit::uninit();
+                libc::sigemptyset(set.as_mut_ptr());
+                libc::sigaddset(set.as_mut_ptr(), libc::SIGURG);
+                libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+                let fd = SignalFd::new(&[libc::SIGURG]).unwrap();
+                assert_eq!(fd.read(), None);
+                libc::pthread_kill(libc::pthread_self(), libc::SIGURG);
+                assert_eq!(fd.read(), Some(libc::SIGURG));
+                assert_eq!(fd.read(), None);
+            }
+        })
+        .join()
+        .unwrap();
+    }
+}
