@@ -9,6 +9,8 @@ mod daemon;
 mod demo;
 mod journal;
 mod keeper;
+mod nearest;
+mod place;
 mod say;
 mod start;
 mod sys;

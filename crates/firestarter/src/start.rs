@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::cli::{code, Place};
+use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, Setup};
 use crate::journal::Journal;
 use crate::keeper;
+use crate::place::Place;
 use crate::say::say;
 use crate::sys::{fds, signals};
 

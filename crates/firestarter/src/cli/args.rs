@@ -9,10 +9,10 @@ use firestarter_core::command::Verb;
 use firestarter_core::spec::Signal;
 use lexopt::{Arg, Parser};
 
-use super::nearest::nearest;
 use super::render::plain;
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
 use crate::api::{Call, Order, Question};
+use crate::nearest::nearest;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

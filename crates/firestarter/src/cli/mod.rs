@@ -2,9 +2,7 @@
 //! which does itself what is no client's work (`Next`). The only room that prints; it never touches the daemon's inside.
 
 mod args;
-mod nearest;
 mod render;
-mod socket_path;
 mod table;
 mod trouble;
 
@@ -13,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use socket_path::{check_own, FolderError, Place};
+use crate::place::{self, check_own, FolderError, Place};
 
 use crate::api::{Answer, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
@@ -105,7 +103,7 @@ fn place(given: Option<&Path>) -> Result<Place, PlaceError> {
         Some(_) => std::env::current_dir().map_err(PlaceError::Cwd)?,
         None => std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
     };
-    let place = socket_path::socket_path(given, |name| std::env::var_os(name), uid, &cwd);
+    let place = place::socket_path(given, |name| std::env::var_os(name), uid, &cwd);
     check_own(&place, uid)?;
     Ok(place)
 }

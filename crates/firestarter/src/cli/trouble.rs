@@ -7,10 +7,10 @@ use firestarter_core::command::Verb;
 use firestarter_core::ids::{Pid, Slot};
 
 use super::args::Wanted;
-use super::nearest::nearest;
 use super::render::plain;
 use crate::api::{Cause, Failure, Problem, Step, Trouble};
 use crate::client::ClientError;
+use crate::nearest::nearest;
 
 /// A failure as one or two lines on stderr.
 struct Words {

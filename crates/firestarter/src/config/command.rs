@@ -8,10 +8,10 @@ use toml::de::DeValue;
 use super::draft::Draft;
 use super::environment;
 use super::fault::Ledger;
-use super::suggest::nearest;
 use super::value::{self, Item};
 use super::words::{self, Word};
 use super::Surroundings;
+use crate::nearest::nearest;
 
 const EXPECTED: &str = "a command as a string or an array of strings";
 

@@ -11,9 +11,9 @@ use toml::Spanned;
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::keys::{self, Does, Key};
-use super::suggest::nearest;
 use super::value::{quoted, Item};
 use super::{command, Surroundings};
+use crate::nearest::nearest;
 
 /// The longest name of a group.
 const LONGEST_NAME: usize = 64;

@@ -13,7 +13,6 @@ mod group;
 mod keys;
 mod output;
 mod sockets;
-mod suggest;
 mod syntax;
 mod value;
 pub(crate) mod words;

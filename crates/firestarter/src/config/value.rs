@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::duration::{self, DurationFault};
 use super::fault::{Ledger, Noted};
-use super::suggest::nearest;
+use crate::nearest::nearest;
 
 /// A value (or an element of one), with the key it is for.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Sender;
 
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
-use firestarter_core::ids::{Generation, GroupId, Slot, WorkerId};
+use firestarter_core::ids::{GroupId, WorkerId};
 use firestarter_core::spec::Signal;
 use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
@@ -45,14 +45,7 @@ pub(super) struct Child {
 }
 
 impl Children<'_> {
-    pub(super) fn spawn(
-        &mut self,
-        worker: WorkerId,
-        group: GroupId,
-        _slot: Slot,
-        _generation: Generation,
-        inbox: &mut VecDeque<Fact>,
-    ) {
+    pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, inbox: &mut VecDeque<Fact>) {
         let Some(row) = self.free.pop().or_else(|| self.shared.table.unused()) else {
             let error = SpawnError { step: SpawnStep::Prepare, errno: libc::EAGAIN };
             inbox.push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::None });
@@ -122,18 +115,16 @@ impl Children<'_> {
         }
     }
 
-    /// Reads what the keeper tells; says whether a signal stands in the header.
-    pub(super) fn hear_keeper(&mut self, inbox: &mut VecDeque<Fact>) -> bool {
-        let mut signal = false;
+    /// Reads what the keeper tells of ends. What it tells of signals stands in the header.
+    pub(super) fn hear_keeper(&mut self, inbox: &mut VecDeque<Fact>) {
         let mut bytes = [0; 512 * TOLD];
-        let Ok(read) = rustix::io::read(&self.told, &mut bytes) else { return false };
-        for told in bytes[..read].as_chunks::<TOLD>().0 {
+        let Ok(read) = rustix::io::read(&self.told, &mut bytes) else { return };
+        for told in bytes[..read].chunks_exact(TOLD).filter_map(|told| told.first_chunk()) {
             match Told::read(told) {
-                Told::Signal => signal = true,
+                Told::Signal => {}
                 Told::Exit(row, ended) => self.ended(row, exit_of(ended), inbox),
             }
         }
-        signal
     }
 
     fn ended(&mut self, row: Row, exit: Exit, inbox: &mut VecDeque<Fact>) {

@@ -1,5 +1,6 @@
 //! What a group's workers are made from: words expanded, the environment put together, the program looked for. Made once
-//! a daemon, used for each spawn. See `CONTRACTS` in the README for what each variable is for.
+//! a daemon, used for each spawn. The variables are those of firestarter and of systemd's
+//! socket activation (sd_listen_fds(3)).
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};

@@ -16,9 +16,9 @@ use rustix::fs::{flock, FlockOperation, Mode};
 use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::Setup;
-use crate::cli::{check_own, FolderError, Place};
 use crate::config::{Address, Config};
 use crate::journal::{Journal, LogError, Meaning};
+use crate::place::{check_own, FolderError, Place};
 
 /// Where the files of a running Firestarter are.
 #[derive(Clone, Debug)]
@@ -61,10 +61,10 @@ pub(crate) fn plain(error: &io::Error) -> String {
 }
 
 fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (another program has it: `ss -ltnp` shows which)",
-        io::ErrorKind::PermissionDenied => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
-        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => " (another program has it: `ss -ltnp` shows which)",
+        Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
+        Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
         _ => "",
     }
 }
@@ -77,6 +77,11 @@ impl Runtime {
             PathBuf::from(path)
         };
         Runtime { folder: beside(".d"), lock: beside(".lock"), place }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn control(&self) -> &Path {
+        &self.place.path
     }
 
     /// Where the workers of a group connect.

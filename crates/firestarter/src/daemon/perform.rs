@@ -2,7 +2,7 @@
 
 use firestarter_core::action::Action;
 use firestarter_core::command::{Command, Reply};
-use firestarter_core::ids::{GroupId, Pid, RequestId};
+use firestarter_core::ids::{Pid, RequestId};
 
 use super::{now, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
@@ -11,9 +11,7 @@ use firestarter_core::event::Event;
 impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, group, slot, generation } => {
-                self.children.spawn(worker, group, slot, generation, &mut self.inbox);
-            }
+            Action::Spawn { worker, group, .. } => self.children.spawn(worker, group, &mut self.inbox),
             Action::Signal { worker, signal, uncaught } => {
                 if let Some(unheard) = self.children.signal(worker, signal, uncaught) {
                     let name = self.core.workers().find(|(id, _)| *id == worker).map(|(_, group)| group);
@@ -108,9 +106,4 @@ impl Daemon<'_> {
 /// A pid as the core shows it.
 pub(super) fn shown(pid: rustix::process::Pid) -> Pid {
     Pid(pid.as_raw_nonzero().get().unsigned_abs())
-}
-
-/// A group of the configuration.
-pub(super) fn index(group: GroupId) -> usize {
-    group.0 as usize
 }

@@ -7,7 +7,7 @@
 //! - a *reply* is sent if the client's ledger row says that it has not been;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{self, Receiver};
@@ -27,7 +27,7 @@ use super::control::{self, Control};
 use super::listeners::Listeners;
 use super::spawner::{self, Job, Outbox};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
-use crate::journal::{Log, LogError, Meaning};
+use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
 use crate::say::say;
 use crate::sys::fds;
@@ -118,9 +118,13 @@ pub(super) fn take_over<'scope, 'a: 'scope>(
     daemon.find_workers()?;
     daemon.find_clients(found, said);
     daemon.hear_signal();
+    let workers = daemon.core.workers().count();
     if shared.header.recoveries() > 0 {
-        let (workers, took) = (daemon.core.workers().count(), now().since(begun).as_secs_f64() * 1e3);
+        let took = now().since(begun).as_secs_f64() * 1e3;
         say(format_args!("a new daemon took over {workers} workers in {took:.1} ms"));
+    } else {
+        let (groups, control) = (shared.setup.config.groups.len(), shared.setup.runtime.control());
+        say(format_args!("groups: {groups}, workers: {workers}, control socket: {}", control.display()));
     }
     Ok(daemon)
 }
@@ -236,41 +240,41 @@ impl Daemon<'_> {
     fn find_workers(&mut self) -> Result<(), RecoverError> {
         let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().collect();
         let outstanding = self.core.outstanding();
-        let spawning =
-            |worker| outstanding.iter().any(|a| matches!(a, Action::Spawn { worker: w, .. } if *w == worker));
-        let spawning: Vec<WorkerId> = groups.keys().copied().filter(|worker| spawning(*worker)).collect();
-        let rows: Vec<_> = self.shared.table.rows().collect();
-        for (row, worker) in rows {
-            let Some(&group) = groups.get(&worker) else {
-                self.children.bury(row);
-                continue;
-            };
-            let spawning = spawning.binary_search(&worker).is_ok();
-            match self.shared.table.pid(row) {
-                Some(pid) if !spawning => self.children.watch(worker, row, pid)?,
-                Some(pid) => match self.children.failure(row) {
-                    None => self.children.adopt(worker, row, pid, &mut self.inbox),
-                    Some(error) => {
-                        let event = Event::SpawnFailed { worker, error };
-                        self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
-                    }
-                },
-                None => {
-                    self.children.known.insert(worker, Child { row, process: None });
-                    self.children.queue(worker, group, row);
-                }
+        let spawned = |action: &Action| match action {
+            Action::Spawn { worker, .. } => Some(*worker),
+            Action::Signal { .. }
+            | Action::Kill { .. }
+            | Action::Watch { .. }
+            | Action::Reply { .. }
+            | Action::Notice(_)
+            | Action::Halt => None,
+        };
+        let spawning: BTreeSet<WorkerId> = outstanding.iter().filter_map(spawned).collect();
+        let rows: BTreeMap<WorkerId, Row> = self.shared.table.rows().map(|(row, worker)| (worker, row)).collect();
+        for (&worker, &row) in &rows {
+            match groups.get(&worker) {
+                Some(&group) => self.find_worker(worker, group, row, spawning.contains(&worker))?,
+                None => self.children.bury(row),
             }
         }
-        for action in outstanding {
-            match action {
-                Action::Spawn { worker, .. } if self.shared.table.rows().any(|(_, w)| w == worker) => {}
-                Action::Spawn { .. }
-                | Action::Signal { .. }
-                | Action::Kill { .. }
-                | Action::Watch { .. }
-                | Action::Reply { .. }
-                | Action::Notice(_)
-                | Action::Halt => self.perform(action),
+        let has_row = |action: &Action| spawned(action).is_some_and(|worker| rows.contains_key(&worker));
+        outstanding.into_iter().filter(|action| !has_row(action)).for_each(|action| self.perform(action));
+        Ok(())
+    }
+
+    fn find_worker(&mut self, worker: WorkerId, group: GroupId, row: Row, spawning: bool) -> Result<(), RecoverError> {
+        match self.shared.table.pid(row) {
+            Some(pid) if !spawning => self.children.watch(worker, row, pid)?,
+            Some(pid) => match self.children.failure(row) {
+                None => self.children.adopt(worker, row, pid, &mut self.inbox),
+                Some(error) => {
+                    let event = Event::SpawnFailed { worker, error };
+                    self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+                }
+            },
+            None => {
+                self.children.known.insert(worker, Child { row, process: None });
+                self.children.queue(worker, group, row);
             }
         }
         Ok(())

@@ -71,9 +71,8 @@ impl Daemon<'_> {
     fn hear(&mut self, source: Source, flags: epoll::EventFlags) {
         match source {
             Source::Told => {
-                if self.children.hear_keeper(&mut self.inbox) {
-                    self.hear_signal();
-                }
+                self.children.hear_keeper(&mut self.inbox);
+                self.hear_signal();
             }
             Source::Spawned => self.children.hear_spawner(&mut self.inbox),
             Source::Keeper => self.children.keeper_died(&self.epoll),
@@ -90,7 +89,7 @@ impl Daemon<'_> {
         }
     }
 
-    /// A signal that asks to stop stands in the header.
+    /// A signal that asks to stop may stand in the header.
     pub(super) fn hear_signal(&mut self) {
         let Some(number) = self.shared.header.asked_to_stop() else { return };
         if let Some(signal) = firestarter_core::spec::Signal::from_number(number) {

@@ -113,7 +113,7 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
         self.set(job.group).map_err(|error| prepare(&error))?;
-        let recipe = self.recipes.get_mut(super::perform::index(job.group)).ok_or(PREPARE_UNKNOWN)?;
+        let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         let image = recipe.image.as_mut().map_err(|error| *error)?;
         let record = self.shared.table.record(job.row);
         let pid = self
@@ -128,7 +128,7 @@ impl Stage<'_> {
 
     /// Puts a group's sockets and streams on the stage.
     fn set(&mut self, group: GroupId) -> io::Result<()> {
-        let Some(recipe) = self.recipes.get(super::perform::index(group)) else { return Ok(()) };
+        let Some(recipe) = self.recipes.get(group.0 as usize) else { return Ok(()) };
         if self.staged != Some(group) {
             self.staged = None;
             for (number, socket) in (FIRST..).zip(&recipe.sockets) {

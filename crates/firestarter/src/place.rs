@@ -1,4 +1,4 @@
-//! Where the control socket is: one rule for the daemon and its clients. Called by `cli::main`; the environment comes as an
+//! Where the control socket is: one rule for the daemon and its clients. Called by `cli::main`, and by the daemon before it opens the socket; the environment comes as an
 //! argument. It creates nothing: making the folder and its socket is the daemon's.
 
 use std::ffi::OsString;
