@@ -13,6 +13,7 @@ const READY: usize = 128;
 
 impl Daemon<'_> {
     pub(super) fn run(mut self) {
+        self.shared.header.set_taken_over(true);
         while !self.halted {
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);

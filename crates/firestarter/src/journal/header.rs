@@ -13,6 +13,7 @@ const HALTED: usize = 0;
 const STOP_SIGNALS: usize = 1;
 const FORKS: usize = 2;
 const NEXT_CLIENT: usize = 3;
+const TAKEN_OVER: usize = 4;
 
 impl Header {
     pub(super) fn new() -> io::Result<Header> {
@@ -48,6 +49,16 @@ impl Header {
     /// The keeper has forked a daemon.
     pub(crate) fn count_fork(&self) {
         self.0[FORKS].fetch_add(1, AcqRel);
+    }
+
+    /// The daemon that was forked last has replayed the journal and is at work.
+    pub(crate) fn set_taken_over(&self, taken_over: bool) {
+        self.0[TAKEN_OVER].store(taken_over.into(), Release);
+    }
+
+    /// Whether the daemon that was forked last got to work.
+    pub(crate) fn taken_over(&self) -> bool {
+        self.0[TAKEN_OVER].load(Acquire) != 0
     }
 
     /// How many times a daemon took over from a dead one.

@@ -91,8 +91,12 @@ pub(crate) fn read_exit_key(key: u64) -> Option<(Row, Pid)> {
 const BATCH: usize = 64;
 /// A daemon that lived this long had begun well.
 const GOOD_LIFE: Duration = Duration::from_secs(1);
-/// After so many short lives in a row nobody believes in the next one.
-const HOPELESS: u32 = 8;
+/// So many short lives in a row may be an accident; after more the next one is waited for a little.
+const ACCIDENTS: u32 = 16;
+/// A life that ended before the daemon got to work counts for so many.
+const STILLBORN: u32 = 4;
+/// After so many in a row nobody believes in the next one.
+const HOPELESS: u32 = 32;
 
 struct Keeper<'a> {
     journal: &'a mut Journal,
@@ -267,12 +271,13 @@ impl Keeper<'_> {
         if let Some(code) = self.journal.header.halted() {
             return Some(code);
         }
+        let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
         let short = self.born.elapsed() < GOOD_LIFE;
-        self.short_lives = if short { self.short_lives + 1 } else { 0 };
+        self.short_lives = if short { self.short_lives.saturating_add(weight) } else { 0 };
         let how = if ended.code == libc::CLD_EXITED { "exit code" } else { "signal" };
         say(format_args!("the daemon died ({how} {}); the workers run on and the next one takes over", ended.status));
         if self.hopeless() {
-            say(format_args!("{} daemons died within a second each; trying on, once a second", self.short_lives));
+            say(format_args!("daemons die within a second; trying on, once a second; the workers run on meanwhile"));
         }
         None
     }
@@ -280,8 +285,8 @@ impl Keeper<'_> {
     /// How long to wait before the next daemon: not at all at first.
     fn pause(&self) -> Duration {
         match self.short_lives {
-            0..=2 => Duration::ZERO,
-            few if few < HOPELESS => Duration::from_millis(10 << few),
+            0..=ACCIDENTS => Duration::ZERO,
+            few if few < HOPELESS => Duration::from_millis(50),
             _ => Duration::from_secs(1),
         }
     }
@@ -297,6 +302,7 @@ impl Keeper<'_> {
         }
         (self.full, self.forked) = (false, true);
         self.born = Instant::now();
+        self.journal.header.set_taken_over(false);
         let link =
             Link { told: self.told[0].as_raw_fd(), reap: self.reap[1].as_raw_fd(), exits: self.exits.as_raw_fd() };
         let journal = &mut *self.journal;

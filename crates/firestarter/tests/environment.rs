@@ -1,0 +1,167 @@
+//! What a worker finds: its descriptors, signals, environment, folder and limits. Looked at from outside, in /proc.
+
+mod harness;
+
+use harness::{proc, until, Fire, Folder};
+use rustix::process::{getrlimit, Resource};
+
+const THREE_SOCKETS: &str = "[web]\nexec_start = ['sleep', '1000']\n\
+    socket_address = ['127.0.0.1:0', '@DIR@/a.sock', 'tcp::[::1]:0']\nrestart = 'always'\nstart_immediate = true\n";
+
+#[test]
+fn a_worker_has_its_streams_its_sockets_and_nothing_else() {
+    let fire = Fire::start(THREE_SOCKETS);
+    // Other clients' descriptors and other groups' must not be found either: these are open while it respawns.
+    let clients: Vec<_> = (0..20).map(|_| fire.wire()).collect();
+    let first = fire.settled("web", 1);
+    proc::signal(first[0], proc::Sig::KILL);
+    fire.wait_for("a respawn", |status| status["groups"][0]["restarts"] == 1);
+    let worker = fire.settled("web", 1)[0];
+    let open = proc::descriptors(worker);
+    let numbers: Vec<u32> = open.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6], "{open:?}");
+    assert_eq!(open[0].1, "/dev/null");
+    assert_eq!(open[1].1, fire.folder.join("stdout").display().to_string());
+    assert_eq!(open[2].1, fire.folder.join("stderr").display().to_string());
+    assert!(open[3..].iter().all(|(_, what)| what.starts_with("socket:")), "{open:?}");
+    drop(clients);
+}
+
+#[test]
+fn without_sockets_there_is_the_ack_socket_alone() {
+    let fire = Fire::start("[web]\nexec_start = ['sleep', '1000']\nstdout_log = 'null'\nstderr_log = '@DIR@/log'\n");
+    let worker = fire.settled("web", 1)[0];
+    let open = proc::descriptors(worker);
+    assert_eq!(open.len(), 4, "{open:?}");
+    assert_eq!(open[1].1, "/dev/null");
+    assert_eq!(open[2].1, fire.folder.join("log").display().to_string());
+    assert_eq!(proc::variable(worker, "FIRESTARTER_SOCK_FD").as_deref(), Some("3"));
+    for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "FIRESTARTER_FD_COUNT", "FIRESTARTER_FD_0"] {
+        assert_eq!(proc::variable(worker, name), None, "{name}");
+    }
+}
+
+#[test]
+fn the_variables_of_the_contracts() {
+    let fire = Fire::start(THREE_SOCKETS);
+    let worker = fire.settled("web", 1)[0];
+    let variable = |name: &str| proc::variable(worker, name).unwrap_or_else(|| panic!("{name} is not set"));
+    assert_eq!(variable("LISTEN_FDS"), "3");
+    assert_eq!(variable("LISTEN_PID"), worker.to_string());
+    assert_eq!(variable("LISTEN_FDNAMES").split(':').count(), 3);
+    assert!(variable("LISTEN_FDNAMES").split(':').all(|name| !name.is_empty()));
+    assert_eq!(variable("FIRESTARTER_FD_COUNT"), "3");
+    for (index, fd) in [(0, "3"), (1, "4"), (2, "5")] {
+        assert_eq!(variable(&format!("FIRESTARTER_FD_{index}")), fd);
+    }
+    assert_eq!(variable("FIRESTARTER_SOCK_FD"), "6");
+    assert_eq!(variable("FIRESTARTER_MASTER_PID"), fire.keeper_pid.to_string());
+    assert_eq!(proc::parent(worker), fire.keeper_pid);
+    let path = variable("FIRESTARTER_SOCK_PATH");
+    assert!(std::os::unix::net::UnixStream::connect(&path).is_ok(), "{path}");
+}
+
+#[test]
+fn what_firestarter_was_given_for_itself_is_not_passed_on() {
+    let taboo = [
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+        "FDSTORE",
+        "EINHORN_MASTER_PID",
+        "EINHORN_SOCK_FD",
+        "SERVER_STARTER_PORT",
+        "FIRESTARTER_FD_0",
+        "GUNICORN_PID",
+        "GUNICORN_FD",
+        "NGINX",
+        "PUMA_INHERIT_0",
+    ];
+    let fire = Fire::start_with(Folder::new(), "[web]\nexec_start = ['sleep', '1000']\n", |command| {
+        command.envs(taboo.map(|name| (name, "1"))).env("HARMLESS", "passed on");
+    });
+    let worker = fire.settled("web", 1)[0];
+    for name in taboo {
+        assert_eq!(proc::variable(worker, name), None, "{name}");
+    }
+    assert_eq!(proc::variable(worker, "HARMLESS").as_deref(), Some("passed on"));
+}
+
+#[test]
+fn signals_are_as_a_program_expects_them() {
+    // The launcher ignores some signals, as nohup and some shells do: these must not come through either.
+    let folder = Folder::new();
+    folder.config("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 2\n");
+    let mut shell = folder.command("sh");
+    let line = format!("trap '' HUP PIPE USR1 USR2 TTOU CHLD; exec {} run -c config.toml -d c 2>stderr", harness::BIN);
+    shell.args(["-c", &line]);
+    let fire = Fire::watch(folder, shell.spawn().expect("start"));
+    for worker in fire.settled("web", 2) {
+        assert_eq!(proc::mask(worker, "SigBlk"), 0, "blocked");
+        assert_eq!(proc::mask(worker, "SigIgn"), 0, "ignored");
+        assert_eq!(proc::mask(worker, "SigPnd"), 0, "pending");
+        assert_eq!(proc::process_group(worker), worker, "a process group of its own");
+    }
+    assert_ne!(proc::process_group(fire.daemon()), proc::process_group(fire.keeper_pid));
+}
+
+#[test]
+fn the_limit_of_open_files_is_the_launchers() {
+    let folder = Folder::new();
+    folder.config("[web]\nexec_start = ['sleep', '1000']\n");
+    let mut shell = folder.command("sh");
+    shell.args(["-c", &format!("ulimit -Sn 777; exec {} run -c config.toml -d c 2>stderr", harness::BIN)]);
+    let fire = Fire::watch(folder, shell.spawn().expect("start"));
+    let worker = fire.settled("web", 1)[0];
+    let limits = std::fs::read_to_string(format!("/proc/{worker}/limits")).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    let hard = getrlimit(Resource::Nofile).maximum.map_or("unlimited".to_owned(), |hard| hard.to_string());
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["777", &hard]);
+}
+
+#[test]
+fn folder_environment_and_words() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.join("sub")).expect("a folder");
+    folder.script("sub/show", "#!/bin/sh\npwd >@OUT@\nfor word; do echo \"$word\" >>@OUT@; done\nexec sleep 1000\n".replace("@OUT@", &folder.join("out").display().to_string()).as_str());
+    let toml = "[web]\n\
+        exec_start = '''./show \"$FIRESTARTER_FD_0 kept\" $FIRESTARTER_FD_0 ${A}x a\"b c\"d 'single $A' back\\slash'''\n\
+        working_directory = 'sub'\nenvironments = ['A=one', 'B=two=2']\nsocket_address = ['127.0.0.1:0']\n\
+        start_immediate = true\n";
+    let fire = Fire::start_in(folder, toml);
+    let worker = fire.settled("web", 1)[0];
+    assert_eq!(proc::variable(worker, "B").as_deref(), Some("two=2"));
+    until("the worker's words", || fire.folder.read("out").contains("back"));
+    let sub = fire.folder.join("sub").display().to_string();
+    let words = [&sub, "$FIRESTARTER_FD_0 kept", "3", "onex", "ab cd", "single $A", "back\\slash"];
+    assert_eq!(fire.folder.read("out").lines().collect::<Vec<_>>(), words);
+}
+
+#[test]
+fn the_groups_environment_wins_and_arrays_are_taken_word_for_word() {
+    let fire = Fire::start_with(
+        Folder::new(),
+        "[web]\nexec_start = ['sh', '-c', 'exec sleep \"$1\"', '$HOME', '1000']\nenvironments = { WHO = 'group' }\n",
+        |command| drop(command.env("WHO", "launcher")),
+    );
+    let worker = fire.settled("web", 1)[0];
+    assert_eq!(proc::variable(worker, "WHO").as_deref(), Some("group"));
+    until("the second program", || proc::arguments(worker) == ["sleep", "1000"]);
+}
+
+#[test]
+fn logs_are_appended_to_by_all_and_outlive_a_respawn() {
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'echo out $$; echo err $$ >&2; exec sleep 1000']\nnumprocesses = 2\n\
+         stdout_log = '@DIR@/o'\nstderrlog = '@DIR@/e'\nrestart = 'always'\n",
+    );
+    let workers = fire.settled("web", 2);
+    until("two lines", || fire.folder.read("e").lines().count() == 2);
+    workers.iter().for_each(|pid| proc::signal(*pid, proc::Sig::KILL));
+    until("four lines", || fire.folder.read("e").lines().count() == 4);
+    assert_eq!(fire.folder.read("o").lines().filter(|line| line.starts_with("out ")).count(), 4);
+    assert_eq!(fire.stdout(), "");
+}

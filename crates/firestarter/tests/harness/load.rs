@@ -1,0 +1,122 @@
+//! A worker that serves a socket, and a load that asks it: a new connection for each request, every answer counted.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A worker in Python that answers each connection with its pid and finishes what it has begun when it gets `signals`.
+/// Its words: whether it acks (`pair`, `path` or `no`), then the signals.
+pub(crate) const WORKER: &str = r#"
+import json, os, select, signal, socket, sys
+ack, stop = sys.argv[1], False
+def leave(*_):
+    global stop
+    stop = True
+listener = socket.socket(fileno=int(os.environ["FIRESTARTER_FD_0"]))
+listener.setblocking(False)
+wake, wakened = socket.socketpair()
+wakened.setblocking(False)
+signal.set_wakeup_fd(wakened.fileno(), warn_on_full_buffer=False)
+for name in sys.argv[2:] or ["SIGTERM", "SIGUSR2"]:
+    signal.signal(getattr(signal, name), leave)
+line = json.dumps({"command": "worker:ack", "pid": 0, "signal": None}).encode() + b"\n"
+if ack == "pair":
+    os.write(int(os.environ["FIRESTARTER_SOCK_FD"]), line)
+elif ack == "path":
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(os.environ["FIRESTARTER_SOCK_PATH"])
+        s.sendall(line)
+while not stop:
+    select.select([listener, wake], [], [])
+    try:
+        connection, _ = listener.accept()
+    except BlockingIOError:
+        continue
+    with connection:
+        connection.setblocking(True)
+        connection.recv(64)
+        connection.sendall(str(os.getpid()).encode())
+"#;
+
+/// What one request does: an address in, what was answered out.
+pub(crate) type Ask = fn(SocketAddr) -> io::Result<String>;
+
+/// Asks [`WORKER`].
+pub(crate) fn plain(address: SocketAddr) -> io::Result<String> {
+    exchange(address, b"?")
+}
+
+/// Asks a web server; the status line must say 200, and the body is the answer.
+pub(crate) fn http(address: SocketAddr) -> io::Result<String> {
+    let answer = exchange(address, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    match body {
+        Some(body) if answer.starts_with("HTTP/1.1 200") => Ok(body),
+        Some(_) | None => Err(io::Error::other(format!("not what was asked for: {answer:?}"))),
+    }
+}
+
+fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(30))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.write_all(request)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.is_empty() {
+        return Err(io::Error::other("an empty answer"));
+    }
+    Ok(answer)
+}
+
+/// Requests from several threads, one after the other in each, until it is stopped.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    failures: Arc<Mutex<Vec<String>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    pub(crate) fn start(address: SocketAddr, threads: usize, ask: Ask) -> Load {
+        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let failures = Arc::new(Mutex::new(Vec::new()));
+        let one = |_| {
+            let (stop, served, failures) = (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&failures));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match ask(address) {
+                        Ok(_) => drop(served.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) => failures.lock().expect("no panic").push(error.to_string()),
+                    }
+                }
+            })
+        };
+        let threads = (0..threads).map(one).collect();
+        Load { stop, served, failures, threads }
+    }
+
+    pub(crate) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more requests were served.
+    pub(crate) fn goes_on(&self, more: u64) {
+        let before = self.served();
+        super::until("requests being served", || self.served() >= before + more);
+    }
+
+    /// Ends it; not one request may have failed.
+    pub(crate) fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("no panic in the load");
+        }
+        let failures = self.failures.lock().expect("no panic");
+        let served = self.served.load(Ordering::Relaxed);
+        assert!(failures.is_empty(), "{} of {served} requests failed: {:?}", failures.len(), failures.first());
+        served
+    }
+}

@@ -1,0 +1,73 @@
+//! A client that speaks the control protocol byte by byte, as rudely as a test wants.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{json, Value};
+
+/// A connection to the control socket.
+pub(crate) struct Wire {
+    pub(crate) stream: UnixStream,
+    unread: Vec<u8>,
+    next_id: u64,
+}
+
+impl Wire {
+    pub(crate) fn connect(socket: &Path) -> io::Result<Wire> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Wire { stream, unread: Vec::new(), next_id: 1 })
+    }
+
+    /// Sends a request; its id.
+    pub(crate) fn send(&mut self, method: &str, params: Value) -> io::Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        self.raw(format!("{request}\n").as_bytes())?;
+        Ok(id)
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// The next line, without its newline; none if the connection has ended.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+                let rest = self.unread.split_off(end + 1);
+                let line = std::mem::replace(&mut self.unread, rest);
+                return Some(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            let mut chunk = [0; 65536];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(read) => self.unread.extend_from_slice(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("no reply within a minute"),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next reply; none if the connection has ended.
+    pub(crate) fn reply(&mut self) -> Option<Value> {
+        let line = self.line()?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("no reply: {error}: {line:?}")))
+    }
+
+    /// Asks, and returns the whole reply.
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params).expect("send a request");
+        let reply = self.reply().expect("a reply");
+        assert_eq!(reply["id"], id, "{reply}");
+        reply
+    }
+
+    /// Whether the other side has closed, without a word.
+    pub(crate) fn closed(&mut self) -> bool {
+        self.line().is_none()
+    }
+}

@@ -1,0 +1,180 @@
+//! The shared sockets: what addresses mean, what is done about what stands in the way, and groups that a connection starts.
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
+
+use harness::{proc, run_to_the_end, until, Fire, Folder};
+
+/// A group whose sockets nobody accepts from.
+fn idle(addresses: &str) -> String {
+    format!("[web]\nexec_start = ['sleep', '1000']\nsocket_address = {addresses}\nstart_immediate = true\n")
+}
+
+fn address_of(fire: &Fire, index: usize) -> SocketAddr {
+    let status = fire.group("web");
+    let address = status["listeners"][index]["address"].as_str().unwrap_or_default().to_owned();
+    address.parse().unwrap_or_else(|_| panic!("no address: {address}"))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("bind").port()
+}
+
+#[test]
+fn addresses_of_every_kind_are_listened_at() {
+    let port = free_port();
+    let fire = Fire::start(&idle(&format!(
+        "['127.0.0.1:0', 'tcp::[::1]:0', {port}, '@DIR@/a.sock', 'unix::@DIR@/b.sock']"
+    )).replace(&format!(", {port},"), &format!(", '{port}',")));
+    fire.settled("web", 1);
+    for index in [0, 1] {
+        TcpStream::connect(address_of(&fire, index)).expect("connect");
+    }
+    TcpStream::connect(("127.0.0.1", port)).expect("a bare port is this machine's");
+    for path in ["a.sock", "b.sock"] {
+        UnixStream::connect(fire.folder.join(path)).expect("connect");
+    }
+    let (a, b) = (fire.folder.join("a.sock"), fire.folder.join("b.sock"));
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    until("the paths removed", || !a.exists() && !b.exists());
+}
+
+#[test]
+fn listeners_stay_through_stop_and_start() {
+    let fire = Fire::start(&idle("['127.0.0.1:0']"));
+    let address = address_of(&fire, 0);
+    fire.order("web", "stop");
+    let waiting = TcpStream::connect(address).expect("the queue stays");
+    fire.order("web", "start");
+    assert_eq!(address_of(&fire, 0), address);
+    drop(waiting);
+}
+
+#[test]
+fn a_stale_path_is_replaced() {
+    let folder = Folder::new();
+    drop(UnixListener::bind(folder.join("a.sock")).expect("bind"));
+    let fire = Fire::start_in(folder, &idle("['@DIR@/a.sock']"));
+    UnixStream::connect(fire.folder.join("a.sock")).expect("connect");
+}
+
+#[test]
+fn a_live_path_is_an_error_and_its_owner_is_not_harmed() {
+    let folder = Folder::new();
+    let owner = UnixListener::bind(folder.join("a.sock")).expect("bind");
+    let said = run_to_the_end(&folder, &idle("['@DIR@/a.sock']"));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("another program listens there"), "{said:?}");
+    UnixStream::connect(folder.join("a.sock")).expect("the owner's socket is still there");
+    drop(owner);
+    assert!(!folder.join("c").exists() && folder.processes().is_empty(), "nothing is left");
+}
+
+#[test]
+fn a_file_where_a_socket_belongs_is_an_error_and_stays() {
+    let folder = Folder::new();
+    folder.write("a.sock", "precious");
+    let said = run_to_the_end(&folder, &idle("['@DIR@/a.sock']"));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("there is something that is no socket"), "{said:?}");
+    assert_eq!(folder.read("a.sock"), "precious");
+}
+
+#[test]
+fn an_address_in_use_is_said_and_nothing_is_left() {
+    let folder = Folder::new();
+    let other = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = other.local_addr().expect("an address");
+    let said = run_to_the_end(&folder, &idle(&format!("['@DIR@/a.sock', '{address}']")));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains(&format!("web: bind {address}: address already in use")), "{said:?}");
+    assert!(folder.processes().is_empty());
+    for name in ["c", "c.d", "c.lock", "a.sock"] {
+        assert!(!folder.join(name).exists(), "{name} is left");
+    }
+}
+
+#[test]
+fn a_path_too_long_for_a_socket_is_said() {
+    let folder = Folder::new();
+    let said = run_to_the_end(&folder, &idle(&format!("['@DIR@/{}']", "x".repeat(120))));
+    assert_ne!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("107"), "{said:?}");
+}
+
+#[test]
+fn a_listener_is_blocking_at_first() {
+    let script = "import os,fcntl; print(fcntl.fcntl(3, fcntl.F_GETFL) & os.O_NONBLOCK, flush=True); import time; time.sleep(1000)";
+    let toml = idle("['127.0.0.1:0']").replace("['sleep', '1000']", &format!("['@PYTHON@', '-S', '-c', '{script}']"));
+    let fire = Fire::start(&toml);
+    until("an answer", || !fire.stdout().is_empty());
+    assert_eq!(fire.stdout(), "0\n");
+}
+
+/// Answers one connection, then ends.
+const ONE_SHOT: &str = "[web]\nexec_start = ['@PYTHON@', '-S', '-c', '''\n\
+import os, socket\n\
+c, _ = socket.socket(fileno=int(os.environ[\"FIRESTARTER_FD_0\"])).accept()\n\
+c.sendall(str(os.getpid()).encode())\n\
+''']\nsocket_address = ['127.0.0.1:0']\nbackoff_max = '1ms'\n";
+
+#[test]
+fn a_connection_starts_a_group_and_another_starts_it_again() {
+    let fire = Fire::start(ONE_SHOT);
+    assert_eq!(fire.in_state("web", "waiting")["workers"].as_array().map(Vec::len), Some(0));
+    let address = address_of(&fire, 0);
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(!answer.is_empty() && !seen.contains(&answer), "{answer:?} {seen:?}");
+        seen.push(answer);
+        fire.in_state("web", "waiting");
+    }
+    fire.hears("web: started by a connection");
+    fire.hears("the next connection starts them again");
+    fire.stop();
+}
+
+#[test]
+fn a_connection_that_nobody_accepts_does_not_spin() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo ran >>@DIR@/ran']\nsocket_address = ['127.0.0.1:0']\n";
+    let fire = Fire::start(toml);
+    let _waiting = TcpStream::connect(address_of(&fire, 0)).expect("connect");
+    until("three runs", || fire.folder.read("ran").lines().count() >= 3);
+    let runs = fire.folder.read("ran").lines().count();
+    // At once, then about 0.1 s, 0.2 s, 0.4 s: a spin would have run it hundreds of times by now.
+    let begun = std::time::Instant::now();
+    until("two more", || fire.folder.read("ran").lines().count() >= runs + 2);
+    assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
+    fire.order("web", "stop");
+    assert_eq!(fire.group("web")["state"], "stopped");
+}
+
+#[test]
+fn every_worker_serves_the_same_socket() {
+    let folder = Folder::new();
+    folder.write("worker.py", harness::load::WORKER);
+    let toml = "[web]\nexec_start = ['@PYTHON@', '-S', '@DIR@/worker.py', 'no']\nnumprocesses = 3\n\
+                socket_address = ['127.0.0.1:0']\nstart_immediate = true\n";
+    let fire = Fire::start_in(folder, toml);
+    let (workers, address) = (fire.settled("web", 3), address_of(&fire, 0));
+    let held: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).expect("connect");
+            stream.write_all(b"").expect("write");
+            stream
+        })
+        .collect();
+    // Two workers may be busy with those; the third, or whoever is free, answers.
+    let answer = harness::load::plain(address).expect("an answer");
+    assert!(workers.iter().any(|pid| pid.to_string() == answer), "{answer} {workers:?}");
+    drop(held);
+    assert!(workers.into_iter().all(proc::alive));
+}
