@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Failure;
+use crate::group::rollout::Rollout;
 use crate::group::{Group, Intent};
 use crate::ids::{Generation, Pid, Slot};
 use crate::time::{Duration, Instant};
@@ -28,7 +29,7 @@ pub struct GroupView {
     pub phase: Phase,
     /// How many workers are wanted.
     pub wanted: u32,
-    /// How many are ready.
+    /// How many serve and are ready; those that a rollout has not committed yet do not count.
     pub ready: u32,
     /// The generation that serves.
     pub generation: Generation,
@@ -121,14 +122,14 @@ impl Group {
             name: self.spec.name.clone(),
             phase: self.phase(),
             wanted: self.count,
-            ready: self.ready,
+            ready: self.ready - self.rollout.as_ref().map_or(0, Rollout::ready_in_batch),
             generation: self.generation,
             restarts: self.restarts,
             uptime: (self.intent == Intent::Running).then(|| now.since(self.since)),
             last_failure: self.last_failure.map(|(failure, at)| (failure, now.since(at))),
             rollout: self.rollout.as_ref().map(|rollout| RolloutView {
                 generation: rollout.generation,
-                ready: rollout.next.0.saturating_sub(rollout.unready),
+                ready: rollout.batch.0 + rollout.ready_in_batch(),
                 wanted: self.count,
             }),
             workers,

@@ -8,7 +8,7 @@ use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, Setup};
-use crate::journal::Journal;
+use crate::journal;
 use crate::keeper;
 use crate::place::Place;
 use crate::say::say;
@@ -77,9 +77,8 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
-    let setup = Setup { config, runtime, keeper, open_files, since };
-    let mut journal = Journal::new().map_err(kernel("the journal"))?;
-    open::open(&setup, &mut journal, u64::from_le_bytes(seed))?;
-    keeper::run(&mut journal, hangup_ignored, |journal, link| daemon::live(&setup, journal, link))
-        .map_err(kernel("the keeper"))
+    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, since }));
+    let (records, log) = journal::create().map_err(kernel("the journal"))?;
+    open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link)).map_err(kernel("the keeper"))
 }

@@ -46,6 +46,13 @@ pub(crate) struct Queued {
     pub(crate) signal: Option<Signal>,
 }
 
+impl Rollout {
+    /// Candidates of the batch that are ready and wait for the others.
+    pub(crate) fn ready_in_batch(&self) -> u32 {
+        self.next.0 - self.batch.0 - self.unready
+    }
+}
+
 /// Begins a rollout for those who asked for it.
 pub(crate) fn begin(group: &mut Group, asked: Queued, crew: &mut Crew, now: Instant) {
     let generation = group.next_generation();

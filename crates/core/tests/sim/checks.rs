@@ -122,6 +122,7 @@ impl Checks {
             Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } => {
                 self.with(*worker, |seen| seen.ended = true);
             }
+            Event::Begin if self.shutting_down => {}
             Event::Begin => self.groups.iter_mut().for_each(|wish| {
                 wish.phase = if wish.spec.start == Start::AtOnce { Phase::Running } else { Phase::Waiting };
             }),

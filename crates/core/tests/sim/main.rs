@@ -48,7 +48,8 @@ fn laws_hold_in_every_world() {
     }
     let from = number("SIM_FROM").unwrap_or(0);
     let until = number("SIM_SECONDS").map(|s| RealInstant::now() + RealDuration::from_secs(s));
-    let (next, failed, turns) = (AtomicU64::new(from), AtomicBool::new(false), AtomicU64::new(0));
+    let (next, failed) = (AtomicU64::new(from), AtomicBool::new(false));
+    let (worlds, turns) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
         while !failed.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -57,7 +58,10 @@ fn laws_hold_in_every_world() {
                 break;
             }
             match live(seed, 60) {
-                Ok((_, lived)) => drop(turns.fetch_add(lived, Ordering::Relaxed)),
+                Ok((_, lived)) => {
+                    worlds.fetch_add(1, Ordering::Relaxed);
+                    turns.fetch_add(lived, Ordering::Relaxed);
+                }
                 Err(text) if !failed.swap(true, Ordering::Relaxed) => println!("{text}"),
                 Err(_) => {}
             }
@@ -65,7 +69,7 @@ fn laws_hold_in_every_world() {
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    println!("{} worlds, {} turns", next.into_inner() - from, turns.into_inner());
+    println!("{} worlds, {} turns", worlds.into_inner(), turns.into_inner());
     assert!(!failed.into_inner(), "a world broke a law: see above");
 }
 
@@ -85,25 +89,30 @@ fn live(seed: u64, lines: usize) -> Result<(World, u64), String> {
     }
 }
 
-/// Storm, calm, and the end; or the end in the middle of the storm.
+/// Storms, each with a calm behind it or not, and the end, which may come in the middle of a storm.
 fn history(world: &mut World) -> u64 {
     let mut turns = 0;
-    let storm = Duration::from_secs(world.rng.pick(&[2, 20, 120]));
-    world.feed(Event::Begin);
-    world.plan_storm(storm);
-    let over = world.now + storm;
-    while world.next_time().is_some_and(|at| at <= over) {
-        turn(world, &mut turns);
+    if world.rng.chance(10) {
+        world.feed(Event::StopSignal { signal: Signal::INT });
     }
-    if world.rng.chance(700) {
-        world.calm();
-        while world.next_time().is_some() {
+    world.feed(Event::Begin);
+    for _ in 0..=world.rng.below(6) {
+        let storm = Duration::from_secs(world.rng.pick(&[2, 20, 120]));
+        world.plan_storm(storm);
+        let over = world.now + storm;
+        while world.next_time().is_some_and(|at| at <= over) {
             turn(world, &mut turns);
         }
-        world.checks.converged(&world.daemon.core, world.now);
-        world.wild();
-        world.plan_storm(Duration::from_millis(100));
+        if world.rng.chance(700) {
+            world.calm();
+            while world.next_time().is_some() {
+                turn(world, &mut turns);
+            }
+            world.checks.converged(&world.daemon.core, world.now);
+            world.wild();
+        }
     }
+    world.plan_storm(Duration::from_millis(100));
     end(world, &mut turns);
     u64::from(turns)
 }

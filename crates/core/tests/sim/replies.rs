@@ -31,14 +31,14 @@ pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish]) {
         return assert_eq!(*reply, Reply::Done(Done::ShutDown));
     };
     match reply {
-        Reply::Done(done) => done_fits(asked, group, verb, done, seen, groups),
+        Reply::Done(done) => done_fits(asked, group, verb, done, seen),
         Reply::Failed(failed) => failed_fits(verb, failed, &groups[group.0 as usize]),
         Reply::Refused(Refusal::UnknownGroup) => assert!(group.0 as usize >= groups.len()),
         Reply::Refused(_) => {}
     }
 }
 
-fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew, groups: &[Wish]) {
+fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew) {
     let before = |(id, worker): &(&WorkerId, &Seen)| worker.group == group && asked.newest.is_some_and(|n| **id <= n);
     let gone = || seen.iter().filter(before).all(|(_, worker)| worker.ended);
     match (verb, done) {
@@ -65,7 +65,6 @@ fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew
         }
         _ => panic!("{done:?} is no answer to {verb}"),
     }
-    let _ = groups;
 }
 
 /// The workers that a reply names belong to the group and had a process.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::draft::Draft;
+use super::draft::{AckKind, Draft};
 use super::fault::Ledger;
 use super::keys::{self, Does, Key};
 use super::value::{quoted, Item};
@@ -40,8 +40,20 @@ pub(crate) fn read<'a>(
             .note_absence(name.span(), format!("{}: exec_start is missing", name.get_ref().escape_debug()))
             .advise("write exec_start = \"COMMAND\" in this table");
     }
+    if let Some(place) = seen.places.get("ack_timeout").or_else(|| seen.places.get("start_timeout")) {
+        check_ack_timeout(&draft, place, ledger);
+    }
     command::check_mentions(&draft, around, ledger);
     draft
+}
+
+/// A worker that is ready only when the upgrade has been given up is never ready.
+fn check_ack_timeout(draft: &Draft<'_>, place: &Range<usize>, ledger: &mut Ledger<'_>) {
+    if draft.ack == AckKind::Timer && draft.ack_timeout >= draft.start_timeout {
+        ledger
+            .note(place.clone(), "ack_timeout is not shorter than start_timeout: every upgrade would be aborted")
+            .advise("make ack_timeout shorter or start_timeout longer");
+    }
 }
 
 /// Reads `[firestarter]` without a command: settings of the daemon.

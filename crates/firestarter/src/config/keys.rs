@@ -11,6 +11,9 @@ use super::fault::Ledger;
 use super::value::{self, Item};
 use super::{command, environment, output, sockets};
 
+const NO_RESET: &str = "a worker that fails at once would be respawned without end and without a pause";
+const NO_START: &str = "every upgrade would be aborted before it begins";
+
 /// A key and what is done with it.
 #[derive(Debug)]
 pub(crate) struct Key {
@@ -83,7 +86,7 @@ pub(crate) const KEYS: &[Key] = &[
     read("working_directory", |d, i, l| set(&mut d.working_directory, output::folder(d.cwd, i, l))),
     read("restart", |d, i, l| set(&mut d.restart, value::choice(i, RESTART, l))),
     read("backoff_max", |d, i, l| set(&mut d.backoff.max, value::duration(i, l))),
-    read("backoff_reset", |d, i, l| set(&mut d.backoff.reset, value::duration(i, l))),
+    read("backoff_reset", |d, i, l| set(&mut d.backoff.reset, value::some_time(i, NO_RESET, l))),
     later("giveup", Default::Number(0)),
     later("warmup_delay", Default::Number(0)),
     read("start_immediate", |d, i, l| set(&mut d.start_immediate, value::flag(i, l))),
@@ -93,7 +96,7 @@ pub(crate) const KEYS: &[Key] = &[
     later("inherit_env", Default::Flag(true)),
     read("ack", |d, i, l| set(&mut d.ack, value::choice(i, ACK, l))),
     read("ack_timeout", |d, i, l| set(&mut d.ack_timeout, value::duration(i, l))),
-    read("start_timeout", |d, i, l| set(&mut d.start_timeout, value::duration(i, l))),
+    read("start_timeout", |d, i, l| set(&mut d.start_timeout, value::some_time(i, NO_START, l))),
     read("ack_signal", |d, i, l| set(&mut d.ack_signal, command::ack_signal(i, l))),
     read("drain_timeout", |d, i, l| set(&mut d.drain_timeout, value::duration(i, l))),
     later("uid", Default::Nothing),

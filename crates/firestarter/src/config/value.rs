@@ -169,6 +169,16 @@ pub(crate) fn duration(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Durat
     None
 }
 
+/// A span of time that is longer than none; `why` says what would happen without.
+pub(crate) fn some_time(item: &Item<'_>, why: &str, ledger: &mut Ledger<'_>) -> Option<Duration> {
+    let duration = duration(item, ledger)?;
+    if duration.is_zero() {
+        item.mismatch("a duration above 0", ledger).advise(why);
+        return None;
+    }
+    Some(duration)
+}
+
 /// As `duration`, without a word about what is wrong.
 pub(crate) fn duration_of(value: &DeValue<'_>) -> Result<Duration, DurationFault> {
     match value {

@@ -25,8 +25,8 @@ const LONGEST: usize = 4096;
 /// So many connections of workers at once; when one more comes the oldest goes.
 const MOST: usize = 1024;
 
-pub(super) struct Channel<'a> {
-    pub(super) shared: Shared<'a>,
+pub(super) struct Channel {
+    pub(super) shared: Shared,
     /// By group: where workers connect, and the daemon's end of the pair.
     pub(super) groups: Vec<Doors>,
     pub(super) connections: BTreeMap<RawFd, Connection>,
@@ -51,7 +51,7 @@ pub(super) struct Line {
     length: usize,
 }
 
-impl Channel<'_> {
+impl Channel {
     /// Takes in all who wait: the set tells of new ones only.
     pub(super) fn accept(&mut self, group: u32, epoll: &OwnedFd) {
         loop {
@@ -70,6 +70,11 @@ impl Channel<'_> {
                 self.close_oldest();
             }
         }
+    }
+
+    /// The numbers of the workers' ends of the pairs by group, for spawns.
+    pub(super) fn numbers(&self) -> Vec<RawFd> {
+        self.groups.iter().map(|doors| doors.there.as_raw_fd()).collect()
     }
 
     fn close_oldest(&mut self) -> bool {

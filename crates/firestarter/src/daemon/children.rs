@@ -5,26 +5,32 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::mpsc::Sender;
 
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, WorkerId};
 use firestarter_core::spec::Signal;
+use firestarter_core::time::{Duration, Instant};
 use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
-use super::spawner::{Job, Outbox};
-use super::{Fact, Receipt, Shared, Source};
+use super::spawner::{Crew, Job, Outcome, Yard};
+use super::{now, Fact, Receipt, Shared, Source};
 use crate::journal::Row;
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
+use crate::say::say;
 use crate::sys::clone::Progress;
 use crate::sys::signals;
 use crate::sys::wait::Ended;
 
-pub(super) struct Children<'a> {
-    pub(super) shared: Shared<'a>,
-    pub(super) jobs: Sender<Job>,
-    pub(super) outbox: &'a Outbox,
+/// An exec that takes longer than this, while others wait, is gone past.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+pub(super) struct Children {
+    pub(super) shared: Shared,
+    pub(super) yard: &'static Yard,
+    pub(super) spawners: Crew,
+    /// When to look whether a spawn hangs that others wait for, and which it was at the last look.
+    pub(super) look: Option<(Instant, Option<Job>)>,
     pub(super) known: BTreeMap<WorkerId, Child>,
     /// Rows that may be claimed again.
     pub(super) free: Vec<Row>,
@@ -44,7 +50,7 @@ pub(super) struct Child {
     pub(super) process: Option<(Pid, OwnedFd)>,
 }
 
-impl Children<'_> {
+impl Children {
     pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, inbox: &mut VecDeque<Fact>) {
         let Some(row) = self.free.pop().or_else(|| self.shared.table.unused()) else {
             let error = SpawnError { step: SpawnStep::Prepare, errno: libc::EAGAIN };
@@ -56,9 +62,28 @@ impl Children<'_> {
         self.queue(worker, group, row);
     }
 
-    pub(super) fn queue(&self, worker: WorkerId, group: GroupId, row: Row) {
-        // The spawn thread ends only with the process.
-        let _ = self.jobs.send(Job { worker, group, row });
+    pub(super) fn queue(&mut self, worker: WorkerId, group: GroupId, row: Row) {
+        let waits = self.yard.put(Job { worker, group, row });
+        if waits && self.look.is_none() {
+            self.look = Some((now() + PATIENCE, None));
+        }
+    }
+
+    /// Looks whether a spawn hangs while others wait, and lets those pass by.
+    pub(super) fn look_after_spawns(&mut self) {
+        let Some((_, before)) = self.look.take_if(|(at, _)| *at <= now()) else { return };
+        let Some(job) = self.yard.awaited() else { return };
+        let stuck = before == Some(job) && self.shared.table.progress(job.row) == Progress::Apart;
+        if let Some(turn) = stuck.then(|| self.yard.pass_turn(job)).flatten() {
+            let group = self.shared.setup.config.groups.get(job.group.0 as usize).map_or("", |group| &group.spec.name);
+            say(format_args!(
+                "{group}: its program has not begun to run for {PATIENCE:?}; other groups go on without it"
+            ));
+            if let Err(error) = self.spawners.start(self.yard, turn) {
+                say(format_args!("start a thread: {error}; nothing is spawned until a program has begun to run"));
+            }
+        }
+        self.look = Some((now() + PATIENCE, Some(job)));
     }
 
     /// Sends a signal that asks to end, unless the last daemon did. Says so if the process does not catch it and got
@@ -147,9 +172,8 @@ impl Children<'_> {
 
     /// Takes in what the spawn thread has done.
     pub(super) fn hear_spawner(&mut self, inbox: &mut VecDeque<Fact>) {
-        for outcome in self.outbox.take() {
-            let (worker, row) = (outcome.worker, outcome.row);
-            match outcome.result {
+        for Outcome { job: Job { worker, row, .. }, result } in self.yard.take() {
+            match result {
                 Ok(pid) => self.adopt(worker, row, pid, inbox),
                 Err(error) => {
                     let event = Event::SpawnFailed { worker, error };
@@ -192,7 +216,7 @@ impl Children<'_> {
             let _ = epoll::delete(epoll, &pidfd);
             let data = epoll::EventData::new_u64(Source::Exits.key());
             let _ = epoll::add(epoll, self.exits.as_fd(), data, epoll::EventFlags::IN);
-            crate::say::say(format_args!(
+            say(format_args!(
                 "the keeper was killed: workers are supervised on, but nothing survives the daemon's death now; \
                  restart Firestarter when you can"
             ));

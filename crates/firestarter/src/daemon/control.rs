@@ -22,8 +22,8 @@ const LONGEST: usize = 16 * 1024;
 /// So many clients at once; when one more comes, the one that has been idle for longest goes.
 const MOST: usize = 512;
 
-pub(super) struct Control<'a> {
-    pub(super) shared: Shared<'a>,
+pub(super) struct Control {
+    pub(super) shared: Shared,
     pub(super) socket: OwnedFd,
     pub(super) clients: BTreeMap<u64, Client>,
     /// Given up to take in and turn away a client when there is no other descriptor left.
@@ -57,7 +57,7 @@ impl Client {
     }
 }
 
-impl Control<'_> {
+impl Control {
     pub(super) fn accept(&mut self, epoll: &OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {

@@ -27,8 +27,10 @@ use firestarter_core::Supervisor;
 use rustix::process::Pid;
 
 use crate::config::Config;
-use crate::journal::{Journal, Ledger, Row, Table};
+use crate::journal::{Header, Ledger, Log, Records, Row, Table};
 use crate::keeper::Link;
+use crate::say::say;
+use crate::sys::clone::exit_now;
 use open::Runtime;
 
 /// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
@@ -43,40 +45,37 @@ pub(crate) struct Setup {
 }
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
-pub(crate) fn live(setup: &Setup, journal: &mut Journal, link: Link) {
-    let Journal { header, table, ledger, log } = journal;
-    std::thread::scope(|scope| {
-        let shared = Shared { setup, header, table, ledger };
-        match recover::take_over(shared, log, link, scope) {
-            Ok(daemon) => daemon.run(),
-            Err(error) => {
-                crate::say::say(format_args!("{error}"));
-                crate::sys::clone::exit_now(1)
-            }
+pub(crate) fn live(setup: &'static Setup, records: Records, log: &mut Log, link: Link) {
+    let Records { header, table, ledger } = records;
+    match recover::take_over(Shared { setup, header, table, ledger }, log, link) {
+        Ok(daemon) => daemon.run(),
+        Err(error) => {
+            say(format_args!("{error}"));
+            exit_now(1)
         }
-    });
+    }
 }
 
 /// What all modules read: the setup, and the journal's parts that change in place.
 #[derive(Clone, Copy)]
-struct Shared<'a> {
-    setup: &'a Setup,
-    header: &'a crate::journal::Header,
-    table: &'a Table,
-    ledger: &'a Ledger,
+struct Shared {
+    setup: &'static Setup,
+    header: &'static Header,
+    table: &'static Table,
+    ledger: &'static Ledger,
 }
 
 struct Daemon<'a> {
-    shared: Shared<'a>,
-    log: &'a mut crate::journal::Log,
+    shared: Shared,
+    log: &'a mut Log,
     core: Supervisor,
     /// Facts that are not journalled yet.
     inbox: VecDeque<Fact>,
     epoll: OwnedFd,
-    children: children::Children<'a>,
+    children: children::Children,
     listeners: listeners::Listeners,
-    control: control::Control<'a>,
-    channel: channel::Channel<'a>,
+    control: control::Control,
+    channel: channel::Channel,
     halted: bool,
 }
 

@@ -17,7 +17,7 @@ use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, Soc
 
 use super::Setup;
 use crate::config::{Address, Config};
-use crate::journal::{Journal, LogError, Meaning};
+use crate::journal::{Log, LogError, Meaning, Records};
 use crate::place::{check_own, FolderError, Place};
 
 /// Where the files of a running Firestarter are.
@@ -99,19 +99,19 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// The first thing that could not be opened; what had been made is removed.
-pub(crate) fn open(setup: &Setup, journal: &mut Journal, seed: u64) -> Result<(), OpenError> {
+pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
     let lock = lock(runtime)?;
     name(journal, lock.into(), Meaning::Keeper)?;
     open_sockets(setup, journal).inspect_err(|_| remove_files(setup))?;
     let specs = setup.config.groups.iter().map(|group| group.spec.clone()).collect();
     let core = Supervisor::new(specs, seed, super::now());
-    journal.log.snapshot(&core)?;
-    journal.log.append(super::now(), &Event::Begin, &core)?;
+    log.snapshot(&core)?;
+    log.append(super::now(), &Event::Begin, &core)?;
     Ok(())
 }
 
-fn open_sockets(setup: &Setup, journal: &Journal) -> Result<(), OpenError> {
+fn open_sockets(setup: &Setup, journal: Records) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
     let control = bind_private(&runtime.place.path)?;
     net::listen(&control, CLIENT_BACKLOG).map_err(kernel("the control socket"))?;
@@ -141,7 +141,7 @@ fn open_sockets(setup: &Setup, journal: &Journal) -> Result<(), OpenError> {
 }
 
 /// From now on the descriptor belongs to whoever reads the ledger.
-fn name(journal: &Journal, fd: OwnedFd, meaning: Meaning) -> Result<(), OpenError> {
+fn name(journal: Records, fd: OwnedFd, meaning: Meaning) -> Result<(), OpenError> {
     let named = journal.ledger.name(&fd, meaning);
     let _ = fd.into_raw_fd();
     named.map_err(|source| OpenError::Kernel { what: "a descriptor", source })

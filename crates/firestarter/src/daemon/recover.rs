@@ -9,9 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::mpsc::{self, Receiver};
-use std::thread::{Builder, Scope};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use firestarter_core::action::Action;
 use firestarter_core::command::Reply;
@@ -25,7 +23,7 @@ use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
 use super::control::{self, Control};
 use super::listeners::Listeners;
-use super::spawner::{self, Job, Outbox};
+use super::spawner::{Crew, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
@@ -49,12 +47,6 @@ impl From<rustix::io::Errno> for RecoverError {
     }
 }
 
-/// The spawn thread needs little: it makes no deep calls.
-const STACK: usize = 128 * 1024;
-
-/// The highest number of the stage is always the placeholder, which is /dev/null.
-const NULL: RawFd = fds::STAGE_END - 1;
-
 /// What the ledger names, by meaning.
 #[derive(Default)]
 struct Found {
@@ -75,26 +67,20 @@ struct Said {
     replies: Vec<(RequestId, Reply)>,
 }
 
-pub(super) fn take_over<'scope, 'a: 'scope>(
-    shared: Shared<'a>,
-    log: &'a mut Log,
-    link: Link,
-    scope: &'scope Scope<'scope, 'a>,
-) -> Result<Daemon<'a>, RecoverError> {
+pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Result<Daemon<'_>, RecoverError> {
     let begun = now();
     rustix::process::setpgid(None, None)?;
     fds::close_all_but(shared.ledger.named().map(|(number, _)| number));
     let (core, said) = replay(log)?;
     let mut found = find(shared);
-    let outbox: &'a Outbox = Box::leak(Box::new(Outbox::new()?));
-    let (jobs, queue) = mpsc::channel();
     let listeners = listeners(shared, &mut found);
     let channel = channel(shared, &mut found)?;
     let adopt = |number| fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper"));
     let children = Children {
         shared,
-        jobs,
-        outbox,
+        yard: Box::leak(Box::new(Yard::new()?)),
+        spawners: Crew::new(shared, listeners.numbers(), channel.numbers()),
+        look: None,
         known: BTreeMap::new(),
         free: shared.table.free().collect(),
         reaps: Vec::new(),
@@ -103,7 +89,7 @@ pub(super) fn take_over<'scope, 'a: 'scope>(
         exits: adopt(link.exits)?,
         keeper: pidfd_open(shared.setup.keeper, PidfdFlags::empty()).ok(),
     };
-    start_spawner(shared, &listeners, &channel, queue, outbox, scope)?;
+    children.spawners.start(children.yard, 0)?;
     let control = Control {
         shared,
         socket: found.control.take().ok_or(RecoverError::Missing("control socket"))?,
@@ -144,7 +130,7 @@ fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
     Ok((core, said))
 }
 
-fn find(shared: Shared<'_>) -> Found {
+fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
         if meaning == Meaning::Keeper {
@@ -170,7 +156,7 @@ fn find(shared: Shared<'_>) -> Found {
     found
 }
 
-fn listeners(shared: Shared<'_>, found: &mut Found) -> Listeners {
+fn listeners(shared: Shared, found: &mut Found) -> Listeners {
     let mut sockets: Vec<Vec<OwnedFd>> = shared.setup.config.groups.iter().map(|_| Vec::new()).collect();
     for ((group, _), fd) in std::mem::take(&mut found.listeners) {
         if let Some(group) = sockets.get_mut(group as usize) {
@@ -180,7 +166,7 @@ fn listeners(shared: Shared<'_>, found: &mut Found) -> Listeners {
     Listeners { sockets }
 }
 
-fn channel<'a>(shared: Shared<'a>, found: &mut Found) -> Result<Channel<'a>, RecoverError> {
+fn channel(shared: Shared, found: &mut Found) -> Result<Channel, RecoverError> {
     let missing = || RecoverError::Missing("worker socket");
     let mut groups = Vec::new();
     for index in 0..shared.setup.config.groups.len() as u32 {
@@ -193,21 +179,6 @@ fn channel<'a>(shared: Shared<'a>, found: &mut Found) -> Result<Channel<'a>, Rec
     Ok(Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 })
 }
 
-fn start_spawner<'scope, 'a: 'scope>(
-    shared: Shared<'a>,
-    listeners: &Listeners,
-    channel: &Channel<'_>,
-    queue: Receiver<Job>,
-    outbox: &'a Outbox,
-    scope: &'scope Scope<'scope, 'a>,
-) -> io::Result<()> {
-    let pairs: Vec<RawFd> = channel.groups.iter().map(|doors| doors.there.as_raw_fd()).collect();
-    let recipes = spawner::recipes(shared, &listeners.numbers(), &pairs, NULL);
-    let work = move || spawner::work(shared, recipes, &queue, outbox);
-    Builder::new().name("spawner".into()).stack_size(STACK).spawn_scoped(scope, work)?;
-    Ok(())
-}
-
 impl Daemon<'_> {
     /// Waits for everything that may come.
     fn listen(&mut self) -> Result<(), RecoverError> {
@@ -218,7 +189,7 @@ impl Daemon<'_> {
         // Where descriptors run out, who waits there must not keep the loop awake: told of once, not as long as they wait.
         let add_door = |fd: &dyn AsFd, source| add_with(fd, source, epoll::EventFlags::ET);
         add(&self.children.told, Source::Told)?;
-        add(&self.children.outbox.bell, Source::Spawned)?;
+        add(&self.children.yard.bell, Source::Spawned)?;
         add_door(&self.control.socket, Source::Control)?;
         for (doors, group) in self.channel.groups.iter().zip(0..) {
             add_door(&doors.socket, Source::WorkerSocket(group))?;

@@ -52,7 +52,8 @@ impl Daemon<'_> {
                 crate::say::say(format_args!("{error}"));
             }
         }
-        let timeout = self.core.next_deadline().map(|at| {
+        let look = self.children.look.map(|(at, _)| at);
+        let timeout = self.core.next_deadline().into_iter().chain(look).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
         });
@@ -64,6 +65,7 @@ impl Daemon<'_> {
                 }
             }
         }
+        self.children.look_after_spawns();
         if self.core.next_deadline().is_some_and(|at| at <= now()) {
             self.inbox.push_back(Fact { event: Event::Deadline, receipt: Receipt::None });
         }

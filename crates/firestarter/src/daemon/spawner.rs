@@ -1,12 +1,17 @@
-//! The thread that spawns. It alone waits for an exec, so a program on a dead file server hangs no loop; spawns queue
-//! behind it. It owns the stage: the numbers below `STAGE_END` of the table that keeper and daemon share.
+//! The threads that spawn. Only they wait for an exec, so a program on a dead file server hangs no loop.
+//!
+//! One of them has the *turn*: it alone takes jobs and touches the stage, the numbers below `STAGE_END` of the table that
+//! keeper and daemon share. When its exec hangs while others wait ([`Yard::pass_turn`]), the turn goes to a new thread:
+//! the hanging process has a stage of its own by then. The jobs of that group are held until the exec has come to its
+//! end, so a group has at most one thread that hangs, and no group waits for another.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::sync::mpsc::Receiver;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use firestarter_core::event::{SpawnError, SpawnStep};
@@ -21,6 +26,7 @@ use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
 
 /// A worker to spawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) worker: WorkerId,
     pub(super) group: GroupId,
@@ -29,42 +35,145 @@ pub(super) struct Job {
 
 /// What came of it.
 pub(super) struct Outcome {
-    pub(super) worker: WorkerId,
-    pub(super) row: Row,
+    pub(super) job: Job,
     pub(super) result: Result<Pid, SpawnError>,
 }
 
-/// Where outcomes are left for the loop.
-pub(super) struct Outbox {
-    outcomes: Mutex<Vec<Outcome>>,
+/// Where the loop leaves jobs and finds outcomes.
+pub(super) struct Yard {
+    inside: Mutex<Inside>,
+    work: Condvar,
     /// Wakes the loop.
     pub(super) bell: OwnedFd,
 }
 
-impl Outbox {
-    pub(super) fn new() -> io::Result<Outbox> {
+#[derive(Default)]
+struct Inside {
+    jobs: VecDeque<Job>,
+    outcomes: Vec<Outcome>,
+    /// Whose turn it is.
+    turn: u64,
+    /// What the thread whose turn it is has in hand.
+    in_hand: Option<Job>,
+    /// Groups whose exec hangs, and what waits for it.
+    held: BTreeMap<GroupId, Vec<Job>>,
+}
+
+impl Yard {
+    pub(super) fn new() -> io::Result<Yard> {
         use rustix::event::{eventfd, EventfdFlags};
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Outbox { outcomes: Mutex::new(Vec::new()), bell })
+        Ok(Yard { inside: Mutex::default(), work: Condvar::new(), bell })
     }
 
-    fn put(&self, outcome: Outcome) {
-        let mut outcomes = self.lock();
-        outcomes.push(outcome);
-        if outcomes.len() == 1 {
-            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    /// Leaves a job; says whether others are before it.
+    pub(super) fn put(&self, job: Job) -> bool {
+        let mut inside = self.lock();
+        match inside.held.get_mut(&job.group) {
+            Some(held) => held.push(job),
+            None => inside.jobs.push_back(job),
         }
+        self.work.notify_all();
+        inside.in_hand.is_some() || inside.jobs.len() > 1
     }
 
     /// All that came since the last call.
     pub(super) fn take(&self) -> Vec<Outcome> {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut self.lock().outcomes)
+    }
+
+    /// The job in hand, if others wait for it.
+    pub(super) fn awaited(&self) -> Option<Job> {
+        let inside = self.lock();
+        inside.in_hand.filter(|_| !inside.jobs.is_empty())
+    }
+
+    /// Takes the turn from the thread that has this job in hand; the new turn, if it has it still.
+    pub(super) fn pass_turn(&self, stuck: Job) -> Option<u64> {
+        let mut inside = self.lock();
+        inside.in_hand.filter(|job| *job == stuck)?;
+        inside.turn += 1;
+        inside.in_hand = None;
+        let held = inside.jobs.iter().copied().filter(|job| job.group == stuck.group).collect();
+        inside.jobs.retain(|job| job.group != stuck.group);
+        inside.held.insert(stuck.group, held);
+        Some(inside.turn)
+    }
+
+    /// Waits for the next job; none if it is another's turn.
+    fn next(&self, turn: u64) -> Option<Job> {
+        let waits = |inside: &mut Inside| inside.turn == turn && inside.jobs.is_empty();
+        let mut inside = self.work.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+        if inside.turn != turn {
+            return None;
+        }
+        inside.in_hand = inside.jobs.pop_front();
+        inside.in_hand
+    }
+
+    fn done(&self, turn: u64, outcome: Outcome) {
+        let mut inside = self.lock();
+        if inside.turn == turn {
+            inside.in_hand = None;
+        } else if let Some(held) = inside.held.remove(&outcome.job.group) {
+            inside.jobs.extend(held);
+            self.work.notify_all();
+        }
+        inside.outcomes.push(outcome);
+        if inside.outcomes.len() == 1 {
+            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        }
     }
 
     /// A panic ends the process, so nobody sees a poisoned lock; its content would still be whole.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Outcome>> {
-        self.outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts threads that spawn.
+pub(super) struct Crew {
+    shared: Shared,
+    sockets: Vec<Vec<RawFd>>,
+    pairs: Vec<RawFd>,
+}
+
+/// A spawning thread needs little: it makes no deep calls.
+const STACK: usize = 128 * 1024;
+
+/// The highest number of the stage is always the placeholder, which is /dev/null.
+const NULL: RawFd = fds::STAGE_END - 1;
+
+impl Crew {
+    /// For groups with these sockets, and these workers' ends of their pairs.
+    pub(super) fn new(shared: Shared, sockets: Vec<Vec<RawFd>>, pairs: Vec<RawFd>) -> Crew {
+        Crew { shared, sockets, pairs }
+    }
+
+    /// Starts the thread that has this turn.
+    pub(super) fn start(&self, yard: &'static Yard, turn: u64) -> io::Result<()> {
+        let (shared, recipes) = (self.shared, self.recipes());
+        let work = move || {
+            if turn == 0 {
+                wait_for_the_last_child(shared);
+            }
+            let mut stage = Stage { recipes, spawner: Spawner::new(), shared, staged: None, taken: STREAMS[0] };
+            while let Some(job) = yard.next(turn) {
+                let result = stage.spawn(&job);
+                yard.done(turn, Outcome { job, result });
+            }
+        };
+        thread::Builder::new().name("spawner".into()).stack_size(STACK).spawn(work).map(|_| ())
+    }
+
+    fn recipes(&self) -> Vec<Recipe> {
+        let setup = self.shared.setup;
+        let given = self.sockets.iter().zip(&self.pairs).zip(0..);
+        let groups = setup.config.groups.iter().zip(given);
+        groups
+            .map(|(group, ((sockets, pair), index))| launch::recipe(setup, group, index, sockets, *pair, NULL))
+            .collect()
     }
 }
 
@@ -73,19 +182,9 @@ const STREAMS: [RawFd; 3] = [60, 61, 62];
 /// The first number of a worker's listeners.
 const FIRST: RawFd = 3;
 
-/// Spawns until the daemon ends.
-pub(super) fn work(shared: Shared<'_>, recipes: Vec<Recipe>, jobs: &Receiver<Job>, outbox: &Outbox) {
-    wait_for_the_last_child(shared);
-    let mut stage = Stage { recipes, spawner: Spawner::new(), shared, staged: None, taken: FIRST };
-    while let Ok(job) = jobs.recv() {
-        let result = stage.spawn(&job);
-        outbox.put(Outcome { worker: job.worker, row: job.row, result });
-    }
-}
-
 /// A child of the daemon before this one may not have taken its copy of the stage yet. It is about to: nothing that it
 /// does before can block.
-fn wait_for_the_last_child(shared: Shared<'_>) {
+fn wait_for_the_last_child(shared: Shared) {
     let sharing = |(row, _): (Row, _)| {
         let pid = shared.table.pid(row)?;
         (shared.table.progress(row) == Progress::Sharing && runs(pid)).then_some(row)
@@ -100,17 +199,17 @@ fn runs(pid: Pid) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
 }
 
-struct Stage<'a> {
+struct Stage {
     recipes: Vec<Recipe>,
     spawner: Spawner,
-    shared: Shared<'a>,
+    shared: Shared,
     /// The group whose sockets are on the stage.
     staged: Option<GroupId>,
-    /// Numbers from `FIRST` up to this may hold sockets of the group that is staged.
+    /// Numbers from `FIRST` up to this may hold sockets, of that group or from another thread's turn.
     taken: RawFd,
 }
 
-impl Stage<'_> {
+impl Stage {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
         self.set(job.group).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
@@ -177,10 +276,35 @@ pub(super) fn core_step(step: Step) -> SpawnStep {
     }
 }
 
-/// What is needed for each group's spawns, made before the thread begins.
-pub(super) fn recipes(shared: Shared<'_>, sockets: &[Vec<RawFd>], pairs: &[RawFd], null: RawFd) -> Vec<Recipe> {
-    let groups = shared.setup.config.groups.iter().zip(sockets.iter().zip(pairs)).zip(0..);
-    groups
-        .map(|((group, (sockets, pair)), index)| launch::recipe(shared.setup, group, index, sockets, *pair, null))
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(worker: u64, group: u32) -> Job {
+        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32) }
+    }
+
+    fn failed(job: Job) -> Outcome {
+        Outcome { job, result: Err(PREPARE_UNKNOWN) }
+    }
+
+    #[test]
+    fn a_job_that_hangs_holds_up_its_group_alone() {
+        let yard = Yard::new().unwrap();
+        assert!(!yard.put(job(1, 0)));
+        assert!(yard.put(job(2, 0)), "one waits behind another");
+        assert!(yard.put(job(3, 1)));
+        assert_eq!(yard.next(0), Some(job(1, 0)));
+        assert_eq!(yard.awaited(), Some(job(1, 0)));
+        assert_eq!(yard.pass_turn(job(1, 0)), Some(1));
+        assert_eq!(yard.pass_turn(job(1, 0)), None, "a turn is passed once");
+        assert_eq!(yard.next(1), Some(job(3, 1)));
+        yard.done(1, failed(job(3, 1)));
+        yard.put(job(4, 0));
+        assert_eq!(yard.awaited(), None, "a held job waits for the hanging one, not for a thread");
+        yard.done(0, failed(job(1, 0)));
+        assert_eq!(yard.next(0), None, "the thread that hung has lost its turn");
+        assert_eq!([yard.next(1), yard.next(1)], [Some(job(2, 0)), Some(job(4, 0))]);
+        assert_eq!(yard.take().len(), 2);
+    }
 }

@@ -190,7 +190,7 @@ fn whole(request: &[u8]) -> io::Result<bool> {
     let mut headers = [httparse::EMPTY_HEADER; 16];
     match httparse::Request::new(&mut headers).parse(request) {
         Ok(status) => Ok(status.is_complete()),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string())),
     }
 }
 

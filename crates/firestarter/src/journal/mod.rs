@@ -20,20 +20,22 @@ pub(crate) use ledger::{Ledger, Meaning, Phase};
 pub(crate) use log::{Log, LogError};
 pub(crate) use table::{Row, Table};
 
-/// All of it.
-pub(crate) struct Journal {
-    pub(crate) header: Header,
-    pub(crate) table: Table,
-    pub(crate) ledger: Ledger,
-    pub(crate) log: Log,
+/// The parts that change in place, which the keeper and the daemon use at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Records {
+    pub(crate) header: &'static Header,
+    pub(crate) table: &'static Table,
+    pub(crate) ledger: &'static Ledger,
 }
 
-impl Journal {
-    /// An empty journal.
-    ///
-    /// # Errors
-    /// No descriptors or no memory.
-    pub(crate) fn new() -> io::Result<Journal> {
-        Ok(Journal { header: Header::new()?, table: Table::new()?, ledger: Ledger::new()?, log: Log::new()? })
-    }
+/// An empty journal: the records, and the log, which is the daemon's alone. They live as long as the process, and so in
+/// every process that it forks.
+///
+/// # Errors
+/// No descriptors or no memory.
+pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
+    let header = Box::leak(Box::new(Header::new()?));
+    let table = Box::leak(Box::new(Table::new()?));
+    let ledger = Box::leak(Box::new(Ledger::new()?));
+    Ok((Records { header, table, ledger }, Box::leak(Box::new(Log::new()?))))
 }

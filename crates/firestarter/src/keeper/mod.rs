@@ -25,7 +25,7 @@ use rustix::event::{epoll, poll, PollFd, PollFlags};
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::Pid;
 
-use crate::journal::{Journal, Meaning, Row};
+use crate::journal::{Meaning, Records, Row};
 use crate::say::say;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
@@ -98,8 +98,8 @@ const STILLBORN: u32 = 4;
 /// After so many in a row nobody believes in the next one.
 const HOPELESS: u32 = 32;
 
-struct Keeper<'a> {
-    journal: &'a mut Journal,
+struct Keeper {
+    journal: Records,
     signals: SignalFd,
     exits: OwnedFd,
     /// Ends of the pipes to and from the daemon that lives, or lived last: read and write end of each.
@@ -119,7 +119,7 @@ struct Keeper<'a> {
 ///
 /// # Errors
 /// No descriptors at the start. Later nothing fails.
-pub(crate) fn run(journal: &mut Journal, hangup_ignored: bool, daemon: impl Fn(&mut Journal, Link)) -> io::Result<u8> {
+pub(crate) fn run(journal: Records, hangup_ignored: bool, mut daemon: impl FnMut(Link)) -> io::Result<u8> {
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
     let mut stops = vec![libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT];
     if !hangup_ignored {
@@ -140,9 +140,9 @@ pub(crate) fn run(journal: &mut Journal, hangup_ignored: bool, daemon: impl Fn(&
     keeper.journal.ledger.name(keeper.signals.fd(), Meaning::Keeper)?;
     keeper.journal.ledger.name(&keeper.exits, Meaning::Keeper)?;
     keeper.name_pipes();
-    keeper.fork(&daemon);
+    keeper.fork(&mut daemon);
     loop {
-        if let Some(code) = keeper.step(&daemon) {
+        if let Some(code) = keeper.step(&mut daemon) {
             return Ok(code);
         }
     }
@@ -153,9 +153,9 @@ fn pipe() -> io::Result<[OwnedFd; 2]> {
     Ok([read, write])
 }
 
-impl Keeper<'_> {
+impl Keeper {
     /// Waits, and deals with what has come. Returns the exit code when all is over.
-    fn step(&mut self, daemon: &impl Fn(&mut Journal, Link)) -> Option<u8> {
+    fn step(&mut self, daemon: &mut impl FnMut(Link)) -> Option<u8> {
         let [signal, reap, exit] = self.wait();
         if reap {
             self.reap_journalled();
@@ -173,7 +173,7 @@ impl Keeper<'_> {
         }
         if self.daemon.is_none() {
             if self.hopeless() && self.journal.header.asked_to_stop().is_some() {
-                return Some(last_resort::stop_all(&self.journal.table));
+                return Some(last_resort::stop_all(self.journal.table));
             }
             self.fork(daemon);
         }
@@ -296,7 +296,7 @@ impl Keeper<'_> {
     }
 
     /// Forks a daemon with new pipes, so that it hears nothing that was meant for the last one.
-    fn fork(&mut self, daemon: &impl Fn(&mut Journal, Link)) {
+    fn fork(&mut self, daemon: &mut impl FnMut(Link)) {
         if self.forked && !self.renew_pipes() {
             return;
         }
@@ -305,8 +305,7 @@ impl Keeper<'_> {
         self.journal.header.set_taken_over(false);
         let link =
             Link { told: self.told[0].as_raw_fd(), reap: self.reap[1].as_raw_fd(), exits: self.exits.as_raw_fd() };
-        let journal = &mut *self.journal;
-        match clone::fork_sharing_descriptors(|| daemon(journal, link)) {
+        match clone::fork_sharing_descriptors(|| daemon(link)) {
             Ok(pid) => {
                 self.daemon = Some(pid);
                 self.journal.header.count_fork();

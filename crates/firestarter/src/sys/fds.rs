@@ -99,7 +99,7 @@ mod tests {
         apart(|| {
             let null = std::fs::File::open("/dev/null").unwrap();
             for number in [100, 101, 102, 150, 200] {
-                place(&null, number, true).unwrap();
+                place(null.as_raw_fd(), number, true).unwrap();
             }
             close_all_but([5, 101, 150].into_iter());
             if [100, 101, 102, 150, 200].map(open) != [false, true, false, true, false] {

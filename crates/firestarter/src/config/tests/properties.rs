@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{address, duration, suggest, words};
+use super::super::{address, duration, words};
 use super::parsed;
+use crate::nearest;
 
 /// A word between quotes, so that it stands for itself.
 fn quoted(word: &str) -> String {
@@ -123,7 +124,7 @@ proptest! {
             let _ = words::parse(&text);
             let _ = duration::parse(&text);
             let _ = address::parse(&text, std::path::Path::new("/srv"));
-            let _ = suggest::nearest(&text, ["exec_start", "restart"]);
+            let _ = nearest::nearest(&text, ["exec_start", "restart"]);
         }
     }
 
@@ -167,6 +168,6 @@ proptest! {
     fn a_slip_of_one_letter_is_found(index in 0..10_usize, letter in "[a-z]") {
         let mut slip = "exec_start".to_owned();
         slip.replace_range(index..index + 1, &letter);
-        prop_assert_eq!(suggest::nearest(&slip, ["numprocesses", "exec_start"]), Some("exec_start"));
+        prop_assert_eq!(nearest::nearest(&slip, ["numprocesses", "exec_start"]), Some("exec_start"));
     }
 }
