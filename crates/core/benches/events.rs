@@ -2,6 +2,7 @@
 //! grow with the number of workers. `cargo bench -p firestarter-core`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Instant as RealInstant;
@@ -49,23 +50,27 @@ fn nanos_per_event(workers: u32) -> f64 {
     let mut now = 1;
     let mut core = Supervisor::new(vec![spec(workers)], 1, Instant(now));
     let mut journal = [0; MAX_ENTRY];
-    let mut feed = |core: &mut Supervisor, now: u64, event: Event| {
+    let mut crew = VecDeque::new();
+    let mut feed = |core: &mut Supervisor, crew: &mut VecDeque<WorkerId>, now: u64, event: Event| {
         black_box(write_entry(Instant(now), &event, &mut journal));
         core.handle(Instant(now), event);
         while let Some(action) = core.poll_action() {
-            black_box::<Action>(action);
+            if let Action::Spawn { worker, .. } = black_box(action) {
+                crew.push_back(worker);
+            }
         }
     };
-    feed(&mut core, now, Event::Begin);
-    for id in 1..=u64::from(workers) {
-        feed(&mut core, now, Event::Spawned { worker: WorkerId(id), pid: Pid(1) });
+    feed(&mut core, &mut crew, now, Event::Begin);
+    for worker in crew.clone() {
+        feed(&mut core, &mut crew, now, Event::Spawned { worker, pid: Pid(1) });
     }
     let begin = RealInstant::now();
-    for oldest in 1..=u64::from(EVENTS / 2) {
+    for _ in 0..EVENTS / 2 {
         now += 1000;
-        feed(&mut core, now, Event::Exited { worker: WorkerId(oldest), exit: Exit::Code(1) });
-        let youngest = WorkerId(oldest + u64::from(workers));
-        feed(&mut core, now, Event::Spawned { worker: youngest, pid: Pid(1) });
+        let oldest = crew.pop_front().unwrap();
+        feed(&mut core, &mut crew, now, Event::Exited { worker: oldest, exit: Exit::Code(1) });
+        let worker = *crew.back().unwrap();
+        feed(&mut core, &mut crew, now, Event::Spawned { worker, pid: Pid(1) });
     }
     let took = begin.elapsed();
     assert_eq!(core.workers().count(), workers as usize);

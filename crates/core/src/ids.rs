@@ -21,10 +21,6 @@ id! {
     GroupId(u32)
 }
 id! {
-    /// One process of a group, from the decision to spawn it to its end. Never reused.
-    WorkerId(u64)
-}
-id! {
     /// The stable index of a worker's place in its group, from 0.
     Slot(u32)
 }
@@ -35,6 +31,36 @@ id! {
 id! {
     /// The kernel's number of a process: for people, never an identity.
     Pid(u32)
+}
+
+/// One process of a group, from the decision to spawn it to its end. Never reused: it holds the number of the place where
+/// the core keeps the worker, which is used again, below the worker's ordinal, which is not. So a worker is found in one
+/// step, and a lower id is an older worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct WorkerId(pub u64);
+
+const PLACE_BITS: u32 = 20;
+
+impl WorkerId {
+    /// The worker at this place that was the `ordinal`-th of all to be born.
+    pub fn new(ordinal: u64, place: u32) -> WorkerId {
+        WorkerId(ordinal << PLACE_BITS | u64::from(place))
+    }
+
+    /// How many workers had been born when it was, itself counted.
+    pub fn ordinal(self) -> u64 {
+        self.0 >> PLACE_BITS
+    }
+
+    pub(crate) fn place(self) -> usize {
+        (self.0 & ((1 << PLACE_BITS) - 1)) as usize
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ordinal().fmt(f)
+    }
 }
 
 /// A request of a client: the connection it came over (never reused) and its number there.

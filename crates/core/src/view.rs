@@ -105,11 +105,11 @@ pub enum Stage {
 
 impl Group {
     pub(crate) fn view(&self, crew: &Crew, now: Instant) -> GroupView {
-        let mut workers: Vec<WorkerView> = crew
-            .workers
-            .values()
-            .filter(|worker| worker.group == self.id)
-            .map(|worker| WorkerView {
+        let mut ours: Vec<_> = crew.workers.iter().filter(|(_, worker)| worker.group == self.id).collect();
+        ours.sort_by_key(|(id, worker)| (worker.slot, **id));
+        let workers = ours
+            .into_iter()
+            .map(|(_, worker)| WorkerView {
                 slot: worker.slot,
                 pid: worker.pid,
                 generation: worker.generation,
@@ -117,7 +117,6 @@ impl Group {
                 uptime: now.since(worker.born),
             })
             .collect();
-        workers.sort_by_key(|worker| worker.slot);
         GroupView {
             name: self.spec.name.clone(),
             phase: self.phase(),

@@ -18,7 +18,8 @@
 //! A worker leaves from any state by its exit. A worker that is Draining or Killing (or is fated to) belongs to no slot
 //! any more: it is *leaving*, and its exit calls for no respawn.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
@@ -99,11 +100,60 @@ pub(crate) enum Waits {
     Group(GroupId),
 }
 
+/// Workers by id, each found in one step however many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Workers {
+    places: Vec<Option<(WorkerId, Worker)>>,
+    free: Vec<u32>,
+    born: u64,
+}
+
+impl Workers {
+    fn insert(&mut self, worker: Worker) -> WorkerId {
+        let place = self.free.pop().unwrap_or(self.places.len() as u32);
+        self.born += 1;
+        let id = WorkerId::new(self.born, place);
+        match self.places.get_mut(place as usize) {
+            Some(empty) => *empty = Some((id, worker)),
+            None => self.places.push(Some((id, worker))),
+        }
+        id
+    }
+
+    fn remove(&mut self, id: &WorkerId) -> Option<Worker> {
+        let place = id.place();
+        let (_, worker) = self.places.get_mut(place)?.take_if(|(there, _)| there == id)?;
+        self.free.push(place as u32);
+        Some(worker)
+    }
+
+    pub(crate) fn get(&self, id: &WorkerId) -> Option<&Worker> {
+        let (there, worker) = self.places.get(id.place())?.as_ref()?;
+        (there == id).then_some(worker)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &WorkerId) -> Option<&mut Worker> {
+        let (there, worker) = self.places.get_mut(id.place())?.as_mut()?;
+        (there == id).then_some(worker)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> + Clone {
+        self.places.iter().flatten().map(|(id, worker)| (id, worker))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// All workers of all groups, what is to be done next, and an index over every deadline in any state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Crew {
-    pub(crate) workers: BTreeMap<WorkerId, Worker>,
-    next_worker: u64,
+    pub(crate) workers: Workers,
     deadlines: BTreeSet<(Instant, Waits)>,
     pub(crate) rng: Rng,
     #[serde(skip)]
@@ -112,13 +162,7 @@ pub(crate) struct Crew {
 
 impl Crew {
     pub(crate) fn new(seed: u64) -> Crew {
-        Crew {
-            workers: BTreeMap::new(),
-            next_worker: 1,
-            deadlines: BTreeSet::new(),
-            rng: Rng::new(seed),
-            actions: VecDeque::new(),
-        }
+        Crew { workers: Workers::default(), deadlines: BTreeSet::new(), rng: Rng::new(seed), actions: VecDeque::new() }
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -127,11 +171,9 @@ impl Crew {
 
     /// A new worker, on its way.
     pub(crate) fn birth(&mut self, group: GroupId, slot: Slot, generation: Generation, now: Instant) -> WorkerId {
-        let id = WorkerId(self.next_worker);
-        self.next_worker += 1;
         let state = State::Spawning { acked: false, fate: Fate::Live };
         let worker = Worker { group, slot, generation, pid: None, born: now, ack_signal: None, state };
-        self.workers.insert(id, worker);
+        let id = self.workers.insert(worker);
         self.act(Action::Spawn { worker: id, group, slot, generation });
         id
     }

@@ -82,7 +82,7 @@ impl Node {
         let facts = self.workers().into_iter().flat_map(|worker| {
             let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
             [
-                Event::Spawned { worker, pid: Pid(worker.0 as u32) },
+                Event::Spawned { worker, pid: Pid(worker.ordinal() as u32) },
                 Event::SpawnFailed { worker, error },
                 Event::Acked { worker, signal: None },
                 Event::Exited { worker, exit: Exit::Code(1) },
@@ -128,7 +128,7 @@ impl Node {
         let view = &self.core.view(self.now).groups[0];
         for worker in self.workers() {
             let mut only = self.clone();
-            let pid = Pid(worker.0 as u32);
+            let pid = Pid(worker.ordinal() as u32);
             only.core.handle(self.now, Event::Spawned { worker, pid });
             if only.core != self.core {
                 return Some(Event::Spawned { worker, pid });
@@ -155,7 +155,7 @@ impl Node {
     fn shut_down(mut self) {
         self.ask(Command::Shutdown);
         for worker in self.workers() {
-            self.feed(Event::Spawned { worker, pid: Pid(worker.0 as u32) });
+            self.feed(Event::Spawned { worker, pid: Pid(worker.ordinal() as u32) });
             self.feed(Event::Exited { worker, exit: Exit::Code(0) });
         }
         assert!(self.workers().is_empty(), "workers are left or were born");

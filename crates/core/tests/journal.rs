@@ -97,9 +97,11 @@ fn rich() -> Supervisor {
         request: RequestId { client: 1, seq },
         command: Command::Group { group: GroupId(0), verb, signal: None },
     };
-    let spawned = |id| Event::Spawned { worker: WorkerId(id), pid: Pid(id as u32) };
-    let acked = |id| Event::Acked { worker: WorkerId(id), signal: Some(Signal::HUP) };
-    let failed = Event::Exited { worker: WorkerId(2), exit: Exit::Code(1) };
+    // The third worker takes the place of the second, the fourth the next one.
+    let id = |ordinal| WorkerId::new(ordinal, [0, 1, 1, 2][ordinal as usize - 1]);
+    let spawned = |ordinal| Event::Spawned { worker: id(ordinal), pid: Pid(ordinal as u32) };
+    let acked = |ordinal| Event::Acked { worker: id(ordinal), signal: Some(Signal::HUP) };
+    let failed = Event::Exited { worker: id(2), exit: Exit::Code(1) };
     let history = [
         Event::Begin,
         spawned(1),
@@ -178,10 +180,11 @@ fn a_damaged_snapshot_never_panics_on_read() {
 
 fn go_on(mut core: Supervisor) {
     let mut now = Instant(1000);
-    for id in 1..=8 {
-        core.handle(now, Event::Spawned { worker: WorkerId(id), pid: Pid(1) });
-        core.handle(now, Event::Acked { worker: WorkerId(id), signal: None });
-        core.handle(now, Event::Exited { worker: WorkerId(id), exit: Exit::Code(1) });
+    let workers: Vec<WorkerId> = core.workers().map(|(worker, _)| worker).collect();
+    for worker in workers {
+        core.handle(now, Event::Spawned { worker, pid: Pid(1) });
+        core.handle(now, Event::Acked { worker, signal: None });
+        core.handle(now, Event::Exited { worker, exit: Exit::Code(1) });
     }
     for (seq, verb) in (1..).zip(VERBS) {
         let command = Command::Group { group: GroupId(0), verb, signal: None };

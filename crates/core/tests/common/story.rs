@@ -69,7 +69,7 @@ impl Story {
             ["begin"] => self.feed(Event::Begin),
             ["spawned", whom] => {
                 for worker in self.whom(whom, Some(false))? {
-                    self.feed(Event::Spawned { worker, pid: Pid(100 + worker.0 as u32) });
+                    self.feed(Event::Spawned { worker, pid: Pid(100 + worker.ordinal() as u32) });
                 }
             }
             ["fail", whom, step, errno] => {
@@ -215,7 +215,9 @@ impl Story {
     /// The workers that a word names; if `runs` is given, only such as have a process or such as have none.
     fn whom(&mut self, word: &str, runs: Option<bool>) -> Told<Vec<WorkerId>> {
         if let Some(id) = word.strip_prefix('#') {
-            return Ok(vec![WorkerId(id.parse().map_err(|_| "no id")?)]);
+            let ordinal = id.parse().map_err(|_| "no id")?;
+            let known = self.names.places.keys().find(|id| id.ordinal() == ordinal);
+            return Ok(vec![known.copied().unwrap_or(WorkerId::new(ordinal, 0))]);
         }
         let (name, slot) = word.split_once('/').unzip();
         let group = self.group(name.unwrap_or(word))?;

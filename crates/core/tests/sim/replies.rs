@@ -77,7 +77,7 @@ fn fresh(pids: &[Pid], group: GroupId, seen: &Crew) {
 
 /// The world gives pids by the ids of workers.
 fn worker(pid: Pid, seen: &Crew) -> Option<&Seen> {
-    seen.get(&WorkerId(u64::from(pid.0) - 1000))
+    seen.iter().find(|(id, _)| id.ordinal() == u64::from(pid.0) - 1000).map(|(_, worker)| worker)
 }
 
 fn failed_fits(verb: Verb, failed: &Failed, wish: &Wish) {

@@ -302,7 +302,7 @@ impl World {
             self.plan(takes, Event::SpawnFailed { worker, error });
             return;
         }
-        let pid = Pid(1000 + worker.0 as u32);
+        let pid = Pid(1000 + worker.ordinal() as u32);
         let place = self.plan(takes, Event::Spawned { worker, pid });
         self.processes.get_mut(&worker).unwrap().spawned = Some(place);
         if self.specs[group.0 as usize].ack == Ack::Manual || self.rng.chance(50) {

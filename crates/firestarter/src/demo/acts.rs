@@ -9,7 +9,7 @@ use firestarter_core::ids::Pid;
 
 use super::load::{Load, CLIENTS};
 use super::screen::{summary, Ink, Screen};
-use super::stage::{kill, lives, Stage, View, PATIENCE, WORKERS};
+use super::stage::{kill, lives, Stage, View, GLANCE, PATIENCE, WORKERS};
 use super::worker::BROKEN;
 use super::DemoError;
 use crate::api::{Answer, Call, Cause, Done, Failure, Order, Outcome, Problem, Trouble, What};
@@ -221,10 +221,18 @@ fn same_pids(before: &View, after: &View) -> Result<(), DemoError> {
     claim(before == after, || format!("the workers' pids were {} and are {}", list(&before), list(&after)))
 }
 
-/// None of these processes lives; ids are not used again so soon.
+/// Waits until none of these processes is left. For a moment after its end a process still has its number, until the
+/// keeper reaps it; numbers are not used again so soon.
 fn gone_for_good(pids: &[Pid]) -> Result<(), DemoError> {
-    let left: Vec<Pid> = pids.iter().copied().filter(|pid| lives(*pid)).collect();
-    claim(left.is_empty(), || format!("still there: {}", list(&left)))
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let left: Vec<Pid> = pids.iter().copied().filter(|pid| lives(*pid)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        claim(Instant::now() < limit, || format!("still there: {}", list(&left)))?;
+        thread::sleep(GLANCE);
+    }
 }
 
 fn sorted(mut pids: Vec<Pid>) -> Vec<Pid> {

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn the_rate_is_that_of_the_last_second() {
         let (mut rate, start) = (Rate::default(), Instant::now());
-        let at = |tenths| start + Duration::from_millis(100 * tenths);
+        let at = |tenths: u64| start + Duration::from_millis(100 * tenths);
         assert_eq!(rate.at(start, 0), 0);
         assert_eq!(rate.at(at(5), 500), 1000);
         for tenth in 6..=15 {

@@ -34,8 +34,11 @@ const RELEASE: &str = "release";
 /// How long to wait for something that takes well under a second on a machine with nothing else to do.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long everything may take to stop: workers get SIGKILL after 10 s.
+const FAREWELL: Duration = Duration::from_secs(15);
+
 /// How often to look for what cannot be waited for.
-const GLANCE: Duration = Duration::from_millis(5);
+pub(super) const GLANCE: Duration = Duration::from_millis(5);
 
 /// A control socket's path has 107 bytes, and what the demo adds to this takes up to 70 of them.
 const LONGEST_TEMPORARY: usize = 37;
@@ -104,7 +107,9 @@ impl Stage {
                 Some(group) => Ok(View { status, group }),
                 None => Err(DemoError::claim("status shows no group")),
             },
-            other => Err(DemoError::claim(format!("status: {other:?}"))),
+            other @ (Outcome::Answer(_) | Outcome::Problem(_) | Outcome::Other { .. }) => {
+                Err(DemoError::claim(format!("status: {other:?}")))
+            }
         }
     }
 
@@ -179,16 +184,37 @@ impl Stage {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
     }
 
-    /// Stops everything and removes the folder; may be called at any time, from any thread. Says what it could not do.
+    /// Stops everything and removes the folder; may be called at any time, from any thread. Nothing is left behind, and
+    /// what did not go as it should is said.
     pub(super) fn strike(&self) -> Result<(), DemoError> {
         let _ = pidfd_send_signal(&self.pidfd, Signal::TERM);
-        match self.ended(PATIENCE) {
-            Some(_) => self.folder.remove(),
-            None => {
-                let pid = self.child.lock().unwrap_or_else(PoisonError::into_inner).id();
-                Err(DemoError::claim(format!("firestarter run (pid {pid}) did not end on SIGTERM")))
+        if let Some(status) = self.ended(FAREWELL) {
+            if !status.success() {
+                // Somebody killed it, and a daemon without its keeper works on: that one is asked in another way.
+                let _ = self.ask(&Call::Do(Order::Shutdown));
             }
+            return self.folder.remove();
         }
+        let children = self.kill_all();
+        self.folder.remove()?;
+        let (seconds, children) = (FAREWELL.as_secs(), children.join(" "));
+        let what = format!("did not end within {seconds} s of SIGTERM and was killed, with its processes {children}");
+        Err(DemoError::claim(format!("firestarter run {what}")))
+    }
+
+    /// SIGKILL to `firestarter run` and to all its children; their pids.
+    fn kill_all(&self) -> Vec<String> {
+        let run = self.child.lock().unwrap_or_else(PoisonError::into_inner).id();
+        // While it lives, no child's pid is another's: it alone reaps.
+        let listed = fs::read_to_string(format!("/proc/{run}/task/{run}/children")).unwrap_or_default();
+        let children: Vec<String> = listed.split_whitespace().map(str::to_owned).collect();
+        let _ = pidfd_send_signal(&self.pidfd, Signal::STOP);
+        for pid in children.iter().filter_map(|pid| pid.parse().ok()) {
+            let _ = kill(Pid(pid));
+        }
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = self.ended(PATIENCE);
+        children
     }
 }
 
