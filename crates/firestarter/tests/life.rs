@@ -34,7 +34,10 @@ fn the_lines_of_the_commands() {
     };
     assert_eq!(ctrl("start"), "start processes pid []\n");
     let status = ctrl("status");
-    assert!(status.starts_with(&format!("[web] active\nprocesses [{}, {}]\ntime 00:00:", first[0], first[1])), "{status}");
+    assert!(
+        status.starts_with(&format!("[web] active\nprocesses [{}, {}]\ntime 00:00:", first[0], first[1])),
+        "{status}"
+    );
     let grown = ctrl("inc");
     let three = fire.settled("web", 3);
     assert_eq!(grown, format!("increments worker process pid [{}]\n", three[2]));
@@ -168,7 +171,9 @@ fn a_worker_killed_from_outside_is_respawned_and_said_so() {
 
 #[test]
 fn a_program_that_is_not_there_is_named() {
-    let fire = Fire::start("[web]\nexec_start = ['/nowhere/server']\nautostart = true\n".replace("autostart = true\n", "").as_str());
+    let fire = Fire::start(
+        "[web]\nexec_start = ['/nowhere/server']\nautostart = true\n".replace("autostart = true\n", "").as_str(),
+    );
     fire.in_state("web", "stopped");
     fire.hears("web/0: not started: run its program: No such file or directory");
     let said = fire.ctl(&["ctrl", "web", "start"]);

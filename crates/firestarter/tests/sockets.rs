@@ -28,9 +28,10 @@ fn free_port() -> u16 {
 #[test]
 fn addresses_of_every_kind_are_listened_at() {
     let port = free_port();
-    let fire = Fire::start(&idle(&format!(
-        "['127.0.0.1:0', 'tcp::[::1]:0', {port}, '@DIR@/a.sock', 'unix::@DIR@/b.sock']"
-    )).replace(&format!(", {port},"), &format!(", '{port}',")));
+    let fire = Fire::start(
+        &idle(&format!("['127.0.0.1:0', 'tcp::[::1]:0', {port}, '@DIR@/a.sock', 'unix::@DIR@/b.sock']"))
+            .replace(&format!(", {port},"), &format!(", '{port}',")),
+    );
     fire.settled("web", 1);
     for index in [0, 1] {
         TcpStream::connect(address_of(&fire, index)).expect("connect");

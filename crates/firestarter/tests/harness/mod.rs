@@ -248,6 +248,11 @@ impl Fire {
         until(&format!("{text:?} on stderr"), || self.stderr().contains(text));
     }
 
+    /// Waits until so many lines with this text stand on stderr.
+    pub(crate) fn wait_for_lines(&self, text: &str, count: usize) {
+        until(&format!("{count} times {text:?} on stderr"), || self.stderr().matches(text).count() >= count);
+    }
+
     pub(crate) fn daemon(&self) -> u32 {
         number(&self.status()["daemon_pid"])
     }
@@ -289,7 +294,9 @@ impl Drop for Fire {
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         if std::thread::panicking() {
-            eprintln!("stderr of firestarter:\n{}", self.stderr());
+            let stderr = self.stderr();
+            let last: Vec<&str> = stderr.lines().rev().take(20).collect();
+            eprintln!("the last of stderr, newest first:\n{}", last.join("\n"));
         }
     }
 }

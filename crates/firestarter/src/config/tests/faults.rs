@@ -428,8 +428,8 @@ fn many_faults_are_cut() {
 #[test]
 fn times_that_would_do_harm_are_faults() {
     let shown = faults("[web]\nexec_start = 'x'\nbackoff_reset = 0\nstart_timeout = '0s'\n").join("\n");
-    assert!(shown.contains("3:17: backoff_reset: expected a duration above 0"), "{shown}");
-    assert!(shown.contains("4:17: start_timeout: expected a duration above 0"), "{shown}");
+    assert!(shown.contains("3:17 backoff_reset: expected a duration above 0"), "{shown}");
+    assert!(shown.contains("4:17 start_timeout: expected a duration above 0"), "{shown}");
     let shown = faults("[web]\nexec_start = 'x'\nack_timeout = 5\nstart_timeout = 5\n").join("\n");
-    assert!(shown.contains("3:1: ack_timeout is not shorter than start_timeout"), "{shown}");
+    assert!(shown.contains("3:1 ack_timeout is not shorter than start_timeout"), "{shown}");
 }
