@@ -12,18 +12,18 @@ use crate::sys::clone::exit_now;
 const READY: usize = 128;
 
 impl Daemon<'_> {
-    pub(super) fn run(mut self) {
+    pub(super) fn run(mut self) -> ! {
         self.shared.header.set_taken_over(true);
-        while !self.halted {
+        loop {
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);
             }
             match self.inbox.pop_front() {
+                _ if self.halted => exit_now(0),
                 Some(fact) => self.take_in(fact),
                 None => self.wait(),
             }
         }
-        exit_now(0)
     }
 
     /// Journal, then consume, then act.
