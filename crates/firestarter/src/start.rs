@@ -8,10 +8,10 @@ use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, Setup};
-use crate::journal;
+use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
-use crate::say::say;
+use crate::say::{self, say};
 use crate::sys::{fds, signals};
 
 /// Where a configuration is looked for that nobody named.
@@ -74,11 +74,15 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
     // Its number is one of the stage's; the placeholders are copies of it.
     std::mem::forget(null);
+    let voice = say::prepare();
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, since }));
     let (records, log) = journal::create().map_err(kernel("the journal"))?;
+    if let Some(voice) = voice {
+        records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
+    }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link)).map_err(kernel("the keeper"))
 }

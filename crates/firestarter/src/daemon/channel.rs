@@ -4,8 +4,8 @@
 //! group, else its parents, up to a worker of the group. Anybody else is ignored. A line stays in its socket until its
 //! ack is journalled; to read one twice does no harm, since a second ack says nothing new.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use firestarter_core::event::Event;
 use firestarter_core::ids::{GroupId, WorkerId};
@@ -17,38 +17,53 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::{Fact, Receipt, Shared, Source};
-use crate::journal::Meaning;
+use crate::journal::{Door, Meaning};
 use crate::sys::credentials;
 
+/// Told of what is new, once: a line that has not ended does not wake the loop again.
+const WAKES: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 /// A longer line is nobody's ack.
 const LONGEST: usize = 4096;
 /// So many connections of workers at once; when one more comes the oldest goes.
 const MOST: usize = 1024;
+/// So many processes at once may have begun a line over a group's pair and not ended it.
+const UNFINISHED: usize = 64;
 
 pub(super) struct Channel {
     pub(super) shared: Shared,
-    /// By group: where workers connect, and the daemon's end of the pair.
+    /// By group.
     pub(super) groups: Vec<Doors>,
-    pub(super) connections: BTreeMap<RawFd, Connection>,
+    /// By the order in which they came.
+    pub(super) connections: BTreeMap<u64, Connection>,
     pub(super) arrivals: u64,
 }
 
 pub(super) struct Doors {
+    /// Where workers connect.
     pub(super) socket: OwnedFd,
+    /// The daemon's end of the pair.
     pub(super) here: OwnedFd,
+    /// The workers' end of it.
     pub(super) there: OwnedFd,
+    /// The beginnings of lines that came over the pair, by sender.
+    pub(super) unfinished: HashMap<Pid, Vec<u8>>,
 }
 
 pub(super) struct Connection {
-    pub(super) fd: OwnedFd,
-    pub(super) sender: Option<WorkerId>,
-    pub(super) arrival: u64,
+    fd: OwnedFd,
+    sender: Option<WorkerId>,
 }
 
 /// A line that was read and still stands in its socket.
 pub(super) struct Line {
-    fd: RawFd,
+    from: From,
     length: usize,
+}
+
+#[derive(Clone, Copy)]
+enum From {
+    Connection(u64),
+    Pair(u32),
 }
 
 impl Channel {
@@ -56,13 +71,16 @@ impl Channel {
     pub(super) fn accept(&mut self, group: u32, epoll: &OwnedFd) {
         loop {
             let Some(doors) = self.groups.get(group as usize) else { return };
-            match accept_with(&doors.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(fd) if self.shared.ledger.name(&fd, Meaning::WorkerConnection { group }).is_ok() => {
-                    let number = fd.as_raw_fd();
-                    self.take_over(fd, group);
-                    self.watch(number, epoll);
-                }
-                Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+            self.shared.header.set_door(Some(Door::Workers(group)));
+            let accepted = accept_with(&doors.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+            let named = accepted.inspect(|fd| {
+                // Should its number be too high for the ledger, it works all the same until the daemon dies.
+                let _ = self.shared.ledger.name(fd, Meaning::WorkerConnection { group });
+            });
+            self.shared.header.set_door(None);
+            match named {
+                Ok(fd) => self.take_over(fd, group, epoll),
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::MFILE | Errno::NFILE) if self.close_oldest() => {}
                 Err(_) => return,
             }
@@ -72,95 +90,101 @@ impl Channel {
         }
     }
 
+    /// A connection that was accepted, by this daemon or the last. Who it is of is found out once: a helper of a worker
+    /// may have ended before the next daemon looks.
+    pub(super) fn take_over(&mut self, fd: OwnedFd, group: u32, epoll: &OwnedFd) {
+        let found = || {
+            let peer = rustix::net::sockopt::socket_peercred(&fd).ok()?;
+            self.worker_of(peer.pid, group).inspect(|worker| self.shared.ledger.set_mark(&fd, worker.0))
+        };
+        let sender = Some(self.shared.ledger.mark(&fd)).filter(|mark| *mark != 0).map(WorkerId).or_else(found);
+        self.arrivals += 1;
+        let data = epoll::EventData::new_u64(Source::WorkerConnection(self.arrivals).key());
+        if epoll::add(epoll, &fd, data, WAKES).is_ok() {
+            self.connections.insert(self.arrivals, Connection { fd, sender });
+        }
+    }
+
     /// The numbers of the workers' ends of the pairs by group, for spawns.
     pub(super) fn numbers(&self) -> Vec<RawFd> {
         self.groups.iter().map(|doors| doors.there.as_raw_fd()).collect()
     }
 
     fn close_oldest(&mut self) -> bool {
-        let oldest = self.connections.values().min_by_key(|connection| connection.arrival);
-        let number = oldest.map(|connection| connection.fd.as_raw_fd());
-        number.inspect(|number| self.close(*number)).is_some()
+        let oldest = self.connections.keys().next().copied();
+        oldest.inspect(|arrival| self.close(*arrival)).is_some()
     }
 
-    /// A connection that was accepted, by this daemon or the last.
-    pub(super) fn take_over(&mut self, fd: OwnedFd, group: u32) {
-        self.arrivals += 1;
-        let sender = rustix::net::sockopt::socket_peercred(&fd).ok().and_then(|c| self.worker_of(c.pid, group));
-        let connection = Connection { sender, arrival: self.arrivals, fd };
-        self.connections.insert(connection.fd.as_raw_fd(), connection);
-    }
-
-    pub(super) fn watch(&self, number: RawFd, epoll: &OwnedFd) {
-        if let Some(connection) = self.connections.get(&number) {
-            let data = epoll::EventData::new_u64(Source::WorkerConnection(number as u32).key());
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-            let _ = epoll::add(epoll, &connection.fd, data, flags);
-        }
-    }
-
-    /// Something has come over a worker's connection: goes on up to the next ack, which stays until it is journalled.
-    pub(super) fn hear(&mut self, number: RawFd, flags: epoll::EventFlags, inbox: &mut VecDeque<Fact>) {
-        while let Some(connection) = self.connections.get(&number) {
-            let mut buffer = [0; LONGEST];
-            let read = match recv(&connection.fd, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-                Ok((read, _)) => read,
-                Err(Errno::AGAIN | Errno::INTR) => return,
-                Err(_) => 0,
-            };
-            let Some(end) = buffer[..read].iter().position(|byte| *byte == b'\n') else {
-                let over = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP);
-                if over || read == 0 || read == LONGEST {
-                    self.close(number);
-                }
-                return;
-            };
-            let line = Line { fd: number, length: end + 1 };
-            match connection.sender.zip(ack(&buffer[..end])) {
-                Some((worker, signal)) => {
-                    let event = Event::Acked { worker, signal };
-                    return inbox.push_back(Fact { event, receipt: Receipt::Line(line) });
-                }
-                None => self.take(&line),
-            }
-        }
-    }
-
-    /// A line's ack is journalled: takes it out, and goes on with what follows it.
-    pub(super) fn consume(&mut self, line: Line, inbox: &mut VecDeque<Fact>) {
-        self.take(&line);
-        self.hear(line.fd, epoll::EventFlags::empty(), inbox);
-    }
-
-    fn take(&self, line: &Line) {
-        if let Some(fd) = self.fd(line.fd) {
-            let _ = recv(fd, &mut [0; LONGEST][..line.length.min(LONGEST)], RecvFlags::DONTWAIT);
-        }
-    }
-
-    /// Something has come over a group's pair: one message at a time, with its sender.
-    pub(super) fn hear_pair(&mut self, group: u32, inbox: &mut VecDeque<Fact>) {
-        let Some(doors) = self.groups.get(group as usize) else { return };
+    /// Something has come over a worker's connection. One line a turn, so that a talkative worker holds up nobody.
+    pub(super) fn hear(&mut self, arrival: u64, over: bool, inbox: &mut VecDeque<Fact>, epoll: &OwnedFd) {
+        let Some(connection) = self.connections.get(&arrival) else { return };
         let mut buffer = [0; LONGEST];
-        let Ok((read, sender)) = credentials::peek(doors.here.as_fd(), &mut buffer) else { return };
-        let length = buffer[..read].iter().position(|byte| *byte == b'\n').map_or(read, |end| end + 1);
-        let line = Line { fd: doors.here.as_raw_fd(), length };
-        let worker = sender.and_then(|pid| self.worker_of(pid, group));
-        match worker.zip(ack(&buffer[..length])) {
+        let read = match recv(&connection.fd, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((read, _)) => read,
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            Err(_) => 0,
+        };
+        let Some(end) = buffer[..read].iter().position(|byte| *byte == b'\n') else {
+            if over || read == 0 || read == LONGEST {
+                self.close(arrival);
+            }
+            return;
+        };
+        let line = Line { from: From::Connection(arrival), length: end + 1 };
+        match connection.sender.zip(ack(&buffer[..end])) {
             Some((worker, signal)) => {
                 inbox.push_back(Fact { event: Event::Acked { worker, signal }, receipt: Receipt::Line(line) });
             }
-            None => self.take(&line),
+            None => self.consume(line, epoll),
         }
     }
 
-    fn fd(&self, number: RawFd) -> Option<BorrowedFd<'_>> {
-        let pair = || self.groups.iter().map(|doors| doors.here.as_fd()).find(|fd| fd.as_raw_fd() == number);
-        self.connections.get(&number).map(|connection| connection.fd.as_fd()).or_else(pair)
+    /// A line has been dealt with: takes it out of its socket. What follows it is heard of in the next turn.
+    pub(super) fn consume(&mut self, line: Line, epoll: &OwnedFd) {
+        let mut taken = [0; LONGEST];
+        let taken = &mut taken[..line.length.min(LONGEST)];
+        match line.from {
+            From::Pair(group) => {
+                let Some(doors) = self.groups.get(group as usize) else { return };
+                let _ = recv(&doors.here, taken, RecvFlags::DONTWAIT);
+            }
+            From::Connection(arrival) => {
+                let Some(Connection { fd, .. }) = self.connections.get(&arrival) else { return };
+                let _ = recv(fd, taken, RecvFlags::DONTWAIT);
+                let data = epoll::EventData::new_u64(Source::WorkerConnection(arrival).key());
+                let _ = epoll::modify(epoll, fd, data, WAKES);
+            }
+        }
     }
 
-    fn close(&mut self, number: RawFd) {
-        if let Some(connection) = self.connections.remove(&number) {
+    /// Something has come over a group's pair: the next piece of what one sender wrote.
+    pub(super) fn hear_pair(&mut self, group: u32, inbox: &mut VecDeque<Fact>, epoll: &OwnedFd) {
+        let Some(doors) = self.groups.get_mut(group as usize) else { return };
+        let mut buffer = [0; LONGEST];
+        let Ok((read, sender)) = credentials::peek(doors.here.as_fd(), &mut buffer) else { return };
+        let end = buffer[..read].iter().position(|byte| *byte == b'\n');
+        let piece = &buffer[..end.map_or(read, |end| end + 1)];
+        let line = Line { from: From::Pair(group), length: piece.len() };
+        let Some(sender) = sender else { return self.consume(line, epoll) };
+        let mut whole = doors.unfinished.remove(&sender).unwrap_or_default();
+        whole.extend(piece);
+        if end.is_none() && whole.len() < LONGEST {
+            if doors.unfinished.len() >= UNFINISHED {
+                doors.unfinished.clear();
+            }
+            doors.unfinished.insert(sender, whole);
+            return self.consume(line, epoll);
+        }
+        match self.worker_of(sender, group).zip(ack(&whole)) {
+            Some((worker, signal)) => {
+                inbox.push_back(Fact { event: Event::Acked { worker, signal }, receipt: Receipt::Line(line) });
+            }
+            None => self.consume(line, epoll),
+        }
+    }
+
+    fn close(&mut self, arrival: u64) {
+        if let Some(connection) = self.connections.remove(&arrival) {
             self.shared.ledger.forget(&connection.fd);
         }
     }

@@ -74,13 +74,13 @@ impl Children {
         let Some((_, before)) = self.look.take_if(|(at, _)| *at <= now()) else { return };
         let Some(job) = self.yard.awaited() else { return };
         let stuck = before == Some(job) && self.shared.table.progress(job.row) == Progress::Apart;
-        if let Some(turn) = stuck.then(|| self.yard.pass_turn(job)).flatten() {
+        if stuck {
             let group = self.shared.setup.config.groups.get(job.group.0 as usize).map_or("", |group| &group.spec.name);
             say(format_args!(
                 "{group}: its program has not begun to run for {PATIENCE:?}; other groups go on without it"
             ));
-            if let Err(error) = self.spawners.start(self.yard, turn) {
-                say(format_args!("start a thread: {error}; nothing is spawned until a program has begun to run"));
+            if let Err(error) = self.yard.pass_turn(job, |turn| self.spawners.start(self.yard, turn)) {
+                say(format_args!("start a thread: {error}; the others wait"));
             }
         }
         self.look = Some((now() + PATIENCE, Some(job)));
@@ -97,9 +97,8 @@ impl Children {
         if already == sent.number() || already == signal.number() {
             return None;
         }
-        // Marked first: should this daemon die in between, the next one does not ask twice, and the deadline remains.
-        self.shared.table.mark_signalled(child.row, sent.number());
         let _ = signals::signal_process(pidfd, sent.number());
+        self.shared.table.mark_signalled(child.row, sent.number());
         let pid = pid.as_raw_nonzero();
         instead.map(|other| format!("pid {pid} does not catch {signal}, which would end it at once: it got {other}"))
     }
@@ -114,17 +113,17 @@ impl Children {
         }
     }
 
-    /// The end of a worker is journalled: what is left of its process group goes, and its zombie may.
-    pub(super) fn bury(&mut self, row: Row) {
-        if let Some(pid) = self.shared.table.pid(row) {
-            if self.keeper.is_some() {
-                let _ = signals::signal_group(pid, Signal::KILL.number());
-            }
+    /// The end of a worker is journalled: what is left of its process group goes, and its zombie may. An end that was
+    /// told twice finds that the row names that worker no more.
+    pub(super) fn bury(&mut self, row: Row, worker: WorkerId) {
+        if self.shared.table.worker(row) != Some(worker) {
+            return;
+        }
+        if let Some(pid) = self.shared.table.pid(row).filter(|_| self.keeper.is_some()) {
+            let _ = signals::signal_group(pid, Signal::KILL.number());
             self.reaps.extend(pid.as_raw_nonzero().get().to_le_bytes());
         }
-        if let Some(worker) = self.shared.table.worker(row) {
-            self.known.remove(&worker);
-        }
+        self.known.remove(&worker);
         self.shared.table.clear(row);
         self.free.push(row);
     }
@@ -147,7 +146,11 @@ impl Children {
         for told in bytes[..read].chunks_exact(TOLD).filter_map(|told| told.first_chunk()) {
             match Told::read(told) {
                 Told::Signal => {}
-                Told::Exit(row, ended) => self.ended(row, exit_of(ended), inbox),
+                Told::Exit(row, pid, ended) if self.shared.table.pid(row) == Some(pid) => {
+                    self.ended(row, exit_of(ended), inbox);
+                }
+                // Told twice: the row is another worker's now.
+                Told::Exit(..) => {}
             }
         }
     }
@@ -159,7 +162,7 @@ impl Children {
             Some(error) => Event::SpawnFailed { worker, error },
             None => Event::Exited { worker, exit },
         };
-        inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+        inbox.push_back(Fact { event, receipt: Receipt::Zombie(row, worker) });
     }
 
     /// What the process of a row wrote down if it could not become its worker.
@@ -177,7 +180,7 @@ impl Children {
                 Ok(pid) => self.adopt(worker, row, pid, inbox),
                 Err(error) => {
                     let event = Event::SpawnFailed { worker, error };
-                    inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+                    inbox.push_back(Fact { event, receipt: Receipt::Zombie(row, worker) });
                 }
             }
         }
@@ -190,8 +193,10 @@ impl Children {
             Err(error) => {
                 let _ = signals::signal_group(pid, Signal::KILL.number());
                 let error = SpawnError { step: SpawnStep::Watch, errno: error.raw_os_error() };
-                return inbox
-                    .push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::Zombie(row) });
+                return inbox.push_back(Fact {
+                    event: Event::SpawnFailed { worker, error },
+                    receipt: Receipt::Zombie(row, worker),
+                });
             }
         };
         inbox.push_back(Fact { event, receipt: Receipt::None });
@@ -216,6 +221,13 @@ impl Children {
             let _ = epoll::delete(epoll, &pidfd);
             let data = epoll::EventData::new_u64(Source::Exits.key());
             let _ = epoll::add(epoll, self.exits.as_fd(), data, epoll::EventFlags::IN);
+            // What the keeper had taken from the set and not told is told here.
+            for child in self.known.values() {
+                if let Some((pid, pidfd)) = &child.process {
+                    let data = epoll::EventData::new_u64(exit_key(child.row, *pid));
+                    let _ = epoll::modify(&self.exits, pidfd, data, epoll::EventFlags::IN | epoll::EventFlags::ONESHOT);
+                }
+            }
             say(format_args!(
                 "the keeper was killed: workers are supervised on, but nothing survives the daemon's death now; \
                  restart Firestarter when you can"

@@ -15,8 +15,12 @@ use rustix::net::{accept_with, recv, send, RecvFlags, SendFlags, SocketFlags};
 
 use super::{Shared, Source};
 use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome};
-use crate::journal::{Meaning, Phase};
+use crate::journal::{Door, Meaning, Phase};
+use crate::say::say;
 
+/// Told of what is new, once: a request that has not ended does not wake the loop again.
+const WAKES: epoll::EventFlags =
+    epoll::EventFlags::IN.union(epoll::EventFlags::OUT).union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 /// A request is at most this long, its newline counted, in bytes.
 const LONGEST: usize = 16 * 1024;
 /// So many clients at once; when one more comes, the one that has been idle for longest goes.
@@ -61,17 +65,25 @@ impl Control {
     pub(super) fn accept(&mut self, epoll: &OwnedFd) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {
-            match accept_with(&self.socket, flags) {
-                Ok(fd) => self.admit(fd, epoll),
-                Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) if self.spare.take().is_some() => {
+            // Named before anything else is looked at: a daemon that dies here leaves a client for the next one.
+            let client = self.shared.header.next_client();
+            self.shared.header.set_door(Some(Door::Control));
+            let accepted = accept_with(&self.socket, flags);
+            let named = accepted.map(|fd| {
+                let named = self.shared.ledger.name(&fd, Meaning::Client { client });
+                (fd, named.is_ok())
+            });
+            self.shared.header.set_door(None);
+            match named {
+                Ok((fd, true)) => self.admit(client, fd, epoll),
+                Ok((_, false)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.spare.is_some() => {
+                    self.spare.take().inspect(|spare| self.shared.ledger.forget(spare));
                     drop(accept_with(&self.socket, flags));
                     self.spare = rustix::io::fcntl_dupfd_cloexec(&self.socket, crate::sys::fds::STAGE_END).ok();
                     let named = self.spare.as_ref().map(|fd| self.shared.ledger.name(fd, Meaning::Spare));
                     drop(named);
-                    crate::say::say(format_args!(
-                        "a client was turned away: no descriptor left (raise the limit of open files)"
-                    ));
+                    say(format_args!("a client was turned away: no descriptor left (raise the limit of open files)"));
                 }
                 Err(_) => return,
             }
@@ -79,40 +91,45 @@ impl Control {
     }
 
     /// Lets in root and the owner.
-    fn admit(&mut self, fd: OwnedFd, epoll: &OwnedFd) {
+    pub(super) fn admit(&mut self, id: u64, fd: OwnedFd, epoll: &OwnedFd) {
         let uid = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.uid);
         let own = rustix::process::geteuid();
-        if !uid.is_ok_and(|uid| uid == own || uid.is_root()) {
-            return;
-        }
-        if self.clients.len() >= MOST {
+        let mut welcome = uid.is_ok_and(|uid| uid == own || uid.is_root());
+        if welcome && self.clients.len() >= MOST {
             let idle = self.clients.iter().find(|(_, client)| client.work.is_none()).map(|(id, _)| *id);
-            match idle {
-                Some(client) => self.drop_client(client),
-                None => return,
-            }
+            welcome = idle.inspect(|client| self.drop_client(*client)).is_some();
         }
-        let id = self.shared.header.next_client();
-        if self.shared.ledger.name(&fd, Meaning::Client { client: id }).is_ok() {
-            self.clients.insert(id, Client::new(fd));
-            self.watch(id, epoll);
+        if !welcome {
+            return self.shared.ledger.forget(&fd);
         }
+        self.clients.insert(id, Client::new(fd));
+        self.watch(id, epoll);
     }
 
     pub(super) fn watch(&self, id: u64, epoll: &OwnedFd) {
         if let Some(client) = self.clients.get(&id) {
             let data = epoll::EventData::new_u64(Source::Client(id).key());
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP;
-            let _ = epoll::add(epoll, &client.fd, data, flags | epoll::EventFlags::ET);
+            let _ = epoll::add(epoll, &client.fd, data, WAKES);
         }
     }
 
-    /// Something has changed at a client: it may take more of its reply, or it has gone.
-    pub(super) fn go_on(&mut self, id: u64, flags: epoll::EventFlags) {
-        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+    /// Lets the set tell again of what a client has sent already: one question a turn, so that nobody is held up.
+    pub(super) fn watch_again(&self, id: u64, epoll: &OwnedFd) {
+        if let Some(client) = self.clients.get(&id) {
+            let data = epoll::EventData::new_u64(Source::Client(id).key());
+            let _ = epoll::modify(epoll, &client.fd, data, WAKES);
+        }
+    }
+
+    /// Something has changed at a client: it may take more of its reply, or it has gone. What it sent before it went
+    /// counts.
+    pub(super) fn go_on(&mut self, id: u64, flags: epoll::EventFlags, epoll: &OwnedFd) {
+        if flags.contains(epoll::EventFlags::ERR) {
             return self.drop_client(id);
         }
-        self.send(id);
+        if self.send(id) {
+            self.watch_again(id, epoll);
+        }
     }
 
     /// The next request of a client that has none in work. What is no request is answered here.
@@ -144,7 +161,7 @@ impl Control {
                         Call::Ask(_) => None,
                         Call::Do(order) => Some(order.clone()),
                     };
-                    self.shared.ledger.set_line(&client.fd, mark(&self.buffer[..=end]));
+                    self.shared.ledger.set_mark(&client.fd, mark(&self.buffer[..=end]));
                     client.work = Some(Work { id: request.id, order, length: end + 1 });
                     return Some(request.call);
                 }
@@ -192,11 +209,12 @@ impl Control {
         }
     }
 
-    /// Sends what the client takes. When all of a reply is sent, its request is taken out of the socket.
-    fn send(&mut self, id: u64) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+    /// Sends what the client takes. When all of a reply is sent, its request is taken out of the socket; says whether
+    /// that is so.
+    fn send(&mut self, id: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
         if client.unsent.is_empty() {
-            return;
+            return false;
         }
         let ledger = self.shared.ledger;
         loop {
@@ -207,8 +225,11 @@ impl Control {
                     client.unsent.drain(..sent);
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
-                Err(_) => return self.drop_client(id),
+                Err(Errno::AGAIN) => return false,
+                Err(_) => {
+                    self.drop_client(id);
+                    return false;
+                }
             }
         }
         client.unsent = Vec::new();
@@ -219,11 +240,19 @@ impl Control {
         if client.last {
             self.drop_client(id);
         }
+        true
     }
 
-    /// Whether no order's reply has been sent in part. Then the journal alone need not know it.
-    pub(super) fn nothing_half_sent(&self) -> bool {
-        self.clients.values().all(|client| client.unsent.is_empty())
+    /// Whether no client is still owed the rest of a reply to an order: only the journal's entries hold that reply, so
+    /// no snapshot may take their place. If `press`, clients that do not take theirs are given up.
+    pub(super) fn owes_no_rest(&mut self, press: bool) -> bool {
+        let owed =
+            |client: &Client| !client.unsent.is_empty() && client.work.as_ref().is_some_and(|w| w.order.is_some());
+        let waiting: Vec<u64> = self.clients.iter().filter(|(_, client)| owed(client)).map(|(id, _)| *id).collect();
+        if press {
+            waiting.iter().for_each(|client| self.drop_client(*client));
+        }
+        press || waiting.is_empty()
     }
 
     fn drop_client(&mut self, id: u64) {
@@ -245,7 +274,7 @@ impl Control {
         client.seq = seq;
         let line = self.head(&client.fd).map(|end| &self.buffer[..=end]);
         match (phase, line) {
-            (Phase::Answered, Some(line)) if mark(line) == ledger.line(&client.fd) => {
+            (Phase::Answered, Some(line)) if mark(line) == ledger.mark(&client.fd) => {
                 let length = line.len();
                 let _ = recv(&client.fd, &mut self.buffer[..length], RecvFlags::DONTWAIT);
                 ledger.set_request(&client.fd, seq, Phase::Idle);

@@ -22,6 +22,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use firestarter_core::event::Event;
+use firestarter_core::ids::WorkerId;
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 use rustix::process::Pid;
@@ -47,13 +48,12 @@ pub(crate) struct Setup {
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
 pub(crate) fn live(setup: &'static Setup, records: Records, log: &mut Log, link: Link) {
     let Records { header, table, ledger } = records;
-    match recover::take_over(Shared { setup, header, table, ledger }, log, link) {
-        Ok(daemon) => daemon.run(),
-        Err(error) => {
-            say(format_args!("{error}"));
-            exit_now(1)
-        }
-    }
+    // Unwinding would drop what owns descriptors, and so close them for all; dying does not.
+    std::panic::set_hook(Box::new(|panic| {
+        say(format_args!("{panic}"));
+        exit_now(101)
+    }));
+    recover::take_over(Shared { setup, header, table, ledger }, log, link).run()
 }
 
 /// What all modules read: the setup, and the journal's parts that change in place.
@@ -89,7 +89,7 @@ struct Fact {
 enum Receipt {
     None,
     /// A zombie.
-    Zombie(Row),
+    Zombie(Row, WorkerId),
     /// A client's request in its socket.
     Request {
         client: u64,
@@ -122,7 +122,7 @@ enum Source {
     /// The daemon's end of a group's socketpair.
     Pair(u32),
     /// A worker's connection.
-    WorkerConnection(u32),
+    WorkerConnection(u64),
 }
 
 impl Source {
@@ -137,7 +137,7 @@ impl Source {
             Source::Listener(group) => (6, group.into()),
             Source::WorkerSocket(group) => (7, group.into()),
             Source::Pair(group) => (8, group.into()),
-            Source::WorkerConnection(fd) => (9, fd.into()),
+            Source::WorkerConnection(arrival) => (9, arrival),
         };
         kind << 56 | value
     }
@@ -154,7 +154,7 @@ impl Source {
             6 => Source::Listener(value as u32),
             7 => Source::WorkerSocket(value as u32),
             8 => Source::Pair(value as u32),
-            9 => Source::WorkerConnection(value as u32),
+            9 => Source::WorkerConnection(value),
             _ => return None,
         })
     }

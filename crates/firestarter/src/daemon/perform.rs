@@ -35,27 +35,24 @@ impl Daemon<'_> {
         let group = self.control.order_of(request);
         let outcome = Outcome::from_reply(group.as_deref(), reply);
         self.control.answer(request.client, &outcome);
-        self.serve(request.client);
+        self.control.watch_again(request.client, &self.epoll);
     }
 
-    /// Answers a client's questions, up to its next order, which goes into the inbox.
+    /// Answers a client's next question, or puts its order into the inbox.
     pub(super) fn serve(&mut self, client: u64) {
-        while let Some(call) = self.control.next_call(client) {
-            match call {
-                Call::Ask(question) => {
-                    let outcome = self.answer_to(question);
-                    self.control.answer(client, &outcome);
+        let outcome = match self.control.next_call(client) {
+            None => return,
+            Some(Call::Ask(question)) => self.answer_to(question),
+            Some(Call::Do(order)) => match self.command(&order) {
+                Ok(command) => {
+                    let event = Event::Request { request: self.control.request(client), command };
+                    return self.inbox.push_back(Fact { event, receipt: Receipt::Request { client } });
                 }
-                Call::Do(order) => match self.command(&order) {
-                    Ok(command) => {
-                        let request = self.control.request(client);
-                        let event = Event::Request { request, command };
-                        return self.inbox.push_back(Fact { event, receipt: Receipt::Request { client } });
-                    }
-                    Err(outcome) => self.control.answer(client, &outcome),
-                },
-            }
-        }
+                Err(outcome) => outcome,
+            },
+        };
+        self.control.answer(client, &outcome);
+        self.control.watch_again(client, &self.epoll);
     }
 
     fn command(&self, order: &Order) -> Result<Command, Outcome> {

@@ -1,15 +1,16 @@
-//! A new daemon takes over: closes what no ledger row names, replays the journal, finds the workers by the table, and
+//! A new daemon takes over: replays the journal, finds the workers by the table and everything else by the ledger, and
 //! does again what was asked for and has no answer yet.
 //!
 //! What the last daemon had begun is in doubt, and each kind has its rule:
 //! - a *spawn*: the table knows whether the kernel made a process, and how far it came; without one it is spawned now;
-//! - a *signal* that asks to end was marked before it was sent, and is not sent twice; SIGKILL is;
+//! - a *signal* that asks to end is sent if it is not marked as sent; between the sending and the mark lies an instant in
+//!   which a worker is asked twice rather than never, since one that was never asked would be killed at its deadline;
 //! - a *reply* is sent if the client's ledger row says that it has not been;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use firestarter_core::action::Action;
 use firestarter_core::command::Reply;
@@ -28,6 +29,7 @@ use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
 use crate::say::say;
+use crate::sys::clone::exit_now;
 use crate::sys::fds;
 
 /// Why a daemon cannot take over; the keeper tries another.
@@ -67,41 +69,49 @@ struct Said {
     replies: Vec<(RequestId, Reply)>,
 }
 
-pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Result<Daemon<'_>, RecoverError> {
+/// What cannot be is said, and ends the process at once: to return would drop descriptors that the table shares with the
+/// keeper and with every later daemon.
+fn must<T>(result: Result<T, impl Into<RecoverError>>) -> T {
+    result.unwrap_or_else(|error| {
+        say(format_args!("{}", error.into()));
+        exit_now(1)
+    })
+}
+
+pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_> {
     let begun = now();
-    rustix::process::setpgid(None, None)?;
-    fds::close_all_but(shared.ledger.named().map(|(number, _)| number));
-    let (core, said) = replay(log)?;
+    must(rustix::process::setpgid(None, None));
+    let (core, said) = must(replay(log));
     let mut found = find(shared);
     let listeners = listeners(shared, &mut found);
-    let channel = channel(shared, &mut found)?;
-    let adopt = |number| fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper"));
+    let channel = channel(shared, &mut found);
+    let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
     let children = Children {
         shared,
-        yard: Box::leak(Box::new(Yard::new()?)),
+        yard: Box::leak(Box::new(must(Yard::new()))),
         spawners: Crew::new(shared, listeners.numbers(), channel.numbers()),
         look: None,
         known: BTreeMap::new(),
         free: shared.table.free().collect(),
         reaps: Vec::new(),
-        told: adopt(link.told)?,
-        reap: adopt(link.reap)?,
-        exits: adopt(link.exits)?,
+        told: adopt(link.told),
+        reap: adopt(link.reap),
+        exits: adopt(link.exits),
         keeper: pidfd_open(shared.setup.keeper, PidfdFlags::empty()).ok(),
     };
-    children.spawners.start(children.yard, 0)?;
+    must(children.spawners.start(children.yard, 0));
     let control = Control {
         shared,
-        socket: found.control.take().ok_or(RecoverError::Missing("control socket"))?,
+        socket: must(found.control.take().ok_or(RecoverError::Missing("control socket"))),
         clients: BTreeMap::new(),
         spare: found.spare.take(),
         buffer: control::buffer(),
     };
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
     let inbox = Default::default();
     let mut daemon = Daemon { shared, log, core, inbox, epoll, children, listeners, control, channel, halted: false };
-    daemon.listen()?;
-    daemon.find_workers()?;
+    must(daemon.listen());
+    must(daemon.find_workers());
     daemon.find_clients(found, said);
     daemon.hear_signal();
     let workers = daemon.core.workers().count();
@@ -112,7 +122,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Result<Dae
         let (groups, control) = (shared.setup.config.groups.len(), shared.setup.runtime.control());
         say(format_args!("groups: {groups}, workers: {workers}, control socket: {}", control.display()));
     }
-    Ok(daemon)
+    daemon
 }
 
 fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
@@ -166,17 +176,18 @@ fn listeners(shared: Shared, found: &mut Found) -> Listeners {
     Listeners { sockets }
 }
 
-fn channel(shared: Shared, found: &mut Found) -> Result<Channel, RecoverError> {
-    let missing = || RecoverError::Missing("worker socket");
+fn channel(shared: Shared, found: &mut Found) -> Channel {
+    let own = |fd: Option<OwnedFd>| must(fd.ok_or(RecoverError::Missing("worker socket")));
     let mut groups = Vec::new();
     for index in 0..shared.setup.config.groups.len() as u32 {
         groups.push(Doors {
-            socket: found.sockets.remove(&index).ok_or_else(missing)?,
-            here: found.here.remove(&index).ok_or_else(missing)?,
-            there: found.there.remove(&index).ok_or_else(missing)?,
+            socket: own(found.sockets.remove(&index)),
+            here: own(found.here.remove(&index)),
+            there: own(found.there.remove(&index)),
+            unfinished: HashMap::new(),
         });
     }
-    Ok(Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 })
+    Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 }
 }
 
 impl Daemon<'_> {
@@ -225,7 +236,7 @@ impl Daemon<'_> {
         for (&worker, &row) in &rows {
             match groups.get(&worker) {
                 Some(&group) => self.find_worker(worker, group, row, spawning.contains(&worker))?,
-                None => self.children.bury(row),
+                None => self.children.bury(row, worker),
             }
         }
         let has_row = |action: &Action| spawned(action).is_some_and(|worker| rows.contains_key(&worker));
@@ -240,7 +251,7 @@ impl Daemon<'_> {
                 None => self.children.adopt(worker, row, pid, &mut self.inbox),
                 Some(error) => {
                     let event = Event::SpawnFailed { worker, error };
-                    self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row) });
+                    self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row, worker) });
                 }
             },
             None => {
@@ -254,9 +265,7 @@ impl Daemon<'_> {
     /// Goes on with the clients and workers' connections of the last daemon, and sends the replies that it still owed.
     fn find_clients(&mut self, found: Found, said: Said) {
         for (group, fd) in found.connections {
-            let number = fd.as_raw_fd();
-            self.channel.take_over(fd, group);
-            self.channel.watch(number, &self.epoll);
+            self.channel.take_over(fd, group, &self.epoll);
         }
         let clients: Vec<u64> = found.clients.iter().map(|(client, _)| *client).collect();
         for (client, fd) in found.clients {

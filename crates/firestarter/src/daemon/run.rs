@@ -6,6 +6,7 @@ use firestarter_core::event::Event;
 use rustix::event::{epoll, Timespec};
 
 use super::{now, Daemon, Fact, Receipt, Source};
+use crate::say::say;
 use crate::sys::clone::exit_now;
 
 /// So many descriptors are looked at in one turn.
@@ -31,14 +32,14 @@ impl Daemon<'_> {
         let now = now();
         if let Err(error) = self.log.append(now, &fact.event, &self.core) {
             // Without a journal nothing would survive; the workers live on, and the keeper tries another daemon.
-            crate::say::say(format_args!("{error}"));
+            say(format_args!("{error}"));
             exit_now(1);
         }
         match fact.receipt {
             Receipt::None => {}
-            Receipt::Zombie(row) => self.children.bury(row),
+            Receipt::Zombie(row, worker) => self.children.bury(row, worker),
             Receipt::Request { client } => self.control.asked(client),
-            Receipt::Line(line) => self.channel.consume(line, &mut self.inbox),
+            Receipt::Line(line) => self.channel.consume(line, &self.epoll),
             Receipt::StopSignal(signal) => self.shared.header.stop_signal_taken(signal),
         }
         self.core.handle(now, fact.event);
@@ -47,9 +48,9 @@ impl Daemon<'_> {
     /// Waits for the next event or deadline and puts what comes into the inbox.
     fn wait(&mut self) {
         self.children.flush_reaps();
-        if self.control.nothing_half_sent() {
-            if let Err(error) = self.log.snapshot_if_due(&self.core) {
-                crate::say::say(format_args!("{error}"));
+        if self.log.snapshot_is_due() && self.control.owes_no_rest(self.log.is_long()) {
+            if let Err(error) = self.log.snapshot(&self.core) {
+                say(format_args!("{error}"));
             }
         }
         let look = self.children.look.map(|(at, _)| at);
@@ -82,13 +83,16 @@ impl Daemon<'_> {
             Source::Exits => self.children.hear_exits(&mut self.inbox),
             Source::Control => self.control.accept(&self.epoll),
             Source::Client(client) => {
-                self.control.go_on(client, flags);
+                self.control.go_on(client, flags, &self.epoll);
                 self.serve(client);
             }
             Source::Listener(group) => self.listeners.hear(group, &self.epoll, &mut self.inbox),
             Source::WorkerSocket(group) => self.channel.accept(group, &self.epoll),
-            Source::Pair(group) => self.channel.hear_pair(group, &mut self.inbox),
-            Source::WorkerConnection(fd) => self.channel.hear(fd as i32, flags, &mut self.inbox),
+            Source::Pair(group) => self.channel.hear_pair(group, &mut self.inbox, &self.epoll),
+            Source::WorkerConnection(arrival) => {
+                let over = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP);
+                self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
+            }
         }
     }
 

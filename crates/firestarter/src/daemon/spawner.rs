@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -89,16 +90,23 @@ impl Yard {
         inside.in_hand.filter(|_| !inside.jobs.is_empty())
     }
 
-    /// Takes the turn from the thread that has this job in hand; the new turn, if it has it still.
-    pub(super) fn pass_turn(&self, stuck: Job) -> Option<u64> {
+    /// Takes the turn from the thread that has this job in hand, if it has it still, and gives it to one that `start`
+    /// starts.
+    ///
+    /// # Errors
+    /// That of `start`; then nothing has changed.
+    pub(super) fn pass_turn(&self, stuck: Job, start: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
         let mut inside = self.lock();
-        inside.in_hand.filter(|job| *job == stuck)?;
+        if inside.in_hand != Some(stuck) {
+            return Ok(());
+        }
+        start(inside.turn + 1)?;
         inside.turn += 1;
         inside.in_hand = None;
         let held = inside.jobs.iter().copied().filter(|job| job.group == stuck.group).collect();
         inside.jobs.retain(|job| job.group != stuck.group);
         inside.held.insert(stuck.group, held);
-        Some(inside.turn)
+        Ok(())
     }
 
     /// Waits for the next job; none if it is another's turn.
@@ -256,8 +264,12 @@ fn stream(output: &Output, own: RawFd, number: RawFd, null: RawFd) -> io::Result
     }
 }
 
+/// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
 fn append_to(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).open(path)
+    let file = File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags.difference(rustix::fs::OFlags::NONBLOCK))?;
+    Ok(file)
 }
 
 fn prepare(error: &io::Error) -> SpawnError {
@@ -296,8 +308,11 @@ mod tests {
         assert!(yard.put(job(3, 1)));
         assert_eq!(yard.next(0), Some(job(1, 0)));
         assert_eq!(yard.awaited(), Some(job(1, 0)));
-        assert_eq!(yard.pass_turn(job(1, 0)), Some(1));
-        assert_eq!(yard.pass_turn(job(1, 0)), None, "a turn is passed once");
+        let no_thread = |_| Err(io::ErrorKind::WouldBlock.into());
+        assert!(yard.pass_turn(job(1, 0), no_thread).is_err());
+        assert_eq!(yard.awaited(), Some(job(1, 0)), "without a thread for it the turn is not passed");
+        yard.pass_turn(job(1, 0), |turn| Ok(assert_eq!(turn, 1))).unwrap();
+        yard.pass_turn(job(1, 0), |_| unreachable!("a turn is passed once")).unwrap();
         assert_eq!(yard.next(1), Some(job(3, 1)));
         yard.done(1, failed(job(3, 1)));
         yard.put(job(4, 0));

@@ -14,6 +14,16 @@ const STOP_SIGNALS: usize = 1;
 const FORKS: usize = 2;
 const NEXT_CLIENT: usize = 3;
 const TAKEN_OVER: usize = 4;
+const DOOR: usize = 5;
+
+/// Where the daemon is taking in a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A client's.
+    Control,
+    /// A worker's, to its group's socket.
+    Workers(u32),
+}
 
 impl Header {
     pub(super) fn new() -> io::Result<Header> {
@@ -64,6 +74,25 @@ impl Header {
     /// How many times a daemon took over from a dead one.
     pub(crate) fn recoveries(&self) -> u64 {
         self.0[FORKS].load(Acquire).saturating_sub(1)
+    }
+
+    /// A connection is going to be accepted and named, or has been.
+    pub(crate) fn set_door(&self, door: Option<Door>) {
+        let word = match door {
+            None => 0,
+            Some(Door::Control) => 1,
+            Some(Door::Workers(group)) => u64::from(group) + 2,
+        };
+        self.0[DOOR].store(word, Release);
+    }
+
+    /// Where a connection may have been accepted and not named.
+    pub(crate) fn door(&self) -> Option<Door> {
+        match self.0[DOOR].load(Acquire) {
+            0 => None,
+            1 => Some(Door::Control),
+            group => Some(Door::Workers((group - 2) as u32)),
+        }
     }
 
     /// A number that no connection had before.

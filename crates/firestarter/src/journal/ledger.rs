@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use crate::sys::maps::SharedWords;
 
-/// All rows, by descriptor number: the meaning, two words that go with it, and a client's phase.
+/// All rows, by descriptor number, of four words: the meaning, a value that belongs to it, a client's phase, and a mark:
+/// what identifies a client's line, or the worker that a connection is of.
 pub(crate) struct Ledger(SharedWords);
 
 const CAPACITY: usize = 1 << 18;
@@ -81,6 +82,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a number means something.
+    pub(crate) fn names(&self, number: RawFd) -> bool {
+        (number as usize) < CAPACITY && self.meaning(number).is_some()
+    }
+
     /// All that means something, in ascending order of numbers.
     pub(crate) fn named(&self) -> impl Iterator<Item = (RawFd, Meaning)> + '_ {
         let end = self.0[0].load(Acquire) as RawFd;
@@ -110,13 +116,13 @@ impl Ledger {
         self.word(fd.as_raw_fd(), 2).store(u64::from(seq) << 32 | phase, Release);
     }
 
-    /// What identifies the line that is being worked on.
-    pub(crate) fn line(&self, fd: &impl AsRawFd) -> u64 {
+    /// The mark of a client's line or of a worker's connection.
+    pub(crate) fn mark(&self, fd: &impl AsRawFd) -> u64 {
         self.word(fd.as_raw_fd(), 3).load(Acquire)
     }
 
-    /// Remembers what identifies the line that is going to be worked on.
-    pub(crate) fn set_line(&self, fd: &impl AsRawFd, mark: u64) {
+    /// Sets the mark.
+    pub(crate) fn set_mark(&self, fd: &impl AsRawFd, mark: u64) {
         self.word(fd.as_raw_fd(), 3).store(mark, Release);
     }
 

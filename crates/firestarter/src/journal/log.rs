@@ -25,6 +25,8 @@ const LENGTH: usize = 1;
 const CAPACITY: usize = 64 << 20;
 /// At least so many bytes of entries come between two snapshots.
 const STRIDE: usize = 64 << 10;
+/// So many bytes more are long.
+const LONG: usize = 1 << 20;
 /// The snapshot's own length stands before it.
 const PREFIX: usize = size_of::<u64>();
 
@@ -63,18 +65,17 @@ impl Log {
         Ok(())
     }
 
-    /// Takes a snapshot if the entries have grown long. Only when the core's actions are drained and performed.
-    ///
-    /// # Errors
-    /// The state is larger than a buffer.
-    pub(crate) fn snapshot_if_due(&mut self, core: &Supervisor) -> Result<(), LogError> {
-        if self.length() > self.threshold {
-            self.snapshot(core)?;
-        }
-        Ok(())
+    /// Whether the entries have grown long enough for a snapshot.
+    pub(crate) fn snapshot_is_due(&self) -> bool {
+        self.length() > self.threshold
     }
 
-    /// Puts a snapshot in place of all entries.
+    /// Whether a snapshot has been due for so long that replaying the entries would take a noticeable time.
+    pub(crate) fn is_long(&self) -> bool {
+        self.length() > self.threshold + LONG
+    }
+
+    /// Puts a snapshot in place of all entries. Only when the core's actions are drained and performed.
     ///
     /// # Errors
     /// The state is larger than a buffer.
@@ -138,7 +139,9 @@ mod tests {
             let event = Event::Deadline;
             log.append(Instant(turn), &event, &core).unwrap();
             core.handle(Instant(turn), event);
-            log.snapshot_if_due(&core).unwrap();
+            if log.snapshot_is_due() {
+                log.snapshot(&core).unwrap();
+            }
             assert!(log.length() < 2 * STRIDE, "the log grows without bound");
         }
         let mut seen = 0;

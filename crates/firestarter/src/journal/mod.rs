@@ -15,7 +15,9 @@ mod table;
 
 use std::io;
 
-pub(crate) use header::Header;
+use crate::sys::fds;
+
+pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Phase};
 pub(crate) use log::{Log, LogError};
 pub(crate) use table::{Row, Table};
@@ -27,6 +29,30 @@ pub(crate) struct Records {
     pub(crate) table: &'static Table,
     pub(crate) ledger: &'static Ledger,
 }
+
+impl Records {
+    /// Closes what no ledger row names, when no daemon lives. A connection that the dead one had just accepted and not
+    /// named yet is named now: its client has sent something.
+    pub(crate) fn sweep(self) {
+        if let Some(door) = self.header.door() {
+            let end = self.ledger.named().map(|(number, _)| number).max().unwrap_or(0) + PROBED;
+            let unnamed = (fds::STAGE_END..end).filter(|number| !self.ledger.names(*number));
+            for number in unnamed.filter(|number| fds::is_unix_connection(*number)) {
+                let meaning = match door {
+                    Door::Control => Meaning::Client { client: self.header.next_client() },
+                    Door::Workers(group) => Meaning::WorkerConnection { group },
+                };
+                // Should its number be too high for the ledger, it is closed below as it would have been.
+                let _ = self.ledger.name(&number, meaning);
+            }
+            self.header.set_door(None);
+        }
+        fds::close_all_but(self.ledger.named().map(|(number, _)| number));
+    }
+}
+
+/// So many numbers above the highest named one are looked at.
+const PROBED: i32 = 1024;
 
 /// An empty journal: the records, and the log, which is the daemon's alone. They live as long as the process, and so in
 /// every process that it forks.

@@ -74,12 +74,13 @@ impl Table {
         GroupId((self.word(row, SIGNALLED).load(Acquire) >> 32) as u32)
     }
 
-    /// The last signal that was sent to it to make it end.
+    /// The last signal that was sent to it to make it end; 0 for none.
     pub(crate) fn signalled(&self, row: Row) -> u8 {
         self.word(row, SIGNALLED).load(Acquire) as u8
     }
 
-    /// A signal is about to be sent.
+    /// A signal has been sent. Marked afterwards: should the daemon die in between, the next one sends it again, since a
+    /// worker that was never told would be killed at its deadline in the middle of its requests.
     pub(crate) fn mark_signalled(&self, row: Row, signal: u8) {
         self.word(row, SIGNALLED).store(u64::from(self.group(row).0) << 32 | u64::from(signal), Release);
     }

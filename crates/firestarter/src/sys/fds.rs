@@ -65,6 +65,14 @@ fn close_range(first: RawFd, last: RawFd) {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
 }
 
+/// Whether a number is an open unix socket that is connected to somebody, and not one that listens.
+pub(crate) fn is_unix_connection(number: RawFd) -> bool {
+    // SAFETY: the number is only asked about while nobody else opens or closes any; one that is not open gives an error.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    let unix = rustix::net::sockopt::socket_domain(fd).is_ok_and(|domain| domain == rustix::net::AddressFamily::UNIX);
+    unix && rustix::net::sockopt::socket_acceptconn(fd).is_ok_and(|listens| !listens)
+}
+
 /// Raises the soft limit of open files to the hard one and returns what it was, for the workers.
 pub(crate) fn raise_limit() -> (u64, u64) {
     let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
