@@ -47,6 +47,15 @@ pub(crate) fn prepare() -> Option<BorrowedFd<'static>> {
     }
 }
 
+/// The kernel's word for an error, without its number.
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((word, _)) => word.to_lowercase(),
+        None => text,
+    }
+}
+
 /// Says a line, in one write.
 pub(crate) fn say(message: fmt::Arguments<'_>) {
     let unsaid = UNSAID.swap(0, Ordering::Relaxed);

@@ -52,7 +52,7 @@ fn load(named: Option<PathBuf>) -> Result<Config, u8> {
         return Err(code::USAGE);
     };
     let cwd = std::env::current_dir().map_err(|error| {
-        say(format_args!("current directory: {}", open::plain(&error)));
+        say(format_args!("current directory: {}", say::plain(&error)));
         code::FAILED
     })?;
     load_from(&path, &cwd)
@@ -70,6 +70,7 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = signals::block_and_reset();
     let open_files = fds::raise_limit();
+    open::check_limit(&config, open_files.1)?;
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(kernel("/dev/null"))?;
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
     // Its number is one of the stage's; the placeholders are copies of it.
@@ -84,5 +85,7 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
-    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link)).map_err(kernel("the keeper"))
+    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link))
+        .inspect_err(|_| open::remove_files(setup))
+        .map_err(kernel("the keeper"))
 }

@@ -187,9 +187,10 @@ impl Group {
         candidate.and_then(|id| crew.workers.get(&id)).is_some_and(|worker| worker.state != State::Ready)
     }
 
-    /// Every worker of the group that has not ended, and the pids of those that have one.
+    /// Every worker of the group that has not ended, and the pids of those that have one, by slot and age.
     pub(crate) fn everybody(&self, crew: &Crew) -> (BTreeSet<WorkerId>, Vec<Pid>) {
-        let ours = || crew.workers.iter().filter(|(_, worker)| worker.group == self.id);
-        (ours().map(|(id, _)| *id).collect(), ours().filter_map(|(_, worker)| worker.pid).collect())
+        let mut ours: Vec<_> = crew.workers.iter().filter(|(_, worker)| worker.group == self.id).collect();
+        ours.sort_by_key(|(id, worker)| (worker.slot, **id));
+        (ours.iter().map(|(id, _)| **id).collect(), ours.iter().filter_map(|(_, worker)| worker.pid).collect())
     }
 }

@@ -17,7 +17,7 @@ use super::spawner::{Crew, Job, Outcome, Yard};
 use super::{now, Fact, Receipt, Shared, Source};
 use crate::journal::Row;
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
-use crate::say::say;
+use crate::say::{plain, say};
 use crate::sys::clone::Progress;
 use crate::sys::signals;
 use crate::sys::wait::Ended;
@@ -80,7 +80,7 @@ impl Children {
                 "{group}: its program has not begun to run for {PATIENCE:?}; other groups go on without it"
             ));
             if let Err(error) = self.yard.pass_turn(job, |turn| self.spawners.start(self.yard, turn)) {
-                say(format_args!("start a thread: {error}; the others wait"));
+                say(format_args!("start a thread: {}; the others wait", plain(&error)));
             }
         }
         self.look = Some((now() + PATIENCE, Some(job)));

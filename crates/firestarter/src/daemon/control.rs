@@ -17,10 +17,12 @@ use super::{Shared, Source};
 use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome};
 use crate::journal::{Door, Meaning, Phase};
 use crate::say::say;
+use crate::sys::fds::STAGE_END;
 
 /// Told of what is new, once: a request that has not ended does not wake the loop again.
 const WAKES: epoll::EventFlags =
     epoll::EventFlags::IN.union(epoll::EventFlags::OUT).union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
+const TAKEN_IN: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 /// A request is at most this long, its newline counted, in bytes.
 const LONGEST: usize = 16 * 1024;
 /// So many clients at once; when one more comes, the one that has been idle for longest goes.
@@ -32,6 +34,8 @@ pub(super) struct Control {
     pub(super) clients: BTreeMap<u64, Client>,
     /// Given up to take in and turn away a client when there is no other descriptor left.
     pub(super) spare: Option<OwnedFd>,
+    /// It was said that clients are turned away.
+    pub(super) turning_away: bool,
     pub(super) buffer: Box<[u8; LONGEST]>,
 }
 
@@ -62,14 +66,13 @@ impl Client {
 }
 
 impl Control {
+    /// Takes in all who wait: the set tells of new ones only.
     pub(super) fn accept(&mut self, epoll: &OwnedFd) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         loop {
             // Named before anything else is looked at: a daemon that dies here leaves a client for the next one.
             let client = self.shared.header.next_client();
             self.shared.header.set_door(Some(Door::Control));
-            let accepted = accept_with(&self.socket, flags);
-            let named = accepted.map(|fd| {
+            let named = accept_with(&self.socket, TAKEN_IN).map(|fd| {
                 let named = self.shared.ledger.name(&fd, Meaning::Client { client });
                 (fd, named.is_ok())
             });
@@ -77,17 +80,27 @@ impl Control {
             match named {
                 Ok((fd, true)) => self.admit(client, fd, epoll),
                 Ok((_, false)) | Err(Errno::INTR | Errno::CONNABORTED) => {}
-                Err(Errno::MFILE | Errno::NFILE) if self.spare.is_some() => {
-                    self.spare.take().inspect(|spare| self.shared.ledger.forget(spare));
-                    drop(accept_with(&self.socket, flags));
-                    self.spare = rustix::io::fcntl_dupfd_cloexec(&self.socket, crate::sys::fds::STAGE_END).ok();
-                    let named = self.spare.as_ref().map(|fd| self.shared.ledger.name(fd, Meaning::Spare));
-                    drop(named);
-                    say(format_args!("a client was turned away: no descriptor left (raise the limit of open files)"));
-                }
+                Err(Errno::MFILE | Errno::NFILE) if self.turn_away() => {}
                 Err(_) => return,
             }
         }
+    }
+
+    /// No descriptor is left: gives one up for the moment, so that whoever waits is told by an end and not by silence.
+    fn turn_away(&mut self) -> bool {
+        let Some(spare) = self.spare.take() else { return false };
+        self.shared.ledger.forget(&spare);
+        drop(spare);
+        let turned_away = accept_with(&self.socket, TAKEN_IN).is_ok();
+        self.spare = rustix::io::fcntl_dupfd_cloexec(&self.socket, STAGE_END).ok();
+        if let Some(spare) = &self.spare {
+            // Above the ledger it would be closed after the next death, which costs this courtesy and nothing else.
+            let _ = self.shared.ledger.name(spare, Meaning::Spare);
+        }
+        if turned_away && !std::mem::replace(&mut self.turning_away, true) {
+            say(format_args!("clients are turned away: no descriptor is left (raise the limit of open files)"));
+        }
+        turned_away
     }
 
     /// Lets in root and the owner.
@@ -102,6 +115,7 @@ impl Control {
         if !welcome {
             return self.shared.ledger.forget(&fd);
         }
+        self.turning_away = false;
         self.clients.insert(id, Client::new(fd));
         self.watch(id, epoll);
     }

@@ -7,7 +7,7 @@ use firestarter_core::command::AbortCause;
 use firestarter_core::event::{Exit, Failure, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, Slot};
 
-use crate::say::say;
+use crate::say::{plain, say};
 
 /// Says what happened. `name` tells the name of a group.
 pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
@@ -73,7 +73,7 @@ fn describe(failure: &Failure) -> String {
                 SpawnStep::Exec => "run its program",
                 SpawnStep::Watch => "watch its process",
             };
-            format!("not started: {step}: {}", rustix::io::Errno::from_raw_os_error(*errno))
+            format!("not started: {step}: {}", plain(&std::io::Error::from_raw_os_error(*errno)))
         }
     }
 }

@@ -19,6 +19,8 @@ use super::Setup;
 use crate::config::{Address, Config};
 use crate::journal::{Log, LogError, Meaning, Records};
 use crate::place::{check_own, FolderError, Place};
+use crate::say::plain;
+use crate::sys::fds::STAGE_END;
 
 /// Where the files of a running Firestarter are.
 #[derive(Clone, Debug)]
@@ -48,16 +50,13 @@ pub(crate) enum OpenError {
     Folder(#[from] FolderError),
     #[error("open {what}: {}", plain(source))]
     Kernel { what: &'static str, source: io::Error },
+    #[error(
+        "the limit of open files is {limit}, and this configuration needs {needed}: raise it (`ulimit -n {needed}`, or \
+         LimitNOFILE= of systemd)"
+    )]
+    TooFewFiles { limit: u64, needed: u64 },
     #[error(transparent)]
     Log(#[from] LogError),
-}
-
-/// The kernel's word without the number.
-pub(crate) fn plain(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => rustix::io::Errno::from_raw_os_error(number).to_string().to_lowercase(),
-        None => error.to_string(),
-    }
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -90,6 +89,24 @@ impl Runtime {
     }
 }
 
+/// What Firestarter keeps open for itself, and room for a few clients.
+const OWN_FILES: u64 = 32;
+
+/// Whether the limit of open files is high enough for all workers at once, with those that an upgrade starts beside them
+/// left to chance.
+///
+/// # Errors
+/// It is not; says how high it must be.
+pub(crate) fn check_limit(config: &Config, limit: u64) -> Result<(), OpenError> {
+    // For each group a worker socket and a pair, for each worker a pidfd.
+    let of_group = |group: &crate::config::Group| 3 + group.sockets.len() as u64 + u64::from(group.spec.count.get());
+    let needed = STAGE_END as u64 + OWN_FILES + config.groups.iter().map(of_group).sum::<u64>();
+    if limit < needed {
+        return Err(OpenError::TooFewFiles { limit, needed });
+    }
+    Ok(())
+}
+
 /// How many clients may wait to be taken in.
 const CLIENT_BACKLOG: i32 = 512;
 /// How many connections may wait at a shared socket; the kernel's `somaxconn` may be lower.
@@ -103,7 +120,11 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
     let runtime = &setup.runtime;
     let lock = lock(runtime)?;
     name(journal, lock.into(), Meaning::Keeper)?;
-    open_sockets(setup, journal).inspect_err(|_| remove_files(setup))?;
+    let mut made = vec![runtime.lock.clone()];
+    open_sockets(setup, journal, &mut made).inspect_err(|_| {
+        made.iter().for_each(|path| drop(fs::remove_file(path)));
+        let _ = fs::remove_dir(&runtime.folder);
+    })?;
     let specs = setup.config.groups.iter().map(|group| group.spec.clone()).collect();
     let core = Supervisor::new(specs, seed, super::now());
     log.snapshot(&core)?;
@@ -111,14 +132,17 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
     Ok(())
 }
 
-fn open_sockets(setup: &Setup, journal: Records) -> Result<(), OpenError> {
+/// Every path that is bound is added to `made`.
+fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
     let control = bind_private(&runtime.place.path)?;
+    made.push(runtime.place.path.clone());
     net::listen(&control, CLIENT_BACKLOG).map_err(kernel("the control socket"))?;
     name(journal, control, Meaning::Control)?;
     private_folder(&runtime.folder)?;
     for (group, index) in setup.config.groups.iter().zip(0..) {
         let socket = bind_private(&runtime.worker_socket(index))?;
+        made.push(runtime.worker_socket(index));
         net::listen(&socket, CLIENT_BACKLOG).map_err(kernel("a worker socket"))?;
         name(journal, socket, Meaning::WorkerSocket { group: index })?;
         let flags = SocketFlags::CLOEXEC;
@@ -134,6 +158,9 @@ fn open_sockets(setup: &Setup, journal: Records) -> Result<(), OpenError> {
             };
             let address = socket.written.clone();
             let listener = fd.map_err(|source| OpenError::Bind { group: group.spec.name.clone(), address, source })?;
+            if let Address::Unix(path) = &socket.address {
+                made.push(path.clone());
+            }
             name(journal, listener, Meaning::Listener { group: index, index: place })?;
         }
     }

@@ -28,7 +28,7 @@ use super::spawner::{Crew, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
-use crate::say::say;
+use crate::say::{plain, say};
 use crate::sys::clone::exit_now;
 use crate::sys::fds;
 
@@ -37,7 +37,7 @@ use crate::sys::fds;
 pub(super) enum RecoverError {
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("take over: {0}")]
+    #[error("take over: {}", plain(.0))]
     Kernel(#[from] io::Error),
     #[error("take over: the ledger has no {0}")]
     Missing(&'static str),
@@ -97,7 +97,10 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         told: adopt(link.told),
         reap: adopt(link.reap),
         exits: adopt(link.exits),
-        keeper: pidfd_open(shared.setup.keeper, PidfdFlags::empty()).ok(),
+        keeper: match pidfd_open(shared.setup.keeper, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => None,
+            found => Some(must(found)),
+        },
     };
     must(children.spawners.start(children.yard, 0));
     let control = Control {
@@ -105,6 +108,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         socket: must(found.control.take().ok_or(RecoverError::Missing("control socket"))),
         clients: BTreeMap::new(),
         spare: found.spare.take(),
+        turning_away: false,
         buffer: control::buffer(),
     };
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));

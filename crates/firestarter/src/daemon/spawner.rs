@@ -311,7 +311,13 @@ mod tests {
         let no_thread = |_| Err(io::ErrorKind::WouldBlock.into());
         assert!(yard.pass_turn(job(1, 0), no_thread).is_err());
         assert_eq!(yard.awaited(), Some(job(1, 0)), "without a thread for it the turn is not passed");
-        yard.pass_turn(job(1, 0), |turn| Ok(assert_eq!(turn, 1))).unwrap();
+        let mut next = 0;
+        let start = |turn| {
+            next = turn;
+            Ok(())
+        };
+        yard.pass_turn(job(1, 0), start).unwrap();
+        assert_eq!(next, 1);
         yard.pass_turn(job(1, 0), |_| unreachable!("a turn is passed once")).unwrap();
         assert_eq!(yard.next(1), Some(job(3, 1)));
         yard.done(1, failed(job(3, 1)));

@@ -30,7 +30,7 @@ use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
 use crate::journal::{Meaning, Records};
-use crate::say::say;
+use crate::say::{plain, say};
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
@@ -265,7 +265,7 @@ impl Keeper {
 
     fn not_forked(&mut self, error: &io::Error) {
         if !self.hopeless() {
-            say(format_args!("fork the daemon: {error}; trying again"));
+            say(format_args!("fork the daemon: {}; trying again", plain(error)));
         }
         self.short_life(STILLBORN);
     }

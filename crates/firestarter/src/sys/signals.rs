@@ -11,17 +11,19 @@ use rustix::process::Pid;
 /// is ignored stays so over an exec). Returns whether SIGHUP was ignored, as under `nohup`.
 pub(crate) fn block_and_reset() -> bool {
     let mut hangup_ignored = false;
-    // SAFETY: sigaction and sigprocmask only read and write the given structs; a default disposition runs no code.
+    // SAFETY: rt_sigaction and sigprocmask only read and write the given structs; a default disposition runs no code.
     unsafe {
         let mut all = MaybeUninit::uninit();
         libc::sigfillset(all.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), std::ptr::null_mut());
-        let default: libc::sigaction = std::mem::zeroed();
+        // Not by the C library, which keeps two signals for itself and leaves them as they were inherited. The kernel's
+        // struct begins with the handler and is at most four words; all zero it is the default.
         for signal in 1..=64 {
-            let mut before: libc::sigaction = std::mem::zeroed();
-            let known = libc::sigaction(signal, &default, &mut before) == 0;
+            let (default, mut before) = ([0u64; 4], [0u64; 4]);
+            let (new, old) = (default.as_ptr(), before.as_mut_ptr());
+            let known = libc::syscall(libc::SYS_rt_sigaction, signal, new, old, size_of::<u64>()) == 0;
             if known && signal == libc::SIGHUP {
-                hangup_ignored = before.sa_sigaction == libc::SIG_IGN;
+                hangup_ignored = before[0] == libc::SIG_IGN as u64;
             }
         }
     }
