@@ -54,7 +54,7 @@ fn a_flood_of_clients_uses_up_no_descriptor_that_workers_need() {
     for _ in 0..300 {
         flood.extend(std::os::unix::net::UnixStream::connect(fire.socket()));
     }
-    fire.hears("a client was turned away: no descriptor left");
+    fire.hears("clients are turned away: no descriptor is left");
     assert!(proc::alive(worker[0]));
     assert!(!fire.stderr().contains("the daemon died"), "{}", fire.stderr());
     drop(flood);
@@ -107,7 +107,7 @@ fn a_daemon_that_dies_while_the_table_is_full_is_followed_by_one_that_works() {
     for _ in 0..100 {
         flood.extend(std::os::unix::net::UnixStream::connect(fire.socket()));
     }
-    fire.hears("a client was turned away: no descriptor left");
+    fire.hears("clients are turned away: no descriptor is left");
     for deaths in 1..=3 {
         let daemon = proc::daemon(fire.keeper_pid).expect("a daemon");
         proc::signal(daemon, proc::Sig::KILL);
