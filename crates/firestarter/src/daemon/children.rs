@@ -34,6 +34,8 @@ pub(super) struct Children {
     pub(super) known: BTreeMap<WorkerId, Child>,
     /// Rows that may be claimed again.
     pub(super) free: Vec<Row>,
+    /// Workers whose end is journalled.
+    pub(super) graves: Vec<(Row, WorkerId)>,
     /// Zombies that the keeper may take away, as they go through the pipe.
     pub(super) reaps: Vec<u8>,
     pub(super) told: OwnedFd,
@@ -113,8 +115,22 @@ impl Children {
         }
     }
 
-    /// The end of a worker is journalled: what is left of its process group goes, and its zombie may. An end that was
-    /// told twice finds that the row names that worker no more.
+    /// The end of a worker is journalled. It is buried when the loop has nothing more urgent to do: its successor may be
+    /// waited for.
+    pub(super) fn ended_for_good(&mut self, row: Row, worker: WorkerId) {
+        self.graves.push((row, worker));
+    }
+
+    /// Buries who has ended, and tells the keeper which zombies may go.
+    pub(super) fn bury_all(&mut self) {
+        for (row, worker) in std::mem::take(&mut self.graves) {
+            self.bury(row, worker);
+        }
+        self.flush_reaps();
+    }
+
+    /// What is left of a worker's process group goes, and its zombie may. An end that was told twice finds that the row
+    /// names that worker no more.
     pub(super) fn bury(&mut self, row: Row, worker: WorkerId) {
         if self.shared.table.worker(row) != Some(worker) {
             return;
@@ -128,8 +144,8 @@ impl Children {
         self.free.push(row);
     }
 
-    /// Tells the keeper which zombies may go. It reaps what no row names, so nothing is lost should this not reach it.
-    pub(super) fn flush_reaps(&mut self) {
+    /// The keeper reaps what no row names, so nothing is lost should this not reach it.
+    fn flush_reaps(&mut self) {
         while !self.reaps.is_empty() {
             let batch = self.reaps.len().min(4096);
             match rustix::io::write(&self.reap, &self.reaps[..batch]) {

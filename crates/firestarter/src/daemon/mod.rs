@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use firestarter_core::action::Notice;
 use firestarter_core::event::Event;
 use firestarter_core::ids::WorkerId;
 use firestarter_core::time::Instant;
@@ -71,6 +72,8 @@ struct Daemon<'a> {
     core: Supervisor,
     /// Facts that are not journalled yet.
     inbox: VecDeque<Fact>,
+    /// What people are told when there is nothing more urgent to do.
+    notices: Vec<Notice>,
     epoll: OwnedFd,
     children: children::Children,
     listeners: listeners::Listeners,

@@ -22,12 +22,21 @@ impl Daemon<'_> {
             Action::Kill { worker } => self.children.kill(worker),
             Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
             Action::Reply { request, reply } => self.reply(request, &reply),
-            Action::Notice(notice) => super::notices::tell(&notice, |group| self.core.group_name(group)),
+            Action::Notice(notice) => self.notices.push(notice),
             Action::Halt => {
+                self.clear_up();
                 super::open::remove_files(self.shared.setup);
                 self.shared.header.halt(0);
                 self.halted = true;
             }
+        }
+    }
+
+    /// Does what can wait until nothing more urgent is left.
+    pub(super) fn clear_up(&mut self) {
+        self.children.bury_all();
+        for notice in std::mem::take(&mut self.notices) {
+            super::notices::tell(&notice, |group| self.core.group_name(group));
         }
     }
 

@@ -93,6 +93,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         look: None,
         known: BTreeMap::new(),
         free: shared.table.free().collect(),
+        graves: Vec::new(),
         reaps: Vec::new(),
         told: adopt(link.told),
         reap: adopt(link.reap),
@@ -112,8 +113,9 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         buffer: control::buffer(),
     };
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
-    let inbox = Default::default();
-    let mut daemon = Daemon { shared, log, core, inbox, epoll, children, listeners, control, channel, halted: false };
+    let (inbox, notices) = Default::default();
+    let mut daemon =
+        Daemon { shared, log, core, inbox, notices, epoll, children, listeners, control, channel, halted: false };
     must(daemon.listen());
     must(daemon.find_workers());
     daemon.find_clients(found, said);

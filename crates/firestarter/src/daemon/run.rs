@@ -37,7 +37,7 @@ impl Daemon<'_> {
         }
         match fact.receipt {
             Receipt::None => {}
-            Receipt::Zombie(row, worker) => self.children.bury(row, worker),
+            Receipt::Zombie(row, worker) => self.children.ended_for_good(row, worker),
             Receipt::Request { client } => self.control.asked(client),
             Receipt::Line(line) => self.channel.consume(line, &self.epoll),
             Receipt::StopSignal(signal) => self.shared.header.stop_signal_taken(signal),
@@ -47,7 +47,7 @@ impl Daemon<'_> {
 
     /// Waits for the next event or deadline and puts what comes into the inbox.
     fn wait(&mut self) {
-        self.children.flush_reaps();
+        self.clear_up();
         if self.log.snapshot_is_due() && self.control.owes_no_rest(self.log.is_long()) {
             if let Err(error) = self.log.snapshot(&self.core) {
                 say(format_args!("{error}"));

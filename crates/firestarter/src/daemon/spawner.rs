@@ -74,8 +74,11 @@ impl Yard {
             Some(held) => held.push(job),
             None => inside.jobs.push_back(job),
         }
+        let waits = inside.in_hand.is_some() || inside.jobs.len() > 1;
+        // Whoever is woken needs the lock first thing.
+        drop(inside);
         self.work.notify_all();
-        inside.in_hand.is_some() || inside.jobs.len() > 1
+        waits
     }
 
     /// All that came since the last call.
@@ -233,7 +236,7 @@ impl Stage {
         }
     }
 
-    /// Puts a group's sockets and streams on the stage.
+    /// Puts a group's sockets and streams on the stage. A log is opened for each worker anew, as it may have been moved.
     fn set(&mut self, group: GroupId) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(group.0 as usize) else { return Ok(()) };
         if self.staged != Some(group) {
@@ -247,22 +250,25 @@ impl Stage {
             }
             self.taken = end;
             fds::place(recipe.null, STREAMS[0], true)?;
+            for (output, stream) in [(&recipe.stdout, 1), (&recipe.stderr, 2)] {
+                match output {
+                    Output::Inherit => fds::place(stream, STREAMS[stream as usize], true)?,
+                    Output::Null => fds::place(recipe.null, STREAMS[stream as usize], true)?,
+                    Output::File(_) => {}
+                }
+            }
             self.staged = Some(group);
         }
-        stream(&recipe.stdout, 1, STREAMS[1], recipe.null)?;
-        stream(&recipe.stderr, 2, STREAMS[2], recipe.null)
+        for (output, stream) in [(&recipe.stdout, 1), (&recipe.stderr, 2)] {
+            if let Output::File(path) = output {
+                fds::place(append_to(path)?.as_raw_fd(), STREAMS[stream], true)?;
+            }
+        }
+        Ok(())
     }
 }
 
 const PREPARE_UNKNOWN: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
-
-fn stream(output: &Output, own: RawFd, number: RawFd, null: RawFd) -> io::Result<()> {
-    match output {
-        Output::Inherit => fds::place(own, number, true),
-        Output::Null => fds::place(null, number, true),
-        Output::File(path) => fds::place(append_to(path)?.as_raw_fd(), number, true),
-    }
-}
 
 /// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
 fn append_to(path: &Path) -> io::Result<File> {

@@ -188,7 +188,7 @@ fn clear_up_on_a_signal(stage: &Arc<Stage>, screen: &Arc<Screen>, hangup_ignored
     let (stage, screen) = (Arc::clone(stage), Arc::clone(screen));
     let watch = move || loop {
         let _ = poll(&mut [PollFd::new(asked.fd(), PollFlags::IN)], None);
-        if let Some(number) = asked.read() {
+        if let Some((number, _)) = asked.read() {
             // The acts see a Firestarter that goes away, and shall not complain.
             let _curtain = screen.curtain();
             let _ = stage.strike();

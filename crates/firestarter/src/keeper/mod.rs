@@ -46,12 +46,17 @@ const ACCIDENTS: u32 = 16;
 const STILLBORN: u32 = 4;
 /// After so many in a row nobody believes in the next one.
 const HOPELESS: u32 = 32;
+/// One signal may stand for several ends. So long after one the keeper looks whether there are zombies that it was not
+/// told of: not at once, since the look goes through all children and holds up whoever is starting one.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 struct Keeper {
     journal: Records,
     signals: SignalFd,
     daemon: Option<Daemon>,
+    /// When to look for zombies that no signal told of.
+    look_at: Option<Instant>,
     /// No daemon is forked before this.
     not_before: Instant,
     short_lives: u32,
@@ -80,7 +85,8 @@ pub(crate) fn run(journal: Records, hangup_ignored: bool, mut daemon: impl FnMut
     }
     let signals = SignalFd::new(&signals)?;
     journal.ledger.name(signals.fd(), Meaning::Keeper)?;
-    let mut keeper = Keeper { journal, signals, daemon: None, not_before: Instant::now(), short_lives: 0 };
+    let mut keeper =
+        Keeper { journal, signals, daemon: None, look_at: None, not_before: Instant::now(), short_lives: 0 };
     loop {
         if keeper.daemon.is_none() && keeper.not_before <= Instant::now() {
             keeper.fork(&mut daemon);
@@ -95,16 +101,17 @@ impl Keeper {
     /// Waits, and deals with what has come. Returns the exit code when all is over.
     fn step(&mut self) -> Option<u8> {
         let [signal, reap, exit] = self.wait();
-        if reap {
-            self.reap_journalled();
-        }
         if exit {
             self.tell_exits();
         }
+        if reap {
+            self.reap_journalled();
+        }
         if signal && self.take_signals() {
             self.daemon_died();
-            self.reap_unnamed();
-        } else if reap {
+        }
+        if self.look_at.is_some_and(|at| at <= Instant::now()) {
+            self.look_at = None;
             self.reap_unnamed();
         }
         if self.daemon.is_some() {
@@ -120,24 +127,29 @@ impl Keeper {
         // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
         let Some(Daemon { joint, full, .. }) = &self.daemon else {
             let mut fds = [signals];
-            let left = Timespec::try_from(self.not_before.saturating_duration_since(Instant::now())).ok();
-            let _ = poll(&mut fds, left.as_ref());
+            let _ = poll(&mut fds, until(self.not_before).as_ref());
             return [!fds[0].revents().is_empty(), false, false];
         };
         let room_or_exits =
             if *full { (joint.told.as_fd(), PollFlags::OUT) } else { (joint.exits.as_fd(), PollFlags::IN) };
         let reap = PollFd::from_borrowed_fd(joint.reap.as_fd(), PollFlags::IN);
         let mut fds = [signals, reap, PollFd::from_borrowed_fd(room_or_exits.0, room_or_exits.1)];
-        let _ = poll(&mut fds, None);
+        let _ = poll(&mut fds, self.look_at.and_then(until).as_ref());
         fds.map(|fd| !fd.revents().is_empty())
     }
 
-    /// Passes on what asks to stop; says whether a child has ended.
+    /// Passes on what asks to stop, and reaps an orphan that it is told of; says whether a child has ended.
     fn take_signals(&mut self) -> bool {
         let mut child = false;
-        while let Some(signal) = self.signals.read() {
+        while let Some((signal, pid)) = self.signals.read() {
             if signal == libc::SIGCHLD {
                 child = true;
+                let orphan = |pid: &Pid| {
+                    self.daemon.as_ref().is_none_or(|daemon| daemon.pid != *pid)
+                        && self.journal.table.find(*pid).is_none()
+                };
+                pid.filter(orphan).and_then(wait::reap);
+                self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
                 continue;
             }
             self.journal.header.ask_to_stop(signal as u8);
@@ -212,6 +224,7 @@ impl Keeper {
         let Some(Daemon { pid, born, .. }) = self.daemon else { return };
         let Some(ended) = wait::reap(pid) else { return };
         self.reap_journalled();
+        self.reap_unnamed();
         if let Some(daemon) = self.daemon.take() {
             daemon.joint.close(self.journal.ledger);
         }
@@ -269,6 +282,11 @@ impl Keeper {
         }
         self.short_life(STILLBORN);
     }
+}
+
+/// How long to wait for a point in time.
+fn until(at: Instant) -> Option<Timespec> {
+    Timespec::try_from(at.saturating_duration_since(Instant::now())).ok()
 }
 
 fn writable(fd: BorrowedFd<'_>) -> bool {

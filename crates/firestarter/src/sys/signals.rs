@@ -52,12 +52,14 @@ impl SignalFd {
         }
     }
 
-    /// The next pending signal's number.
-    pub(crate) fn read(&self) -> Option<i32> {
+    /// The next pending signal's number, and the process that it is about or comes from. Signals of one number that come
+    /// before the first of them is read are one.
+    pub(crate) fn read(&self) -> Option<(i32, Option<Pid>)> {
         let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>()];
         let read = rustix::io::read(&self.0, &mut buffer).ok()?;
-        let number = buffer.first_chunk::<4>().filter(|_| read == buffer.len())?;
-        Some(i32::from_ne_bytes(*number))
+        let word = |at: usize| buffer[at..].first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+        let pid = std::mem::offset_of!(libc::signalfd_siginfo, ssi_pid);
+        Some((word(0).filter(|_| read == buffer.len())?, word(pid).and_then(Pid::from_raw)))
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
@@ -120,7 +122,7 @@ mod tests {
                 let fd = SignalFd::new(&[libc::SIGURG]).unwrap();
                 assert_eq!(fd.read(), None);
                 libc::pthread_kill(libc::pthread_self(), libc::SIGURG);
-                assert_eq!(fd.read(), Some(libc::SIGURG));
+                assert_eq!(fd.read(), Some((libc::SIGURG, Some(rustix::process::getpid()))));
                 assert_eq!(fd.read(), None);
             }
         })
