@@ -12,7 +12,7 @@ use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
-use crate::sys::{fds, signals};
+use crate::sys::{fds, maps, signals};
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -85,6 +85,7 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    maps::give_back_text();
     keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link))
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))

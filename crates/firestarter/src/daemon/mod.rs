@@ -33,6 +33,7 @@ use crate::journal::{Header, Ledger, Log, Records, Row, Table};
 use crate::keeper::Link;
 use crate::say::say;
 use crate::sys::clone::exit_now;
+use crate::sys::maps;
 use open::Runtime;
 
 /// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
@@ -54,7 +55,9 @@ pub(crate) fn live(setup: &'static Setup, records: Records, log: &mut Log, link:
         say(format_args!("{panic}"));
         exit_now(101)
     }));
-    recover::take_over(Shared { setup, header, table, ledger }, log, link).run()
+    let daemon = recover::take_over(Shared { setup, header, table, ledger }, log, link);
+    maps::give_back_text();
+    daemon.run()
 }
 
 /// What all modules read: the setup, and the journal's parts that change in place.

@@ -108,6 +108,25 @@ impl Drop for Mapping {
     }
 }
 
+/// Gives back the memory of all program text; what is still in use is mapped again from the page cache when it is next
+/// run. To be called when what only a start needs has been run: reading the configuration, taking over.
+pub(crate) fn give_back_text() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    for (start, end) in maps.lines().filter_map(text_range) {
+        // SAFETY: the range is a private, executable, read-only mapping of a file, as the kernel has just said, and this
+        // program neither writes text nor unmaps it. Its pages equal the file's, so dropping them loses nothing.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The addresses of a line of `/proc/self/maps` that is text of a file: `START-END r-xp OFFSET DEVICE INODE PATH`.
+fn text_range(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let text = fields.next()? == "r-xp" && fields.nth(2)? != "0";
+    text.then_some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +142,31 @@ mod tests {
         .unwrap();
         crate::sys::wait::reap_blocking(child).unwrap();
         assert_eq!(words[1000].load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn text_is_given_back_and_runs_on() {
+        let resident = || {
+            let smaps = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+            let rss = smaps.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+            rss.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+        };
+        let before = resident();
+        give_back_text();
+        assert!(resident() < before, "nothing was given back");
+    }
+
+    #[test]
+    fn only_text_of_a_file_is_given_back() {
+        assert_eq!(text_range("55d0-55f0 r-xp 00010000 08:01 1234 /bin/x"), Some((0x55d0, 0x55f0)));
+        for other in [
+            "55d0-55f0 r--p 00010000 08:01 1234 /bin/x",
+            "55d0-55f0 rwxp 00010000 08:01 1234 /bin/x",
+            "7fff-8fff r-xp 00000000 00:00 0 [vdso]",
+            "nonsense",
+        ] {
+            assert_eq!(text_range(other), None, "{other}");
+        }
     }
 
     #[test]
