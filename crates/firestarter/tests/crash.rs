@@ -5,7 +5,7 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::load::{plain, Load, WORKER};
+use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::wire::Wire;
 use harness::{group_of, number, pids, until, Fire, Folder};
@@ -275,8 +275,7 @@ fn a_daemon_killed_while_all_is_being_stopped() {
 
 fn serving() -> Fire {
     let folder = Folder::new();
-    folder.write("worker.py", WORKER);
-    let toml = "[web]\nexec_start = ['@PYTHON@', '-S', '@DIR@/worker.py', 'path']\nnumprocesses = 2\nack = 'manual'\n\
+    let toml = "[web]\nexec_start = ['@WORKER@', 'serve', 'path']\nnumprocesses = 2\nack = 'manual'\n\
                 socket_address = ['127.0.0.1:0']\nstart_immediate = true\nrestart = 'always'\n";
     Fire::start_in(folder, toml)
 }

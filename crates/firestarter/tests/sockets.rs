@@ -110,19 +110,15 @@ fn a_path_too_long_for_a_socket_is_said() {
 
 #[test]
 fn a_listener_is_blocking_at_first() {
-    let script = "import os,fcntl; print(fcntl.fcntl(3, fcntl.F_GETFL) & os.O_NONBLOCK, flush=True); import time; time.sleep(1000)";
-    let toml = idle("['127.0.0.1:0']").replace("['sleep', '1000']", &format!("['@PYTHON@', '-S', '-c', '{script}']"));
+    let toml = idle("['127.0.0.1:0']").replace("['sleep', '1000']", "['@WORKER@', 'flags']");
     let fire = Fire::start(&toml);
     until("an answer", || !fire.stdout().is_empty());
     assert_eq!(fire.stdout(), "0\n");
 }
 
 /// Answers one connection, then ends.
-const ONE_SHOT: &str = "[web]\nexec_start = ['@PYTHON@', '-S', '-c', '''\n\
-import os, socket\n\
-c, _ = socket.socket(fileno=int(os.environ[\"FIRESTARTER_FD_0\"])).accept()\n\
-c.sendall(str(os.getpid()).encode())\n\
-''']\nsocket_address = ['127.0.0.1:0']\nbackoff_max = '1ms'\n";
+const ONE_SHOT: &str =
+    "[web]\nexec_start = ['@WORKER@', 'once']\nsocket_address = ['127.0.0.1:0']\nbackoff_max = '1ms'\n";
 
 #[test]
 fn a_connection_starts_a_group_and_another_starts_it_again() {
@@ -161,8 +157,7 @@ fn a_connection_that_nobody_accepts_does_not_spin() {
 #[test]
 fn every_worker_serves_the_same_socket() {
     let folder = Folder::new();
-    folder.write("worker.py", harness::load::WORKER);
-    let toml = "[web]\nexec_start = ['@PYTHON@', '-S', '@DIR@/worker.py', 'no']\nnumprocesses = 3\n\
+    let toml = "[web]\nexec_start = ['@WORKER@', 'serve', 'no']\nnumprocesses = 3\n\
                 socket_address = ['127.0.0.1:0']\nstart_immediate = true\n";
     let fire = Fire::start_in(folder, toml);
     let (workers, address) = (fire.settled("web", 3), address_of(&fire, 0));

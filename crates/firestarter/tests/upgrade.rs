@@ -6,16 +6,15 @@ mod harness;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-use harness::load::{plain, Load, WORKER};
+use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
-use harness::{finish, group_of, number, python, until, Fire, Folder};
+use harness::{finish, group_of, number, until, Fire, Folder};
 
 /// Workers that serve; how they ack is the script's word, when that counts is the configuration's.
 fn serving(word: &str, keys: &str) -> Fire {
     let folder = Folder::new();
-    folder.write("worker.py", WORKER);
     let toml = format!(
-        "[web]\nexec_start = ['@PYTHON@', '-S', '@DIR@/worker.py', '{word}']\nnumprocesses = 2\n\
+        "[web]\nexec_start = ['@WORKER@', 'serve', '{word}']\nnumprocesses = 2\n\
          socket_address = ['127.0.0.1:0']\nstart_immediate = true\n{keys}\n"
     );
     Fire::start_in(folder, &toml)
@@ -126,20 +125,11 @@ fn an_abort_by_start_timeout() {
     aborts(&fire, "had not acked when start_timeout was over");
 }
 
-/// Says an ack over the socket whose path is the first word.
-const SAY: &str = r#"
-import socket, sys
-with socket.socket(socket.AF_UNIX) as s:
-    s.connect(sys.argv[1])
-    s.sendall(b'{"command":"worker:ack","pid":%d,"signal":null}\n' % int(sys.argv[2]))
-"#;
-
 #[test]
 fn acks_count_by_who_sends_them() {
     let folder = Folder::new();
-    folder.write("say.py", SAY);
     let worker = "trap \"\" USR1; while ! [ -e @DIR@/go.$1 ]; do sleep 0.02; done; \
-                  @PYTHON@ -S @DIR@/say.py $TO 0; exec sleep 1000";
+                  @WORKER@ say $TO 0; exec sleep 1000";
     let group = |name: &str, to: &str| {
         format!(
             "[{name}]\nexec_start = ['sh', '-c', 'TO={to}; {worker}', 'sh', '{name}']\nack = 'manual'\nstart_timeout = 60\n"
@@ -155,8 +145,8 @@ fn acks_count_by_who_sends_them() {
     let new = harness::pids(&group_of(&new, "first")).into_iter().find(|pid| !old.contains(pid)).expect("a pid");
     // A stranger that claims to be the new worker, then a worker of another group.
     let path = proc::variable(new, "FIRESTARTER_SOCK_PATH").expect("a path");
-    let mut stranger = fire.folder.command(python());
-    stranger.args(["-S", "say.py", &path, &new.to_string()]);
+    let mut stranger = fire.folder.command(harness::worker());
+    stranger.args(["say", &path, &new.to_string()]);
     assert!(stranger.status().expect("run").success());
     fire.folder.write("go.second", "");
     let second = harness::pids(&fire.group("second"))[0];

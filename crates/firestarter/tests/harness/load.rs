@@ -1,4 +1,4 @@
-//! A worker that serves a socket, and a load that asks it: a new connection for each request, every answer counted.
+//! A load that asks workers: a new connection for each request, every answer counted.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,44 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A worker in Python that answers each connection with its pid and finishes what it has begun when it gets `signals`.
-/// Its words: whether it acks (`pair`, `path` or `no`), then the signals.
-pub(crate) const WORKER: &str = r#"
-import json, os, select, signal, socket, sys
-ack, stop = sys.argv[1], False
-def leave(*_):
-    global stop
-    stop = True
-listener = socket.socket(fileno=int(os.environ["FIRESTARTER_FD_0"]))
-listener.setblocking(False)
-wake, wakened = socket.socketpair()
-wakened.setblocking(False)
-signal.set_wakeup_fd(wakened.fileno(), warn_on_full_buffer=False)
-for name in sys.argv[2:] or ["SIGTERM", "SIGUSR2"]:
-    signal.signal(getattr(signal, name), leave)
-line = json.dumps({"command": "worker:ack", "pid": 0, "signal": None}).encode() + b"\n"
-if ack == "pair":
-    os.write(int(os.environ["FIRESTARTER_SOCK_FD"]), line)
-elif ack == "path":
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(os.environ["FIRESTARTER_SOCK_PATH"])
-        s.sendall(line)
-while not stop:
-    select.select([listener, wake], [], [])
-    try:
-        connection, _ = listener.accept()
-    except BlockingIOError:
-        continue
-    with connection:
-        connection.setblocking(True)
-        connection.recv(64)
-        connection.sendall(str(os.getpid()).encode())
-"#;
-
 /// What one request does: an address in, what was answered out.
 pub(crate) type Ask = fn(SocketAddr) -> io::Result<String>;
 
-/// Asks [`WORKER`].
+/// Asks the tests' worker.
 pub(crate) fn plain(address: SocketAddr) -> io::Result<String> {
     exchange(address, b"?")
 }

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
@@ -85,9 +86,12 @@ impl Folder {
         command
     }
 
-    /// Writes a configuration; `@DIR@` becomes the folder, `@PYTHON@` the interpreter.
+    /// Writes a configuration; `@DIR@` becomes the folder, `@WORKER@` the tests' worker.
     pub(crate) fn config(&self, toml: &str) -> PathBuf {
-        let toml = toml.replace("@DIR@", &self.0.display().to_string()).replace("@PYTHON@", python());
+        let mut toml = toml.replace("@DIR@", &self.0.display().to_string());
+        if toml.contains("@WORKER@") {
+            toml = toml.replace("@WORKER@", worker());
+        }
         self.write("config.toml", &toml)
     }
 }
@@ -371,12 +375,17 @@ pub(crate) fn listed(text: &str) -> Vec<u32> {
     inside.split(", ").filter(|pid| !pid.is_empty()).map(|pid| pid.parse().expect("a pid")).collect()
 }
 
-/// The system's interpreter: a version manager's would be a slow wrapper.
-pub(crate) fn python() -> &'static str {
-    let system = "/usr/bin/python3";
-    if Path::new(system).exists() {
-        system
-    } else {
-        "python3"
-    }
+/// The tests' worker, built from `worker.c` when a test first wants it.
+pub(crate) fn worker() -> &'static str {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let built = format!("{}/worker", env!("CARGO_TARGET_TMPDIR"));
+        // Under another name first: a test of another file may be running it.
+        let fresh = format!("{built}-{}", std::process::id());
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/worker.c");
+        let cc = Command::new("cc").args(["-O1", "-w", "-o", &fresh, source]).status().expect("a C compiler, cc");
+        assert!(cc.success(), "cc {source}");
+        fs::rename(&fresh, &built).expect("rename");
+        built
+    })
 }

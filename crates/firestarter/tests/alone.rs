@@ -1,0 +1,42 @@
+//! No group waits for another: what hangs or shouts in one is nothing to the others.
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::proc::{self, Sig};
+use harness::{pids, until, worker, Fire, Folder};
+
+#[test]
+fn a_program_that_does_not_begin_to_run_holds_up_its_group_alone() {
+    let folder = Folder::new();
+    std::fs::copy("/bin/sleep", folder.join("program")).expect("copy");
+    // The kernel makes an exec of the program wait for as long as somebody holds this lease.
+    let mut lease = folder.command(worker()).args(["lease", "program"]).spawn().expect("run");
+    until("the lease", || folder.join("leased").exists());
+    let toml = "[hangs]\nexec_start = ['@DIR@/program', '1000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
+                [other]\nexec_start = ['sleep', '1000']\nnumprocesses = 3\nack_timeout = '10ms'\n";
+    let fire = Fire::start_in(folder, toml);
+    fire.settled("other", 3);
+    fire.order("other", "restart");
+    assert_eq!(fire.group("hangs")["ready"], 0);
+    fire.hears("hangs: its program has not begun to run");
+    lease.kill().and_then(|()| lease.wait()).expect("kill");
+    fire.settled("hangs", 2);
+    fire.stop();
+}
+
+#[test]
+fn a_worker_that_acks_without_end_holds_up_nobody() {
+    let fire = Fire::start(
+        "[shouts]\nexec_start = ['@WORKER@', 'flood']\nack = 'manual'\n\
+         [other]\nexec_start = ['sleep', '1000']\nrestart = 'always'\nack = 'none'\n",
+    );
+    fire.settled("shouts", 1);
+    let before = fire.settled("other", 1)[0];
+    let begun = Instant::now();
+    proc::signal(before, Sig::KILL);
+    until("a successor", || pids(&fire.group("other")).iter().any(|pid| *pid != before));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    fire.stop();
+}
