@@ -11,7 +11,7 @@ struct Room {
 
 const ALL: &[&str] = &["*"];
 
-/// The table of DESIGN.md. A single file beside `main.rs` is a room as well.
+/// The table of ARCHITECTURE.md. A single file beside `main.rs` is a room as well.
 const ROOMS: &[Room] = &[
     // Entry points: they bring the others together and decide nothing.
     Room { name: "main", rooms: ALL, core: &[] },
