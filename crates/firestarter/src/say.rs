@@ -47,13 +47,12 @@ pub(crate) fn prepare() -> Option<BorrowedFd<'static>> {
     }
 }
 
-/// The kernel's word for an error, without its number.
+/// The system's words for an error, which begin with a capital and end with the number, as a part of a sentence.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    match text.rsplit_once(" (os error ") {
-        Some((word, _)) => word.to_lowercase(),
-        None => text,
-    }
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// Says a line, in one write.

@@ -11,6 +11,7 @@ use super::render::plain;
 use crate::api::{Cause, Failure, Problem, Step, Trouble};
 use crate::client::ClientError;
 use crate::nearest::nearest;
+use crate::say::plain as io_text;
 
 /// A failure as one or two lines on stderr.
 struct Words {
@@ -215,17 +216,7 @@ fn verb_word(wanted: &Wanted) -> &'static str {
 
 /// The kernel's words for an error number: `no such file or directory`.
 fn errno_text(errno: i32) -> String {
-    lower(&io::Error::from_raw_os_error(errno).to_string())
-}
-
-fn io_text(error: &io::Error) -> String {
-    lower(&error.to_string())
-}
-
-fn lower(text: &str) -> String {
-    let text = text.split(" (os error").next().unwrap_or(text);
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    io_text(&io::Error::from_raw_os_error(errno))
 }
 
 impl Words {

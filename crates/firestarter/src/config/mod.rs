@@ -34,6 +34,7 @@ pub(crate) use address::Address;
 pub(crate) use fault::Fault;
 pub(crate) use fault::Faults;
 
+use crate::say::plain;
 use fault::Ledger;
 
 /// A configuration in which nothing is wrong.
@@ -180,13 +181,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Faults {
     ];
     let advice = ADVICE.iter().find(|(kind, _)| *kind == error.kind());
     let advice = advice.map_or("name another file with -c FILE", |(_, advice)| advice);
-    // The system's texts begin with a capital and end with the number.
-    let cause = error.to_string();
-    let cause = cause.split(" (os error").next().unwrap_or(&cause);
-    let mut chars = cause.chars();
-    let first = chars.next().map(|c| c.to_ascii_lowercase());
-    let cause: String = first.into_iter().chain(chars).collect();
-    Faults::whole(path, format!("cannot read {}: {cause}", path.display()), advice)
+    Faults::whole(path, format!("cannot read {}: {}", path.display(), plain(error)), advice)
 }
 
 fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Faults {

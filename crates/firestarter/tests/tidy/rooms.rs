@@ -46,6 +46,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("daemon", "keeper", "the two sides of one pipe: its messages and its keys are the keeper's"),
     ("daemon", "place", "where the control socket is, checked alike by daemon and client"),
     ("cli", "place", "where the control socket is, checked alike by daemon and client"),
+    ("config", "say", "one wording of the system's errors"),
+    ("cli", "say", "one wording of the system's errors"),
     ("keeper", "say", "the keeper has no other voice"),
     ("config", "nearest", "suggestions for misspelt keys"),
     ("cli", "nearest", "suggestions for misspelt commands"),
