@@ -11,7 +11,7 @@ use firestarter_core::action::Action;
 use firestarter_core::event::{Event, Exit};
 use firestarter_core::ids::{Pid, WorkerId};
 use firestarter_core::journal::{write_entry, MAX_ENTRY};
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
 
@@ -29,7 +29,6 @@ fn main() {
 
 fn spec(count: u32) -> GroupSpec {
     GroupSpec {
-        name: "web".into(),
         count: NonZeroU32::new(count).unwrap(),
         restart: Restart::Always,
         backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_nanos(1) },
@@ -41,6 +40,7 @@ fn spec(count: u32) -> GroupSpec {
         ack_signal: Signal::QUIT,
         drain_timeout: Duration::from_secs(60),
         surge: Surge::Whole,
+        ..GroupSpec::new("web")
     }
 }
 
@@ -48,7 +48,7 @@ fn spec(count: u32) -> GroupSpec {
 /// next to end, so every worker has its turn.
 fn nanos_per_event(workers: u32) -> f64 {
     let mut now = 1;
-    let mut core = Supervisor::new(vec![spec(workers)], 1, Instant(now));
+    let mut core = Supervisor::new(vec![spec(workers)], Policy::default(), 1, Instant(now));
     let mut journal = [0; MAX_ENTRY];
     let mut crew = VecDeque::new();
     let mut feed = |core: &mut Supervisor, crew: &mut VecDeque<WorkerId>, now: u64, event: Event| {

@@ -1,9 +1,10 @@
 //! What goes out: everything the shell is asked to do. The shell maps each to one effect and reports results as events.
 
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{AbortCause, Reply};
-use crate::event::Failure;
+use crate::event::{Failure, HookKind};
 use crate::ids::{Generation, GroupId, Pid, RequestId, Slot, WorkerId};
 use crate::spec::Signal;
 use crate::time::Duration;
@@ -21,6 +22,37 @@ pub enum Action {
         slot: Slot,
         /// Of which generation.
         generation: Generation,
+    },
+    /// Start a hook: a process that is spawned, watched and killed as a worker's is, under a name of the same kind.
+    RunHook {
+        /// The process's name.
+        hook: WorkerId,
+        /// Whose.
+        group: GroupId,
+        /// Which command.
+        kind: HookKind,
+        /// The workers that it is about, by slot.
+        pids: Vec<Pid>,
+    },
+    /// Send a worker a signal that somebody asked for. Never repeated.
+    Tell {
+        /// Which.
+        worker: WorkerId,
+        /// With this.
+        signal: Signal,
+    },
+    /// Look for a worker's sign of life. Answered by `Looked`. May be repeated.
+    Look {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Watch the file of a group's program. What differs from `known` is told as a change, once it has settled; without
+    /// that, what is there now is told, not as a change, and counts as known. May be repeated.
+    WatchProgram {
+        /// Whose.
+        group: GroupId,
+        /// What is known.
+        known: Option<u64>,
     },
     /// Ask a worker's process to end.
     Signal {
@@ -53,7 +85,10 @@ pub enum Action {
     /// Tell people.
     Notice(Notice),
     /// Everything has ended: the daemon may go.
-    Halt,
+    Halt {
+        /// Firestarter's exit code.
+        code: u8,
+    },
 }
 
 /// Something that people want to know: a line in the daemon's log.
@@ -82,6 +117,62 @@ pub enum Notice {
         failure: Failure,
         /// What follows.
         next: Next,
+    },
+    /// A worker gave no sign of life for so long and was killed.
+    Silent {
+        /// Its group.
+        group: GroupId,
+        /// Its slot.
+        slot: Slot,
+        /// Its pid.
+        pid: Option<Pid>,
+        /// How long.
+        silence: Duration,
+    },
+    /// The group was given up: none of its workers is left, and none will be started without a command.
+    GaveUp {
+        /// Which.
+        group: GroupId,
+    },
+    /// The group's program has changed: an upgrade follows.
+    ProgramChanged {
+        /// Which.
+        group: GroupId,
+    },
+    /// A hook has begun to run.
+    HookBegan {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        kind: HookKind,
+        /// Its pid.
+        pid: Pid,
+    },
+    /// A hook has ended, or could not begin.
+    HookEnded {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        kind: HookKind,
+        /// How, if it failed.
+        failure: Option<Failure>,
+    },
+    /// Somebody lost patience while everything was being stopped: what is left is killed.
+    KillingAll {
+        /// The signal that asked for it; none if the time was over.
+        signal: Option<Signal>,
+        /// How many workers are left.
+        workers: u32,
+    },
+    /// The stop of everything ends although these could not be killed.
+    LeftBehind {
+        /// How many.
+        processes: u32,
+    },
+    /// Firestarter ends as `exit_when` says.
+    ExitWhen {
+        /// The group that was the reason; none if all are done.
+        group: Option<GroupId>,
     },
     /// A worker did not end in time and was killed.
     Overdue {
@@ -147,6 +238,13 @@ pub enum Next {
     Respawn(Duration),
     /// Nothing: `restart` says so.
     Nothing,
+    /// Nothing: its slot was given up after so many failures in a row within so long.
+    GiveUp {
+        /// How many.
+        times: u32,
+        /// From the first to the last.
+        within: Duration,
+    },
     /// The rollout that it belonged to is aborted.
     Abort,
 }

@@ -17,8 +17,10 @@ pub enum Command {
         group: GroupId,
         /// What.
         verb: Verb,
-        /// Takes the place of `stop_signal` in stop, restart and dec, of `ack_signal` in upgrade.
+        /// Takes the place of `stop_signal` in stop, restart and dec, of `ack_signal` in upgrade; what `signal` sends.
         signal: Option<Signal>,
+        /// One worker of it, for `signal`; none: all.
+        slot: Option<Slot>,
     },
     /// Stop all groups, then the daemon.
     Shutdown,
@@ -41,6 +43,8 @@ pub enum Verb {
     Dec,
     /// SIGKILL to all; the group is then stopped.
     Killall,
+    /// A signal to all workers or to one; nothing else is changed.
+    Signal,
 }
 
 /// The one final reply to a request.
@@ -64,8 +68,8 @@ pub enum Done {
     },
     /// These were asked to end, and have.
     Stopped {
-        /// The signal that they got first; none if nothing ran.
-        signal: Signal,
+        /// The signal that they got first; none if `exec_stop` ran in its place.
+        signal: Option<Signal>,
         /// The workers.
         pids: Vec<Pid>,
     },
@@ -104,6 +108,13 @@ pub enum Done {
         /// The workers.
         pids: Vec<Pid>,
     },
+    /// These were sent a signal.
+    Signalled {
+        /// The signal.
+        signal: Signal,
+        /// The workers.
+        pids: Vec<Pid>,
+    },
     /// All groups have stopped.
     ShutDown,
 }
@@ -129,6 +140,11 @@ pub enum Failed {
     Superseded {
         /// The later command; none if the daemon itself was stopped.
         by: Option<Verb>,
+    },
+    /// The upgrader did not end with exit code 0, so there was no upgrade.
+    Upgrader {
+        /// How it went.
+        failure: Failure,
     },
 }
 
@@ -173,6 +189,12 @@ pub enum Refusal {
     AtMost(u32),
     /// This verb takes no signal.
     NoSignal(Verb),
+    /// This verb wants a signal.
+    SignalMissing(Verb),
+    /// This verb is for the whole group, not for one worker of it.
+    WholeGroup(Verb),
+    /// No worker runs in that slot.
+    NoWorker(Slot),
     /// The daemon is being stopped.
     ShuttingDown,
 }
@@ -188,13 +210,14 @@ impl Verb {
             Verb::Inc => "inc",
             Verb::Dec => "dec",
             Verb::Killall => "killall",
+            Verb::Signal => "signal",
         }
     }
 
     /// Whether a request may name a signal of its own for this verb.
     pub fn takes_signal(self) -> bool {
         match self {
-            Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Dec => true,
+            Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Dec | Verb::Signal => true,
             Verb::Start | Verb::Inc | Verb::Killall => false,
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Command;
 use crate::ids::{GroupId, Pid, RequestId, WorkerId};
 use crate::spec::Signal;
+use crate::time::Duration;
 
 /// A fact or a request. Each is journalled before it is handled, so this type is also the journal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,24 @@ pub enum Event {
         worker: WorkerId,
         /// What the old worker shall get in place of `ack_signal`.
         signal: Option<Signal>,
+    },
+    /// A worker's sign of life was looked for: `mark` is another one after each sign, and the last came `ago`.
+    Looked {
+        /// Which.
+        worker: WorkerId,
+        /// What tells one sign from the next.
+        mark: u64,
+        /// How long ago the last sign came, by a clock that may have been set.
+        ago: Duration,
+    },
+    /// What the file of a group's program is now: at the core's request, or because it has changed and settled.
+    Program {
+        /// Whose.
+        group: GroupId,
+        /// What tells one content of the file from another.
+        print: u64,
+        /// It has changed.
+        changed: bool,
     },
     /// A listener of a group that is being watched has a connection.
     Connection {
@@ -98,13 +117,24 @@ pub enum SpawnStep {
     Watch,
 }
 
-/// How a worker failed: it ended, or never began.
+/// How a worker or a hook failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     /// It ended.
     Exit(Exit),
     /// It never began.
     Spawn(SpawnError),
+    /// It was killed because it gave no sign of life for this long, or, if a hook, did not end within it.
+    Silent(Duration),
+}
+
+/// A command of the configuration that runs once and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum HookKind {
+    /// `exec_stop`: stops the group.
+    Stop,
+    /// `upgrader`: decides whether there is an upgrade.
+    Upgrader,
 }
 
 impl Exit {

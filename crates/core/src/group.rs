@@ -1,7 +1,8 @@
 //! One group: its slots, its intent, and what each fact means for it.
 //!
 //! The **intent** is what people asked for:
-//! - *Stopped*: no worker, and none without a command.
+//! - *Stopped*: no worker, and none without a command. It may have *finished*: all its workers have ended by themselves.
+//! - *WarmingUp*: no worker yet; the group runs at `run_at`.
 //! - *Waiting*: no worker; the next connection to a listener starts the group. `watch_at` puts the watching off after
 //!   workers that failed quickly, so that a connection which nobody accepts cannot spin.
 //! - *Running*: a worker in each slot below `count`.
@@ -9,8 +10,12 @@
 //!   `ack = "none"`, and a start that came while workers were still ending.
 //!
 //! A **slot** has at most one serving worker and, during a rollout, at most one candidate for its place. A slot whose
-//! worker ended for good is *ended*; one whose worker will be respawned later has `respawn_at`.
+//! worker ended for good is *ended*, because `restart` says so or because it failed too often in a row (the slot is given
+//! up; the others go on); one whose worker will be respawned later has `respawn_at`. When every slot is ended the group
+//! has: given up if a slot was, else it may wait for the next connection.
 
+mod ends;
+pub(crate) mod hooks;
 pub(crate) mod obey;
 pub(crate) mod reconcile;
 pub(crate) mod rollout;
@@ -19,13 +24,15 @@ pub(crate) mod waiting;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Action, Next, Notice};
-use crate::backoff;
+use crate::action::{Action, Notice};
 use crate::event::{Exit, Failure, SpawnError};
 use crate::ids::{Generation, GroupId, Pid, Slot, WorkerId};
-use crate::spec::{Ack, GroupSpec, Restart, Signal, Start};
+use crate::live::Live;
+use crate::spec::{Ack, GroupSpec, Signal, Start};
 use crate::time::{Duration, Instant};
-use crate::worker::{Crew, Fate, State, Waits, Worker};
+use crate::view::GaveUp;
+use crate::worker::{Crew, Farewell, Fate, Means, State, Waits};
+use hooks::Upgrading;
 use rollout::{Queued, Rollout};
 use waiting::{Cycle, Waiter};
 
@@ -55,11 +62,33 @@ pub(crate) struct Group {
     pub(crate) restarts: u64,
     pub(crate) since: Instant,
     pub(crate) last_failure: Option<(Failure, Instant)>,
+    /// The last slot that was given up.
+    pub(crate) gave_up: Option<GaveUp>,
+    /// How the group ended by itself.
+    pub(crate) finish: Option<Finish>,
+    /// The stop hook that runs.
+    pub(crate) stopper: Option<WorkerId>,
+    /// The upgrader that runs.
+    pub(crate) upgrading: Option<Upgrading>,
+    /// When the upgrader runs by itself.
+    pub(crate) upgrader_at: Option<Instant>,
+    /// How the upgrader failed last.
+    pub(crate) upgrader_failed: Option<Failure>,
+    /// What the program's file is known to be.
+    pub(crate) program: Option<u64>,
+}
+
+/// How a group ended by itself, with nothing that would start it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Finish {
+    Done,
+    Failed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Intent {
     Stopped,
+    WarmingUp { run_at: Instant },
     Waiting { watch_at: Option<Instant> },
     Running,
     Cycling(Cycle),
@@ -72,13 +101,19 @@ pub(crate) struct SlotState {
     /// The generation that a respawn starts.
     pub(crate) generation: Generation,
     pub(crate) failures: u32,
+    /// When the first of these failures was.
+    pub(crate) failing_since: Instant,
     pub(crate) respawn_at: Option<Instant>,
     pub(crate) ended: bool,
+    /// It ended by a failure.
+    pub(crate) failed: bool,
 }
 
 impl SlotState {
     fn new(generation: Generation) -> SlotState {
-        SlotState { serving: None, candidate: None, generation, failures: 0, respawn_at: None, ended: false }
+        let (serving, candidate, respawn_at, failing_since) = (None, None, None, Instant(0));
+        let (failures, ended, failed) = (0, false, false);
+        SlotState { serving, candidate, generation, failures, failing_since, respawn_at, ended, failed }
     }
 }
 
@@ -102,14 +137,27 @@ impl Group {
             restarts: 0,
             since: now,
             last_failure: None,
+            gave_up: None,
+            finish: None,
+            stopper: None,
+            upgrading: None,
+            upgrader_at: None,
+            upgrader_failed: None,
+            program: None,
         }
     }
 
     /// The daemon runs for the first time.
     pub(crate) fn begin(&mut self, crew: &mut Crew, now: Instant) {
+        let warmup = self.spec.warmup;
         match self.spec.start {
-            Start::AtOnce => self.run(crew, now),
-            Start::OnConnection => self.wait_for_connection(Duration::ZERO, crew, now),
+            _ if !self.spec.autostart => {}
+            Start::AtOnce if warmup.is_zero() => self.run(crew, now),
+            Start::AtOnce => {
+                self.intent = Intent::WarmingUp { run_at: now + warmup };
+                crew.wait_until(now + warmup, Waits::Group(self.id));
+            }
+            Start::OnConnection => self.wait_for_connection(warmup, crew, now),
         }
     }
 
@@ -118,6 +166,10 @@ impl Group {
         self.intent = Intent::Running;
         self.since = now;
         self.restarts = 0;
+        self.gave_up = None;
+        self.finish = None;
+        self.watch_program(crew);
+        self.plan_upgrader(crew, now);
         let generation = self.generation;
         self.slots.resize_with(self.count as usize, || SlotState::new(generation));
         reconcile::every_slot(self, crew, now);
@@ -135,15 +187,15 @@ impl Group {
         }
     }
 
-    /// Leaves `Waiting`, whatever comes next.
+    /// Leaves `Waiting` or `WarmingUp`, whatever comes next.
     pub(crate) fn stop_waiting(&mut self, crew: &mut Crew) {
-        if let Intent::Waiting { watch_at } = self.intent {
-            crew.no_longer(watch_at, Waits::Group(self.id));
-            if watch_at.is_none() {
-                crew.act(Action::Watch { group: self.id, on: false });
-            }
-            self.intent = Intent::Stopped;
+        match self.intent {
+            Intent::Waiting { watch_at: None } => crew.act(Action::Watch { group: self.id, on: false }),
+            Intent::Waiting { watch_at: at @ Some(_) } => crew.no_longer(at, Waits::Group(self.id)),
+            Intent::WarmingUp { run_at } => crew.no_longer(Some(run_at), Waits::Group(self.id)),
+            Intent::Stopped | Intent::Running | Intent::Cycling(_) => return,
         }
+        self.intent = Intent::Stopped;
     }
 
     pub(crate) fn connection(&mut self, crew: &mut Crew, now: Instant) {
@@ -169,8 +221,15 @@ impl Group {
         crew.enter(id, State::Starting { ready_at });
         match fate {
             Fate::Live => {}
+            // The hook did not know of it.
+            Fate::Leave(Farewell { means: Means::Hook, .. }) => {
+                return crew.farewell(id, reconcile::stop_farewell(self, None), now);
+            }
             Fate::Leave(farewell) => return crew.farewell(id, farewell, now),
             Fate::Die => return crew.kill(id),
+        }
+        if let Some(timeout) = self.spec.live_check {
+            crew.note_life(id, Live::new(timeout, now));
         }
         if self.serves(id, slot) {
             self.tell_waiters_spawned(slot, pid, crew);
@@ -212,14 +271,20 @@ impl Group {
     /// A worker's own deadline has come: its timer ack, or the end of its patience.
     pub(crate) fn worker_deadline(&mut self, id: WorkerId, crew: &mut Crew, now: Instant) {
         let Some(worker) = crew.workers.get(&id) else { return };
-        match worker.state {
-            State::Starting { .. } => self.became_ready(id, crew, now),
-            State::Draining { .. } => {
-                let (slot, pid) = (worker.slot, worker.pid);
+        let (slot, pid) = (worker.slot, worker.pid);
+        if let Some(live) = worker.live.filter(|live| live.deadline().is_some_and(|at| at <= now)) {
+            crew.act(Action::Look { worker: id });
+            crew.note_life(id, live.look());
+        }
+        match crew.workers.get(&id).map(|worker| worker.state) {
+            Some(State::Starting { ready_at: Some(at) }) if at <= now => self.became_ready(id, crew, now),
+            Some(State::Draining { kill_at, .. }) if kill_at <= now => {
                 crew.act(Action::Notice(Notice::Overdue { group: self.id, slot, pid }));
                 crew.kill(id);
             }
-            State::Spawning { .. } | State::Ready | State::Killing => {}
+            // Nothing of it is due but the look: the index keeps what remains.
+            Some(state) => crew.enter(id, state),
+            None => {}
         }
     }
 
@@ -231,10 +296,12 @@ impl Group {
         }
     }
 
-    /// The delay before watching for connections is over.
-    pub(crate) fn watch_deadline(&mut self, crew: &mut Crew, now: Instant) {
-        if let Intent::Waiting { .. } = self.intent {
-            self.wait_for_connection(Duration::ZERO, crew, now);
+    /// The delay before watching for connections, or before the start, is over.
+    pub(crate) fn group_deadline(&mut self, crew: &mut Crew, now: Instant) {
+        match self.intent {
+            Intent::Waiting { .. } => self.wait_for_connection(Duration::ZERO, crew, now),
+            Intent::WarmingUp { .. } => self.run(crew, now),
+            Intent::Stopped | Intent::Running | Intent::Cycling(_) => {}
         }
     }
 
@@ -248,119 +315,8 @@ impl Group {
         }
     }
 
-    fn serves(&self, id: WorkerId, slot: Slot) -> bool {
+    pub(crate) fn serves(&self, id: WorkerId, slot: Slot) -> bool {
         self.slots.get(slot.0 as usize).is_some_and(|place| place.serving == Some(id))
-    }
-
-    /// A worker is no more. What that means depends on the place that it held.
-    fn gone(&mut self, id: WorkerId, worker: Worker, failure: Failure, crew: &mut Crew, now: Instant) {
-        let slot = worker.slot;
-        let place = self.slots.get(slot.0 as usize);
-        if place.is_some_and(|p| p.candidate == Some(id)) {
-            self.vacate(&worker);
-            self.slots[slot.0 as usize].candidate = None;
-            self.note_failure(&worker, failure, Next::Abort, crew, now);
-            rollout::candidate_died(self, slot, worker.pid, failure, crew, now);
-        } else if place.is_some_and(|p| p.serving == Some(id)) {
-            self.vacate(&worker);
-            self.slots[slot.0 as usize].serving = None;
-            self.plan_respawn(slot, &worker, failure, crew, now);
-            reconcile::slot(self, slot, crew, now);
-        } else {
-            self.leaving -= 1;
-        }
-        self.tell_waiters_gone(id, crew);
-        self.settle(crew, now);
-    }
-
-    /// A worker that held a place holds it no more.
-    pub(crate) fn vacate(&mut self, worker: &Worker) {
-        self.live -= 1;
-        if worker.state == State::Ready {
-            self.ready -= 1;
-        }
-    }
-
-    /// The serving worker of a slot has ended unasked: a respawn at once, later, or never.
-    fn plan_respawn(&mut self, slot: Slot, worker: &Worker, failure: Failure, crew: &mut Crew, now: Instant) {
-        let place = &mut self.slots[slot.0 as usize];
-        if now.since(worker.born) >= self.spec.backoff.reset && worker.pid.is_some() {
-            place.failures = 0;
-        }
-        let again = match (self.spec.restart, failure) {
-            (Restart::None, _) => false,
-            (Restart::Always, _) | (Restart::OnFailure, Failure::Spawn(_)) => true,
-            (Restart::OnFailure, Failure::Exit(exit)) => exit.is_failure(),
-        };
-        let mut next = Next::Nothing;
-        if again {
-            let delay = backoff::delay(&self.spec.backoff, place.failures, &mut crew.rng);
-            next = Next::Respawn(delay);
-            self.restarts += 1;
-            if !delay.is_zero() {
-                let at = now + delay;
-                place.respawn_at = Some(at);
-                crew.wait_until(at, Waits::Slot(self.id, slot));
-            }
-        } else {
-            place.ended = true;
-            self.ended += 1;
-        }
-        place.failures = place.failures.saturating_add(1);
-        self.note_failure(worker, failure, next, crew, now);
-        // An exit may be all that a new daemon finds of a spawn; whoever waited for that must hear of it too.
-        if worker.pid.is_none() {
-            self.tell_waiters_not_started(slot, failure, crew);
-        }
-    }
-
-    fn note_failure(&mut self, worker: &Worker, failure: Failure, next: Next, crew: &mut Crew, now: Instant) {
-        if failure != Failure::Exit(Exit::Code(0)) {
-            self.last_failure = Some((failure, now));
-        }
-        let (group, slot) = (self.id, worker.slot);
-        crew.act(Action::Notice(match worker.pid {
-            Some(pid) => Notice::WorkerExited { group, slot, pid, failure, next },
-            None => Notice::NotSpawned { group, slot, failure, next },
-        }));
-    }
-
-    /// Looks whether the last worker has gone, and goes on from there.
-    pub(crate) fn settle(&mut self, crew: &mut Crew, now: Instant) {
-        if self.live + self.leaving > 0 {
-            return;
-        }
-        match &self.intent {
-            Intent::Cycling(_) => self.finish_cycle(crew, now),
-            Intent::Running if self.ended == self.count => self.end(crew, now),
-            Intent::Running | Intent::Stopped | Intent::Waiting { .. } => {}
-        }
-    }
-
-    /// All workers have ended for good: wait for the next connection, or stop.
-    fn end(&mut self, crew: &mut Crew, now: Instant) {
-        let watched = self.spec.start == Start::OnConnection;
-        crew.act(Action::Notice(Notice::GroupEnded { group: self.id, watched }));
-        self.intent = Intent::Stopped;
-        if watched {
-            let failures = self.slots.iter().map(|p| p.failures).max().unwrap_or(0);
-            let delay = backoff::delay(&self.spec.backoff, failures.saturating_sub(1), &mut crew.rng);
-            self.wait_for_connection(delay, crew, now);
-        }
-    }
-
-    /// Ended slots may be filled again.
-    pub(crate) fn forget_ends(&mut self) {
-        self.slots.iter_mut().for_each(|place| place.ended = false);
-        self.ended = 0;
-    }
-
-    /// An operator's command wipes the memory of failures: what waits for a respawn gets it now.
-    pub(crate) fn forget_failures(&mut self, crew: &mut Crew) {
-        for (index, place) in self.slots.iter_mut().enumerate() {
-            place.failures = 0;
-            crew.no_longer(place.respawn_at.take(), Waits::Slot(self.id, Slot(index as u32)));
-        }
     }
 
     /// The number of the next generation.

@@ -52,6 +52,11 @@ impl WorkerId {
         self.0 >> PLACE_BITS
     }
 
+    /// The id of a process that is no worker and has no place: no worker is ever at the last one.
+    pub(crate) fn without_place(ordinal: u64) -> WorkerId {
+        WorkerId::new(ordinal, (1 << PLACE_BITS) - 1)
+    }
+
     pub(crate) fn place(self) -> usize {
         (self.0 & ((1 << PLACE_BITS) - 1)) as usize
     }

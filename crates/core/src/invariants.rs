@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::group::hooks::Upgrading;
 use crate::group::{Group, Intent};
 use crate::ids::{Slot, WorkerId};
 use crate::spec::Surge;
@@ -22,7 +23,10 @@ impl Supervisor {
         for group in &self.groups {
             group.check(&self.crew).map_err(|fault| format!("group {}: {fault}", group.spec.name))?;
             deadlines.extend(group.deadlines());
+            group.check_hooks(&self.crew).map_err(|fault| format!("group {}: {fault}", group.spec.name))?;
         }
+        deadlines.extend(self.crew.hooks.iter().filter_map(|(id, hook)| Some((hook.deadline()?, Waits::Hook(*id)))));
+        deadlines.extend(self.shutdown_deadline_at().map(|at| (at, Waits::Shutdown)));
         if &deadlines != self.crew.deadlines() {
             return Err(format!("the index of deadlines {:?} is not {deadlines:?}", self.crew.deadlines()));
         }
@@ -34,11 +38,14 @@ impl Group {
     fn deadlines(&self) -> Vec<(Instant, Waits)> {
         let slots = (0..).zip(&self.slots).filter_map(|(i, p)| Some((p.respawn_at?, Waits::Slot(self.id, Slot(i)))));
         let rollout = self.rollout.iter().map(|r| (r.abort_at, Waits::Rollout(self.id)));
-        let watch = match self.intent {
+        let group = match self.intent {
             Intent::Waiting { watch_at } => watch_at,
+            Intent::WarmingUp { run_at } => Some(run_at),
             Intent::Stopped | Intent::Running | Intent::Cycling(_) => None,
         };
-        slots.chain(rollout).chain(watch.map(|at| (at, Waits::Group(self.id)))).collect()
+        let group = group.map(|at| (at, Waits::Group(self.id)));
+        let upgrader = self.upgrader_at.map(|at| (at, Waits::Upgrader(self.id)));
+        slots.chain(rollout).chain(group).chain(upgrader).collect()
     }
 
     fn check(&self, crew: &Crew) -> Result<(), String> {
@@ -71,6 +78,21 @@ impl Group {
         self.check_intent(crew)
     }
 
+    /// The hooks that run are those that the group knows of.
+    fn check_hooks(&self, crew: &Crew) -> Result<(), String> {
+        let known = self.stopper.into_iter().chain(self.upgrading.as_ref().map(Upgrading::hook));
+        let mut known: Vec<WorkerId> = known.collect();
+        known.sort();
+        let there: Vec<WorkerId> = crew.hooks.iter().filter(|(_, h)| h.group == self.id).map(|(id, _)| *id).collect();
+        if known != there {
+            return Err(format!("hooks {there:?}, known {known:?}"));
+        }
+        if self.upgrader_at.is_some() && self.intent != Intent::Running {
+            return Err(format!("an upgrader that will run while {:?}", self.intent));
+        }
+        Ok(())
+    }
+
     fn check_intent(&self, crew: &Crew) -> Result<(), String> {
         if self.intent != Intent::Running && self.live > 0 {
             return Err(format!("{} live workers while {:?}", self.live, self.intent));
@@ -85,10 +107,11 @@ impl Group {
                 return Err(format!("an empty slot that nothing will fill: {place:?}"));
             }
         }
-        if matches!(self.intent, Intent::Cycling(_)) && self.leaving == 0 {
+        if matches!(self.intent, Intent::Cycling(_)) && !self.is_ending() {
             return Err("a cycle that waits for nobody".into());
         }
-        if self.queued.is_some() && self.rollout.is_none() && !matches!(self.intent, Intent::Cycling(_)) {
+        let waits_for = self.rollout.is_some() || self.upgrading.is_some() || matches!(self.intent, Intent::Cycling(_));
+        if self.queued.is_some() && !waits_for {
             return Err("an upgrade that waits for nothing".into());
         }
         match &self.rollout {

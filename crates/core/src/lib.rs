@@ -22,10 +22,12 @@ mod backoff;
 pub mod command;
 pub mod event;
 mod group;
+mod hook;
 pub mod ids;
 #[cfg(debug_assertions)]
 mod invariants;
 pub mod journal;
+mod live;
 pub mod spec;
 mod supervisor;
 pub mod time;

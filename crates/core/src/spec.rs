@@ -19,8 +19,14 @@ pub struct GroupSpec {
     pub restart: Restart,
     /// How long to wait before a respawn.
     pub backoff: Backoff,
+    /// So many failures in a row of one slot, and it is given up; none: never.
+    pub give_up: Option<NonZeroU32>,
     /// When the group starts.
     pub start: Start,
+    /// Whether it starts by itself at all, or waits for a command.
+    pub autostart: bool,
+    /// How long after the daemon's begin the group starts by itself, or begins to wait for a connection.
+    pub warmup: Duration,
     /// How a new worker becomes ready.
     pub ack: Ack,
     /// A rollout whose new workers have not all acked after this long is aborted.
@@ -29,12 +35,83 @@ pub struct GroupSpec {
     pub stop_signal: Signal,
     /// How long a worker may take to end after `stop_signal`, before SIGKILL.
     pub stop_timeout: Duration,
+    /// A stop of the whole group runs a hook in place of `stop_signal`.
+    pub stop_hook: bool,
     /// Tells an old worker that its successors serve.
     pub ack_signal: Signal,
     /// How long an old worker may take to end after `ack_signal`, before SIGKILL.
     pub drain_timeout: Duration,
     /// How many slots one batch of a rollout renews at a time.
     pub surge: Surge,
+    /// A hook that decides whether there is an upgrade.
+    pub upgrader: Option<Upgrader>,
+    /// An upgrade follows a change of the program's file.
+    pub auto_upgrade: bool,
+    /// A worker that gives no sign of life for this long is killed.
+    pub live_check: Option<Duration>,
+}
+
+/// `upgrader`: an upgrade takes place only if this hook ends with exit code 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrader {
+    /// How often it runs by itself; none: it runs when an upgrade is asked for.
+    pub every: Option<Duration>,
+    /// How long it may take before SIGKILL.
+    pub timeout: Duration,
+}
+
+impl GroupSpec {
+    /// A group with the defaults of the configuration.
+    pub fn new(name: &str) -> GroupSpec {
+        GroupSpec {
+            name: name.into(),
+            count: NonZeroU32::MIN,
+            restart: Restart::None,
+            backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
+            give_up: None,
+            start: Start::AtOnce,
+            autostart: true,
+            warmup: Duration::ZERO,
+            ack: Ack::Timer(Duration::from_secs(1)),
+            start_timeout: Duration::from_secs(300),
+            stop_signal: Signal::TERM,
+            stop_timeout: Duration::from_secs(10),
+            stop_hook: false,
+            ack_signal: Signal::USR2,
+            drain_timeout: Duration::from_secs(30),
+            surge: Surge::Whole,
+            upgrader: None,
+            auto_upgrade: false,
+            live_check: None,
+        }
+    }
+}
+
+/// What holds for all groups together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// How long the stop of everything may take, before SIGKILL to all that is left.
+    pub stop_timeout: Duration,
+    /// When the daemon ends without being asked to.
+    pub exit_when: ExitWhen,
+}
+
+impl Default for Policy {
+    /// Half a minute, and to end only when asked to.
+    fn default() -> Policy {
+        Policy { stop_timeout: Duration::from_secs(30), exit_when: ExitWhen::Never }
+    }
+}
+
+/// `run --exit-when`: when the daemon ends without being asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitWhen {
+    /// When every group has ended for good by itself.
+    Done,
+    /// When a group has failed: given up, or ended for good by a failure.
+    Failed,
+    /// Never.
+    Never,
 }
 
 /// `restart`: which ends of a worker are followed by a respawn.

@@ -5,34 +5,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Notice};
 use crate::command::{Command, Done, Refusal, Reply};
-use crate::event::Event;
-use crate::group::{reconcile, rollout, Group, Intent};
+use crate::event::{Event, Failure};
+use crate::group::{reconcile, rollout, Finish, Group, Intent};
+use crate::hook::HookState;
 use crate::ids::{GroupId, RequestId, WorkerId};
-use crate::spec::{GroupSpec, Signal};
-use crate::time::Instant;
+use crate::spec::{ExitWhen, GroupSpec, Policy, Signal};
+use crate::time::{Duration, Instant};
 use crate::view::View;
-use crate::worker::{Crew, State, Waits};
+use crate::worker::{Crew, Farewell, Means, State, Waits};
 
 /// The whole deciding state. Equal states behave equally: it holds no clock, no randomness of its own, no address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervisor {
     pub(crate) groups: Vec<Group>,
     pub(crate) crew: Crew,
+    policy: Policy,
     shutdown: Option<Shutdown>,
 }
 
-/// Everything is being stopped.
+/// Everything is being stopped. At `kill_at` what is left is killed; who cannot even be killed by `leave_at` is left
+/// behind, so that the stop fits into the time that it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Shutdown {
     requests: Vec<RequestId>,
+    code: u8,
+    kill_at: Instant,
+    leave_at: Instant,
+    killed: bool,
     halted: bool,
 }
 
+/// How long before the end of the time for stopping what is left is killed; for a short time, an eighth of it.
+const FOR_DYING: Duration = Duration::from_secs(1);
+
 impl Supervisor {
     /// A supervisor of these groups, none of them started. `seed` feeds the jitter of respawn delays.
-    pub fn new(specs: Vec<GroupSpec>, seed: u64, now: Instant) -> Supervisor {
+    pub fn new(specs: Vec<GroupSpec>, policy: Policy, seed: u64, now: Instant) -> Supervisor {
         let groups = (0..).zip(specs).map(|(index, spec)| Group::new(GroupId(index), spec, now)).collect();
-        Supervisor { groups, crew: Crew::new(seed), shutdown: None }
+        Supervisor { groups, crew: Crew::new(seed), policy, shutdown: None }
     }
 
     /// Takes in a fact or a request. Afterwards drain `poll_action`.
@@ -45,16 +55,22 @@ impl Supervisor {
             Event::Spawned { worker, pid } => {
                 if let Some(group) = group_of(worker, crew, &mut self.groups) {
                     group.spawned(worker, pid, crew, now);
+                } else if let Some(group) = group_of_hook(worker, crew, &mut self.groups) {
+                    group.hook_spawned(worker, pid, crew);
                 }
             }
             Event::SpawnFailed { worker, error } => {
                 if let Some(group) = group_of(worker, crew, &mut self.groups) {
                     group.spawn_failed(worker, error, crew, now);
+                } else {
+                    self.hook_ended(worker, Failure::Spawn(error), now);
                 }
             }
             Event::Exited { worker, exit } => {
                 if let Some(group) = group_of(worker, crew, &mut self.groups) {
                     group.exited(worker, exit, crew, now);
+                } else {
+                    self.hook_ended(worker, Failure::Exit(exit), now);
                 }
             }
             Event::Acked { worker, signal } => {
@@ -67,10 +83,21 @@ impl Supervisor {
                     group.connection(crew, now);
                 }
             }
+            Event::Looked { worker, mark, ago } => {
+                if let Some(group) = group_of(worker, crew, &mut self.groups) {
+                    group.looked(worker, mark, ago, crew, now);
+                }
+            }
+            Event::Program { group, print, changed } => {
+                if let Some(group) = self.groups.get_mut(group.0 as usize) {
+                    group.program(print, changed, crew, now);
+                }
+            }
             Event::Request { request, command } => self.obey(request, command, now),
-            Event::StopSignal { signal } => self.shut_down(Some(signal), now),
+            Event::StopSignal { signal } => self.stop_signal(signal, now),
             Event::Deadline => self.deadlines(now),
         }
+        self.exit_if_due(now);
         self.halt_if_all_gone();
     }
 
@@ -100,21 +127,40 @@ impl Supervisor {
                 let (group, slot, generation) = (worker.group, worker.slot, worker.generation);
                 Some(Action::Spawn { worker: id, group, slot, generation })
             }
-            State::Draining { farewell, .. } => {
-                Some(Action::Signal { worker: id, signal: farewell.signal, uncaught: farewell.uncaught })
+            State::Draining { farewell: Farewell { means: Means::Signal { signal, uncaught }, .. }, .. } => {
+                Some(Action::Signal { worker: id, signal, uncaught })
             }
             State::Killing => Some(Action::Kill { worker: id }),
-            State::Starting { .. } | State::Ready => None,
+            State::Starting { .. } | State::Ready if worker.live.is_some_and(|live| live.looking) => {
+                Some(Action::Look { worker: id })
+            }
+            State::Starting { .. } | State::Ready | State::Draining { .. } => None,
         });
+        let of_hooks = self.crew.hooks.iter().filter_map(|(&id, hook)| match hook.state {
+            HookState::Spawning { .. } => {
+                let (group, kind, pids) = (hook.group, hook.kind, hook.pids.clone());
+                Some(Action::RunHook { hook: id, group, kind, pids })
+            }
+            HookState::Killing => Some(Action::Kill { worker: id }),
+            HookState::Running => None,
+        });
+        let of_programs = self.groups.iter().filter(|group| group.watches_program());
+        let of_programs = of_programs.map(|group| Action::WatchProgram { group: group.id, known: group.program });
         let watching = |group: &&Group| group.intent == (Intent::Waiting { watch_at: None });
         let of_groups = self.groups.iter().filter(watching).map(|g| Action::Watch { group: g.id, on: true });
-        let halt = self.shutdown.as_ref().is_some_and(|s| s.halted).then_some(Action::Halt);
-        of_workers.chain(of_groups).chain(halt).collect()
+        let halted = self.shutdown.as_ref().filter(|shutdown| shutdown.halted);
+        let halt = halted.map(|shutdown| Action::Halt { code: shutdown.code });
+        of_workers.chain(of_hooks).chain(of_groups).chain(of_programs).chain(halt).collect()
     }
 
     /// The workers that have a process or are about to get one.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, GroupId)> + '_ {
         self.crew.workers.iter().map(|(id, worker)| (*id, worker.group))
+    }
+
+    /// The hooks that have a process or are about to get one.
+    pub fn hooks(&self) -> impl Iterator<Item = (WorkerId, GroupId)> + '_ {
+        self.crew.hooks.iter().map(|(id, hook)| (*id, hook.group))
     }
 
     /// The name of a group.
@@ -136,42 +182,127 @@ impl Supervisor {
         let refuse = |refusal| Action::Reply { request, reply: Reply::Refused(refusal) };
         match command {
             Command::Shutdown => {
-                self.shut_down(None, now);
+                self.shut_down(None, 0, now);
                 if let Some(shutdown) = &mut self.shutdown {
                     shutdown.requests.push(request);
                 }
             }
             Command::Group { .. } if self.shutdown.is_some() => self.crew.act(refuse(Refusal::ShuttingDown)),
-            Command::Group { group, verb, signal } => match self.groups.get_mut(group.0 as usize) {
-                Some(group) => group.obey(request, verb, signal, &mut self.crew, now),
+            Command::Group { group, verb, signal, slot } => match self.groups.get_mut(group.0 as usize) {
+                Some(group) => group.obey(request, verb, signal, slot, &mut self.crew, now),
                 None => self.crew.act(refuse(Refusal::UnknownGroup)),
             },
         }
     }
 
-    fn shut_down(&mut self, signal: Option<Signal>, now: Instant) {
+    /// A signal asks to stop; a second Ctrl-C says that there is no more patience.
+    fn stop_signal(&mut self, signal: Signal, now: Instant) {
+        match &self.shutdown {
+            Some(_) if signal == Signal::INT => self.kill_all(Some(signal)),
+            Some(_) => {}
+            None => self.shut_down(Some(signal), 0, now),
+        }
+    }
+
+    fn shut_down(&mut self, signal: Option<Signal>, code: u8, now: Instant) {
         if self.shutdown.is_some() {
             return;
         }
-        self.shutdown = Some(Shutdown { requests: Vec::new(), halted: false });
+        let whole = self.policy.stop_timeout;
+        let leave_at = now + whole;
+        let kill_at = now + (whole - FOR_DYING.min(whole / 8));
+        self.shutdown = Some(Shutdown { requests: Vec::new(), code, kill_at, leave_at, killed: false, halted: false });
+        self.crew.wait_until(kill_at, Waits::Shutdown);
         let workers = self.crew.workers.len() as u32;
         self.crew.act(Action::Notice(Notice::ShuttingDown { signal, workers }));
         for group in &mut self.groups {
-            let farewell = reconcile::stop_farewell(group, None);
+            let farewell = reconcile::group_farewell(group, None, &self.crew);
             group.stop(None, farewell, &mut self.crew, now);
         }
     }
 
-    fn halt_if_all_gone(&mut self) {
+    /// The time for stopping is over: first for those who have not ended, then for those who cannot even be killed.
+    fn shutdown_deadline(&mut self) {
         let Some(shutdown) = &mut self.shutdown else { return };
-        if !self.crew.workers.is_empty() {
+        if !shutdown.killed {
+            return self.kill_all(None);
+        }
+        shutdown.code = 1;
+        let left = (self.crew.workers.len() + self.crew.hooks.len()) as u32;
+        self.crew.act(Action::Notice(Notice::LeftBehind { processes: left }));
+        self.groups.iter_mut().for_each(|group| group.send_waiters_home(&mut self.crew));
+        self.halt();
+    }
+
+    /// Kills what is left; what is still being spawned too.
+    fn kill_all(&mut self, signal: Option<Signal>) {
+        let Some(shutdown) = &mut self.shutdown else { return };
+        if shutdown.halted || core::mem::replace(&mut shutdown.killed, true) {
             return;
         }
+        self.crew.no_longer(Some(shutdown.kill_at), Waits::Shutdown);
+        self.crew.wait_until(shutdown.leave_at, Waits::Shutdown);
+        let workers = self.crew.workers.len() as u32;
+        self.crew.act(Action::Notice(Notice::KillingAll { signal, workers }));
+        for (id, _) in self.workers().collect::<Vec<_>>() {
+            self.crew.kill(id);
+        }
+        for (id, _) in self.hooks().collect::<Vec<_>>() {
+            self.crew.kill_hook(id);
+        }
+    }
+
+    fn halt_if_all_gone(&mut self) {
+        if self.shutdown.is_some() && self.crew.workers.is_empty() && self.crew.hooks.is_empty() {
+            self.halt();
+        }
+    }
+
+    fn halt(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else { return };
         for request in core::mem::take(&mut shutdown.requests) {
             self.crew.act(Action::Reply { request, reply: Reply::Done(Done::ShutDown) });
         }
         if !core::mem::replace(&mut shutdown.halted, true) {
-            self.crew.act(Action::Halt);
+            let at = if shutdown.killed { shutdown.leave_at } else { shutdown.kill_at };
+            self.crew.no_longer(Some(at), Waits::Shutdown);
+            self.crew.act(Action::Halt { code: shutdown.code });
+        }
+    }
+
+    /// Stops everything when groups have ended in the way that `exit_when` names.
+    fn exit_if_due(&mut self, now: Instant) {
+        if self.shutdown.is_some() || self.policy.exit_when == ExitWhen::Never {
+            return;
+        }
+        let failed = self.groups.iter().find(|group| group.finish == Some(Finish::Failed)).map(|group| group.id);
+        let done = || {
+            let rests = |group: &Group| group.intent == Intent::Stopped && !group.is_ending();
+            self.groups.iter().all(rests) && self.groups.iter().any(|group| group.finish.is_some())
+        };
+        let due = match self.policy.exit_when {
+            ExitWhen::Done => done(),
+            ExitWhen::Failed => failed.is_some(),
+            ExitWhen::Never => false,
+        };
+        if due {
+            let group = failed.filter(|_| self.policy.exit_when == ExitWhen::Failed);
+            self.crew.act(Action::Notice(Notice::ExitWhen { group }));
+            self.shut_down(None, failed.is_some().into(), now);
+        }
+    }
+
+    /// Until when the stop of everything waits.
+    #[cfg(debug_assertions)]
+    pub(crate) fn shutdown_deadline_at(&self) -> Option<Instant> {
+        let shutdown = self.shutdown.as_ref().filter(|shutdown| !shutdown.halted)?;
+        Some(if shutdown.killed { shutdown.leave_at } else { shutdown.kill_at })
+    }
+
+    fn hook_ended(&mut self, id: WorkerId, end: Failure, now: Instant) {
+        let Some(hook) = self.crew.remove_hook(id) else { return };
+        if let Some(group) = self.groups.get_mut(hook.group.0 as usize) {
+            group.hook_ended(id, &hook, end, &mut self.crew, now);
         }
     }
 
@@ -196,12 +327,25 @@ impl Supervisor {
                 }
                 Waits::Group(group) => {
                     if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                        group.watch_deadline(crew, now);
+                        group.group_deadline(crew, now);
                     }
                 }
+                Waits::Hook(hook) => crew.hook_overdue(hook),
+                Waits::Upgrader(group) => {
+                    if let Some(group) = self.groups.get_mut(group.0 as usize) {
+                        group.upgrader_deadline(crew, now);
+                    }
+                }
+                Waits::Shutdown => self.shutdown_deadline(),
             }
         }
     }
+}
+
+/// The group of a hook; none for one that has ended.
+fn group_of_hook<'a>(hook: WorkerId, crew: &Crew, groups: &'a mut [Group]) -> Option<&'a mut Group> {
+    let group = crew.hooks.get(&hook)?.group;
+    groups.get_mut(group.0 as usize)
 }
 
 /// The group of a worker; none for one that has ended.

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::event::Failure;
+use crate::event::{Failure, HookKind};
 use crate::group::rollout::Rollout;
 use crate::group::{Group, Intent};
 use crate::ids::{Generation, Pid, Slot};
@@ -39,10 +39,23 @@ pub struct GroupView {
     pub uptime: Option<Duration>,
     /// The last failure of a worker, and how long ago.
     pub last_failure: Option<(Failure, Duration)>,
+    /// That failure was one of so many in a row, after which its slot was given up.
+    pub gave_up: Option<GaveUp>,
+    /// The hook that runs.
+    pub hook: Option<HookKind>,
     /// The rollout under way.
     pub rollout: Option<RolloutView>,
     /// Its workers, by slot and age.
     pub workers: Vec<WorkerView>,
+}
+
+/// A slot was given up after so many failures in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaveUp {
+    /// How many.
+    pub times: u32,
+    /// From the first to the last.
+    pub within: Duration,
 }
 
 /// What a group is doing.
@@ -50,6 +63,10 @@ pub struct GroupView {
 pub enum Phase {
     /// Nothing runs, and nothing will without a command.
     Stopped,
+    /// Nothing runs, and nothing will without a command: its workers failed too often in a row.
+    GaveUp,
+    /// Nothing runs yet: `warmup_delay` is not over.
+    WarmingUp,
     /// Nothing runs; the next connection starts it.
     Waiting,
     /// It runs.
@@ -126,6 +143,8 @@ impl Group {
             restarts: self.restarts,
             uptime: (self.intent == Intent::Running).then(|| now.since(self.since)),
             last_failure: self.last_failure.map(|(failure, at)| (failure, now.since(at))),
+            gave_up: self.gave_up,
+            hook: self.hook(),
             rollout: self.rollout.as_ref().map(|rollout| RolloutView {
                 generation: rollout.generation,
                 ready: rollout.batch.0 + rollout.ready_in_batch(),
@@ -135,13 +154,20 @@ impl Group {
         }
     }
 
+    fn hook(&self) -> Option<HookKind> {
+        let upgrader = self.upgrading.as_ref().map(|_| HookKind::Upgrader);
+        self.stopper.map(|_| HookKind::Stop).or(upgrader)
+    }
+
     fn phase(&self) -> Phase {
         match &self.intent {
             Intent::Running if self.rollout.is_some() => Phase::Upgrading,
             Intent::Running => Phase::Running,
             Intent::Cycling(_) => Phase::Restarting,
             Intent::Waiting { .. } => Phase::Waiting,
-            Intent::Stopped if self.leaving > 0 => Phase::Stopping,
+            Intent::WarmingUp { .. } => Phase::WarmingUp,
+            Intent::Stopped if self.is_ending() => Phase::Stopping,
+            Intent::Stopped if self.gave_up.is_some() => Phase::GaveUp,
             Intent::Stopped => Phase::Stopped,
         }
     }

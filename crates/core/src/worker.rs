@@ -18,13 +18,15 @@
 //! A worker leaves from any state by its exit. A worker that is Draining or Killing (or is fated to) belongs to no slot
 //! any more: it is *leaving*, and its exit calls for no respawn.
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::backoff::Rng;
+use crate::hook::Hook;
 use crate::ids::{Generation, GroupId, Pid, Slot, WorkerId};
+use crate::live::Live;
 use crate::spec::Signal;
 use crate::time::{Duration, Instant};
 use crate::view::Stage;
@@ -38,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) born: Instant,
     /// What its ack asked its predecessor to be told with.
     pub(crate) ack_signal: Option<Signal>,
+    /// Its signs of life, if they are looked for.
+    pub(crate) live: Option<Live>,
     pub(crate) state: State,
 }
 
@@ -61,10 +65,32 @@ pub(crate) enum Fate {
 /// How a worker is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Farewell {
-    pub(crate) signal: Signal,
-    /// Sent instead if the process does not catch `signal`.
-    pub(crate) uncaught: Option<Signal>,
+    pub(crate) means: Means,
     pub(crate) timeout: Duration,
+}
+
+/// By what a worker is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Means {
+    /// `uncaught` is sent instead if the process does not catch `signal`.
+    Signal { signal: Signal, uncaught: Option<Signal> },
+    /// By the group's hook, which is not the worker's own business: it is only waited for.
+    Hook,
+}
+
+impl Farewell {
+    /// By a signal.
+    pub(crate) fn by(signal: Signal, timeout: Duration) -> Farewell {
+        Farewell { means: Means::Signal { signal, uncaught: None }, timeout }
+    }
+
+    /// The signal that the worker gets first; none if a hook is run in its place.
+    pub(crate) fn signal(self) -> Option<Signal> {
+        match self.means {
+            Means::Signal { signal, .. } => Some(signal),
+            Means::Hook => None,
+        }
+    }
 }
 
 impl Worker {
@@ -79,10 +105,12 @@ impl Worker {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        let look_at = self.live.and_then(Live::deadline);
         match self.state {
-            State::Starting { ready_at } => ready_at,
+            State::Starting { ready_at } => ready_at.into_iter().chain(look_at).min(),
+            State::Ready => look_at,
             State::Draining { kill_at, .. } => Some(kill_at),
-            State::Spawning { .. } | State::Ready | State::Killing => None,
+            State::Spawning { .. } | State::Killing => None,
         }
     }
 }
@@ -96,8 +124,14 @@ pub(crate) enum Waits {
     Slot(GroupId, Slot),
     /// A group's rollout: `abort_at`.
     Rollout(GroupId),
-    /// A group that will wait for a connection: `watch_at`.
+    /// A group that will wait for a connection, or start: `watch_at`, `run_at`.
     Group(GroupId),
+    /// A hook: `kill_at`.
+    Hook(WorkerId),
+    /// A group's upgrader that runs every so often: `upgrader_at`.
+    Upgrader(GroupId),
+    /// The stop of everything: `kill_at`, `leave_at`.
+    Shutdown,
 }
 
 /// Workers by id, each found in one step however many there are.
@@ -118,6 +152,12 @@ impl Workers {
             None => self.places.push(Some((id, worker))),
         }
         id
+    }
+
+    /// An id that no worker has or will have, for a process that is none.
+    pub(crate) fn next_id_without_place(&mut self) -> WorkerId {
+        self.born += 1;
+        WorkerId::without_place(self.born)
     }
 
     fn remove(&mut self, id: &WorkerId) -> Option<Worker> {
@@ -154,6 +194,7 @@ impl Workers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Crew {
     pub(crate) workers: Workers,
+    pub(crate) hooks: BTreeMap<WorkerId, Hook>,
     deadlines: BTreeSet<(Instant, Waits)>,
     pub(crate) rng: Rng,
     #[serde(skip)]
@@ -162,7 +203,8 @@ pub(crate) struct Crew {
 
 impl Crew {
     pub(crate) fn new(seed: u64) -> Crew {
-        Crew { workers: Workers::default(), deadlines: BTreeSet::new(), rng: Rng::new(seed), actions: VecDeque::new() }
+        let (workers, hooks, deadlines, actions) = Default::default();
+        Crew { workers, hooks, deadlines, rng: Rng::new(seed), actions }
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -172,7 +214,7 @@ impl Crew {
     /// A new worker, on its way.
     pub(crate) fn birth(&mut self, group: GroupId, slot: Slot, generation: Generation, now: Instant) -> WorkerId {
         let state = State::Spawning { acked: false, fate: Fate::Live };
-        let worker = Worker { group, slot, generation, pid: None, born: now, ack_signal: None, state };
+        let worker = Worker { group, slot, generation, pid: None, born: now, ack_signal: None, live: None, state };
         let id = self.workers.insert(worker);
         self.act(Action::Spawn { worker: id, group, slot, generation });
         id
@@ -185,6 +227,18 @@ impl Crew {
             self.deadlines.remove(&(at, Waits::Worker(id)));
         }
         worker.state = state;
+        if let Some(at) = worker.deadline() {
+            self.deadlines.insert((at, Waits::Worker(id)));
+        }
+    }
+
+    /// Notes what is known of a worker's signs of life and keeps the index of deadlines right.
+    pub(crate) fn note_life(&mut self, id: WorkerId, live: Live) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if let Some(at) = worker.deadline() {
+            self.deadlines.remove(&(at, Waits::Worker(id)));
+        }
+        worker.live = Some(live);
         if let Some(at) = worker.deadline() {
             self.deadlines.insert((at, Waits::Worker(id)));
         }
@@ -204,6 +258,7 @@ impl Crew {
     pub(crate) fn farewell(&mut self, id: WorkerId, farewell: Farewell, now: Instant) {
         let Some(worker) = self.workers.get(&id) else { return };
         let mut kill_at = now + farewell.timeout;
+        let mut farewell = farewell;
         let mut tell = true;
         match worker.state {
             State::Spawning { acked, fate: Fate::Live | Fate::Leave(_) } => {
@@ -213,14 +268,19 @@ impl Crew {
             State::Starting { .. } | State::Ready => {}
             State::Draining { kill_at: before, farewell: first } => {
                 kill_at = kill_at.min(before);
-                tell = first.signal != farewell.signal;
+                tell = farewell.means != Means::Hook && first.signal() != farewell.signal();
+                // What it was asked by before still holds.
+                if farewell.means == Means::Hook {
+                    farewell = first;
+                }
             }
         }
-        if farewell.signal == Signal::KILL {
-            return self.kill(id);
-        }
-        if tell {
-            self.act(Action::Signal { worker: id, signal: farewell.signal, uncaught: farewell.uncaught });
+        match farewell.means {
+            Means::Signal { signal: Signal::KILL, .. } => return self.kill(id),
+            Means::Signal { signal, uncaught } if tell => {
+                self.act(Action::Signal { worker: id, signal, uncaught });
+            }
+            Means::Signal { .. } | Means::Hook => {}
         }
         self.enter(id, State::Draining { kill_at, farewell });
     }

@@ -18,7 +18,7 @@ use firestarter_core::command::{Command, Verb};
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, RequestId, WorkerId};
 use firestarter_core::journal::{read_snapshot, write_snapshot};
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::view::{Phase, Stage};
 use firestarter_core::Supervisor;
@@ -36,7 +36,8 @@ struct Node {
 impl Node {
     fn start(spec: GroupSpec) -> Node {
         let now = Instant(1_000_000_000);
-        let mut node = Node { core: Supervisor::new(vec![spec], 1, now), now, open: BTreeSet::new() };
+        let mut node =
+            Node { core: Supervisor::new(vec![spec], Policy::default(), 1, now), now, open: BTreeSet::new() };
         node.feed(Event::Begin);
         node
     }
@@ -78,7 +79,7 @@ impl Node {
 
     fn inputs(&self) -> Vec<Input> {
         let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall];
-        let commands = verbs.map(|verb| Input::Ask(Command::Group { group: GROUP, verb, signal: None }));
+        let commands = verbs.map(|verb| Input::Ask(Command::Group { group: GROUP, verb, signal: None, slot: None }));
         let facts = self.workers().into_iter().flat_map(|worker| {
             let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
             [
@@ -118,9 +119,11 @@ impl Node {
         match view.phase {
             Phase::Running if spec.restart == Restart::Always => assert_eq!(view.ready, view.wanted),
             Phase::Running => assert!(view.ready <= view.wanted && view.ready > 0),
-            Phase::Stopped => assert!(view.workers.is_empty()),
+            Phase::Stopped | Phase::GaveUp => assert!(view.workers.is_empty()),
             Phase::Waiting => assert!(view.workers.is_empty() && spec.start == Start::OnConnection),
-            Phase::Upgrading | Phase::Restarting | Phase::Stopping => panic!("does not settle: {view:?}"),
+            Phase::WarmingUp | Phase::Upgrading | Phase::Restarting | Phase::Stopping => {
+                panic!("does not settle: {view:?}")
+            }
         }
     }
 
@@ -161,7 +164,7 @@ impl Node {
         assert!(self.workers().is_empty(), "workers are left or were born");
         assert!(self.open.is_empty(), "never answered: {:?}", self.open);
         assert_eq!(self.core.next_deadline(), None, "a deadline is left");
-        assert_eq!(self.core.outstanding(), [Action::Halt]);
+        assert_eq!(self.core.outstanding(), [Action::Halt { code: 0 }]);
     }
 }
 
@@ -176,7 +179,7 @@ fn explore(spec: &GroupSpec, depth: usize) -> usize {
     let mut seen = HashSet::new();
     let begun = Node::start(spec.clone());
     let mut running = begun.clone();
-    running.ask(Command::Group { group: GROUP, verb: Verb::Start, signal: None });
+    running.ask(Command::Group { group: GROUP, verb: Verb::Start, signal: None, slot: None });
     running.settle();
     let mut frontier = vec![(begun, Vec::new()), (running, Vec::new())];
     seen.extend(frontier.iter().map(|(node, _)| node.key()));
@@ -234,7 +237,6 @@ fn specs() -> Vec<GroupSpec> {
             for surge in [Surge::Whole, Surge::AtMost(one)] {
                 for (restart, start) in [(Restart::Always, Start::AtOnce), (Restart::OnFailure, Start::OnConnection)] {
                     specs.push(GroupSpec {
-                        name: "web".into(),
                         count: NonZeroU32::new(count).unwrap(),
                         restart,
                         backoff: Backoff { max: Duration::from_secs(1), reset: Duration::from_secs(1) },
@@ -246,6 +248,7 @@ fn specs() -> Vec<GroupSpec> {
                         ack_signal: Signal::QUIT,
                         drain_timeout: Duration::from_secs(5),
                         surge,
+                        ..GroupSpec::new("web")
                     });
                 }
             }

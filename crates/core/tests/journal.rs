@@ -6,11 +6,11 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use firestarter_core::command::{Command, Verb};
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
-use firestarter_core::ids::{GroupId, Pid, RequestId, WorkerId};
+use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::journal::{
     read_entry, read_snapshot, write_entry, write_snapshot, Unreadable, FORMAT, MAX_ENTRY,
 };
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
 use proptest::prelude::*;
@@ -34,7 +34,7 @@ fn exit() -> impl Strategy<Value = Exit> {
 fn command() -> impl Strategy<Value = Command> {
     let group = (any::<u32>(), prop::sample::select(&VERBS[..]), prop::option::of(signal()));
     prop_oneof![
-        group.prop_map(|(group, verb, signal)| Command::Group { group: GroupId(group), verb, signal }),
+        group.prop_map(|(group, verb, signal)| Command::Group { group: GroupId(group), verb, signal, slot: None }),
         Just(Command::Shutdown),
     ]
 }
@@ -62,7 +62,7 @@ fn longest() -> Vec<Event> {
     let signal = Signal::from_number(64).unwrap();
     let group = GroupId(u32::MAX);
     let error = SpawnError { step: SpawnStep::Watch, errno: i32::MIN };
-    let command = Command::Group { group, verb: Verb::Killall, signal: Some(signal) };
+    let command = Command::Group { group, verb: Verb::Killall, signal: Some(signal), slot: Some(Slot(u32::MAX)) };
     vec![
         Event::Begin,
         Event::Spawned { worker, pid: Pid(u32::MAX) },
@@ -79,7 +79,6 @@ fn longest() -> Vec<Event> {
 /// A state with something in every field: a rollout, a queue, waiters, deadlines, workers in all stages.
 fn rich() -> Supervisor {
     let spec = |name: &str, start| GroupSpec {
-        name: name.into(),
         count: NonZeroU32::new(2).unwrap(),
         restart: Restart::OnFailure,
         backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
@@ -91,11 +90,17 @@ fn rich() -> Supervisor {
         ack_signal: Signal::QUIT,
         drain_timeout: Duration::from_secs(60),
         surge: Surge::AtMost(NonZeroU32::MIN),
+        ..GroupSpec::new(name)
     };
-    let mut core = Supervisor::new(vec![spec("web", Start::AtOnce), spec("jobs", Start::OnConnection)], 7, Instant(5));
+    let mut core = Supervisor::new(
+        vec![spec("web", Start::AtOnce), spec("jobs", Start::OnConnection)],
+        Policy::default(),
+        7,
+        Instant(5),
+    );
     let ask = |seq, verb| Event::Request {
         request: RequestId { client: 1, seq },
-        command: Command::Group { group: GroupId(0), verb, signal: None },
+        command: Command::Group { group: GroupId(0), verb, signal: None, slot: None },
     };
     // The third worker takes the place of the second, the fourth the next one.
     let id = |ordinal| WorkerId::new(ordinal, [0, 1, 1, 2][ordinal as usize - 1]);
@@ -187,7 +192,7 @@ fn go_on(mut core: Supervisor) {
         core.handle(now, Event::Exited { worker, exit: Exit::Code(1) });
     }
     for (seq, verb) in (1..).zip(VERBS) {
-        let command = Command::Group { group: GroupId(0), verb, signal: None };
+        let command = Command::Group { group: GroupId(0), verb, signal: None, slot: None };
         core.handle(now, Event::Request { request: RequestId { client: 2, seq }, command });
         now = core.next_deadline().unwrap_or(now);
         core.handle(now, Event::Deadline);

@@ -6,6 +6,8 @@
 mod common;
 #[path = "common/story.rs"]
 mod story;
+#[path = "common/words.rs"]
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

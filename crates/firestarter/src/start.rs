@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use firestarter_core::spec::Policy;
+
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{self, OpenError, Runtime};
@@ -79,7 +81,8 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
-    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, since }));
+    let policy = Policy::default();
+    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, policy, since }));
     let (records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;

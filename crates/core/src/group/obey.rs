@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::action::Action;
-use crate::command::{Refusal, Reply, Verb};
+use crate::command::{Done, Refusal, Reply, Verb};
 use crate::group::reconcile::{self, Place};
 use crate::group::rollout::{self, Queued};
 use crate::group::waiting::{Awaits, Cycle, Purpose, Waiter};
@@ -24,56 +24,78 @@ impl Group {
         request: RequestId,
         verb: Verb,
         signal: Option<Signal>,
+        slot: Option<Slot>,
         crew: &mut Crew,
         now: Instant,
     ) {
-        if let Some(refusal) = self.refusal(verb, signal) {
+        if let Some(refusal) = self.refusal(verb, signal, slot, crew) {
             return crew.act(Action::Reply { request, reply: Reply::Refused(refusal) });
         }
         match verb {
             Verb::Start => self.start(request, crew, now),
             Verb::Stop => {
-                let farewell = reconcile::stop_farewell(self, signal);
-                let purpose = Purpose::Stop { signal: farewell.signal };
+                let farewell = reconcile::group_farewell(self, signal, crew);
+                let purpose = Purpose::Stop { signal: farewell.signal() };
                 self.halt(request, verb, purpose, farewell, crew, now);
             }
             Verb::Killall => {
                 let farewell = reconcile::stop_farewell(self, Some(Signal::KILL));
                 self.halt(request, verb, Purpose::Killall, farewell, crew, now);
+                if let Some(hook) = self.stopper {
+                    crew.kill_hook(hook);
+                }
             }
-            Verb::Restart => self.cycle(request, verb, signal, crew, now),
-            Verb::Upgrade if self.spec.ack == Ack::None => self.cycle(request, verb, signal, crew, now),
+            Verb::Restart => self.cycle(&[request], verb, signal, crew, now),
+            Verb::Upgrade if self.spec.ack == Ack::None && self.spec.upgrader.is_none() => {
+                self.cycle(&[request], verb, signal, crew, now);
+            }
             Verb::Upgrade => self.upgrade(request, signal, crew, now),
             Verb::Inc => self.inc(request, crew, now),
             Verb::Dec => self.dec(request, signal, crew, now),
+            Verb::Signal => self.tell(request, signal, slot, crew),
         }
         self.settle(crew, now);
     }
 
-    fn refusal(&self, verb: Verb, signal: Option<Signal>) -> Option<Refusal> {
+    fn refusal(&self, verb: Verb, signal: Option<Signal>, slot: Option<Slot>, crew: &Crew) -> Option<Refusal> {
         if signal.is_some() && !verb.takes_signal() {
             return Some(Refusal::NoSignal(verb));
+        }
+        if slot.is_some() && verb != Verb::Signal {
+            return Some(Refusal::WholeGroup(verb));
         }
         let runs = matches!(self.intent, Intent::Running | Intent::Cycling(_));
         match verb {
             Verb::Upgrade | Verb::Inc | Verb::Dec if !runs => Some(Refusal::NotRunning),
             Verb::Inc if self.count >= MAX_COUNT => Some(Refusal::AtMost(MAX_COUNT)),
             Verb::Dec if self.count <= 1 => Some(Refusal::AtLeastOne),
-            Verb::Start | Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Inc | Verb::Dec | Verb::Killall => None,
+            Verb::Signal if signal.is_none() => Some(Refusal::SignalMissing(verb)),
+            Verb::Signal if self.addressed(slot, crew).next().is_none() => {
+                Some(slot.map_or(Refusal::NotRunning, Refusal::NoWorker))
+            }
+            Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::Upgrade
+            | Verb::Inc
+            | Verb::Dec
+            | Verb::Killall
+            | Verb::Signal => None,
         }
     }
 
     fn start(&mut self, request: RequestId, crew: &mut Crew, now: Instant) {
         self.forget_failures(crew);
         self.stop_waiting(crew);
+        let ending = self.is_ending();
         match &mut self.intent {
             Intent::Cycling(cycle) => return cycle.asked.push((request, Verb::Start)),
-            Intent::Stopped | Intent::Waiting { .. } if self.leaving > 0 => {
+            Intent::Stopped | Intent::Waiting { .. } if ending => {
                 let asked = Vec::from([(request, Verb::Start)]);
                 self.intent = Intent::Cycling(Cycle { asked, old: Vec::new(), generation: None });
                 return;
             }
-            Intent::Running | Intent::Stopped | Intent::Waiting { .. } => {}
+            Intent::Running | Intent::Stopped | Intent::WarmingUp { .. } | Intent::Waiting { .. } => {}
         }
         let missing = (0..self.count).map(Slot).filter(|slot| !self.runs_in(*slot, crew)).collect();
         let waiter = Waiter { request, purpose: Purpose::Start, awaits: Awaits::Spawned(missing), pids: Vec::new() };
@@ -81,7 +103,9 @@ impl Group {
         self.forget_ends();
         match self.intent {
             Intent::Running => reconcile::every_slot(self, crew, now),
-            Intent::Stopped | Intent::Waiting { .. } | Intent::Cycling(_) => self.run(crew, now),
+            Intent::Stopped | Intent::WarmingUp { .. } | Intent::Waiting { .. } | Intent::Cycling(_) => {
+                self.run(crew, now);
+            }
         }
     }
 
@@ -106,19 +130,23 @@ impl Group {
         self.supersede_starts(by, crew);
         self.stop_waiting(crew);
         self.intent = Intent::Stopped;
+        self.unplan_upgrader(crew);
         self.forget_failures(crew);
+        self.gave_up = None;
+        self.finish = None;
         reconcile::retire_all(self, farewell, crew, now);
         self.slots.clear();
         self.ended = 0;
     }
 
-    /// Restart, and an upgrade with `ack = "none"`: all end, then all start.
-    fn cycle(&mut self, request: RequestId, verb: Verb, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+    /// Restart, and an upgrade with `ack = "none"`: all end, then all start. `requests` are those that want it.
+    fn cycle(&mut self, requests: &[RequestId], verb: Verb, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        let asked = requests.iter().map(|request| (*request, verb));
         self.forget_failures(crew);
         self.stop_waiting(crew);
         let renew = verb == Verb::Upgrade;
         if let Intent::Cycling(cycle) = &mut self.intent {
-            cycle.asked.push((request, verb));
+            cycle.asked.extend(asked);
             let again = renew && cycle.generation.is_none();
             let generation = again.then(|| self.next_generation());
             if let Intent::Cycling(cycle) = &mut self.intent {
@@ -126,23 +154,35 @@ impl Group {
             }
             return;
         }
-        let farewell = reconcile::stop_farewell(self, signal);
+        let farewell = reconcile::group_farewell(self, signal, crew);
         rollout::overruled(self, Some(verb), farewell, crew, now);
         let (_, old) = self.everybody(crew);
         let generation = renew.then(|| self.next_generation());
-        let asked = Vec::from([(request, verb)]);
+        let asked = asked.collect();
         self.intent = Intent::Cycling(Cycle { asked, old, generation });
+        self.unplan_upgrader(crew);
         reconcile::retire_all(self, farewell, crew, now);
+    }
+
+    /// An upgrade that nothing has to be asked for any more.
+    pub(crate) fn renew(&mut self, asked: Queued, crew: &mut Crew, now: Instant) {
+        match self.spec.ack {
+            Ack::None => self.cycle(&asked.requests, Verb::Upgrade, asked.signal, crew, now),
+            Ack::Timer(_) | Ack::Manual => rollout::begin(self, asked, crew, now),
+        }
+    }
+
+    /// Waits for the next upgrade, together with all who do.
+    pub(crate) fn queue(&mut self, asked: Queued) {
+        let queued = self.queued.get_or_insert_default();
+        queued.requests.extend(asked.requests);
+        queued.signal = asked.signal.or(queued.signal);
     }
 
     fn upgrade(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
         self.forget_failures(crew);
-        let queued = self.queued.get_or_insert_with(|| Queued { requests: Vec::new(), signal: None });
-        queued.requests.push(request);
-        queued.signal = signal.or(queued.signal);
-        if self.rollout.is_none() {
-            rollout::begin_queued(self, crew, now);
-        }
+        self.queue(Queued { requests: Vec::from([request]), signal });
+        rollout::begin_queued(self, crew, now);
         if self.intent == Intent::Running {
             reconcile::every_slot(self, crew, now);
         }
@@ -176,6 +216,27 @@ impl Group {
         rollout::slot_removed(self, slot, unready, crew, now);
     }
 
+    /// A signal that changes nothing but what the workers make of it.
+    fn tell(&mut self, request: RequestId, signal: Option<Signal>, slot: Option<Slot>, crew: &mut Crew) {
+        let Some(signal) = signal else { return };
+        let told: Vec<_> = self.addressed(slot, crew).collect();
+        for (worker, _) in &told {
+            crew.act(Action::Tell { worker: *worker, signal });
+        }
+        let pids = told.into_iter().map(|(_, pid)| pid).collect();
+        crew.act(Action::Reply { request, reply: Reply::Done(Done::Signalled { signal, pids }) });
+    }
+
+    /// The processes of the group's workers, or of those in one slot, by slot and age.
+    fn addressed<'a>(&self, slot: Option<Slot>, crew: &'a Crew) -> impl Iterator<Item = (WorkerId, Pid)> + use<'a> {
+        let (everybody, _) = self.everybody_by_slot(crew);
+        let process = move |id: WorkerId| {
+            let worker = crew.workers.get(&id).filter(|worker| slot.is_none_or(|slot| worker.slot == slot))?;
+            Some((id, worker.pid?))
+        };
+        everybody.into_iter().filter_map(process)
+    }
+
     /// Whether the slot's serving worker has a process: one that is still being spawned may fail to.
     fn runs_in(&self, slot: Slot, crew: &Crew) -> bool {
         let serving = self.slots.get(slot.0 as usize).and_then(|place| place.serving);
@@ -189,6 +250,11 @@ impl Group {
 
     /// Every worker of the group that has not ended, and the pids of those that have one, by slot and age.
     pub(crate) fn everybody(&self, crew: &Crew) -> (BTreeSet<WorkerId>, Vec<Pid>) {
+        let (ids, pids) = self.everybody_by_slot(crew);
+        (ids.into_iter().collect(), pids)
+    }
+
+    fn everybody_by_slot(&self, crew: &Crew) -> (Vec<WorkerId>, Vec<Pid>) {
         let mut ours: Vec<_> = crew.workers.iter().filter(|(_, worker)| worker.group == self.id).collect();
         ours.sort_by_key(|(id, worker)| (worker.slot, **id));
         (ours.iter().map(|(id, _)| **id).collect(), ours.iter().filter_map(|(_, worker)| worker.pid).collect())

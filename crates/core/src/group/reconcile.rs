@@ -5,7 +5,7 @@ use crate::group::{Group, Intent};
 use crate::ids::{Generation, Slot, WorkerId};
 use crate::spec::Signal;
 use crate::time::Instant;
-use crate::worker::{Crew, Farewell, State, Waits};
+use crate::worker::{Crew, Farewell, Means, State, Waits};
 
 /// A worker's place in its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,8 @@ pub(crate) fn retire(
     Some(id)
 }
 
-/// Takes every worker out of its place and asks it to end; those that are ending already are asked again.
+/// Takes every worker out of its place and asks it to end; those that are ending already are asked again. Where the
+/// group's hook is what asks, it is run.
 pub(crate) fn retire_all(group: &mut Group, farewell: Farewell, crew: &mut Crew, now: Instant) {
     for index in 0..group.slots.len() {
         let place = &mut group.slots[index];
@@ -84,9 +85,12 @@ pub(crate) fn retire_all(group: &mut Group, farewell: Farewell, crew: &mut Crew,
             release(group, id, crew);
         }
     }
-    let (everybody, _) = group.everybody(crew);
+    let (everybody, pids) = group.everybody(crew);
     for id in everybody {
         crew.farewell(id, farewell, now);
+    }
+    if farewell.means == Means::Hook {
+        group.run_stop_hook(pids, farewell.timeout, crew, now);
     }
 }
 
@@ -101,7 +105,18 @@ fn release(group: &mut Group, id: WorkerId, crew: &Crew) {
 
 /// How a worker is stopped; `signal` takes the place of `stop_signal`.
 pub(crate) fn stop_farewell(group: &Group, signal: Option<Signal>) -> Farewell {
-    Farewell { signal: signal.unwrap_or(group.spec.stop_signal), uncaught: None, timeout: group.spec.stop_timeout }
+    Farewell::by(signal.unwrap_or(group.spec.stop_signal), group.spec.stop_timeout)
+}
+
+/// How the whole group is stopped: by its hook, if it has one, nobody named a signal, and there is somebody to stop.
+pub(crate) fn group_farewell(group: &Group, signal: Option<Signal>, crew: &Crew) -> Farewell {
+    let by_signal = stop_farewell(group, signal);
+    let hook = group.spec.stop_hook && signal.is_none() && !group.everybody(crew).1.is_empty();
+    if hook {
+        Farewell { means: Means::Hook, ..by_signal }
+    } else {
+        by_signal
+    }
 }
 
 /// Slots above the count have no worker any more and are forgotten.

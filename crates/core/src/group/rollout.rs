@@ -20,7 +20,7 @@ use crate::group::{Group, Intent};
 use crate::ids::{Generation, Pid, RequestId, Slot, WorkerId};
 use crate::spec::{Signal, Surge};
 use crate::time::Instant;
-use crate::worker::{Crew, Farewell, State, Waits};
+use crate::worker::{Crew, Farewell, Means, State, Waits};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rollout {
@@ -39,8 +39,8 @@ pub(crate) struct Rollout {
     pub(crate) old: Vec<Pid>,
 }
 
-/// Upgrades that wait for the running one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who wants an upgrade; nobody, if it is the group's own wish.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Queued {
     pub(crate) requests: Vec<RequestId>,
     pub(crate) signal: Option<Signal>,
@@ -68,6 +68,7 @@ pub(crate) fn begin(group: &mut Group, asked: Queued, crew: &mut Crew, now: Inst
         new: Vec::new(),
         old: Vec::new(),
     });
+    group.watch_program(crew);
     let workers = group.count;
     crew.act(Action::Notice(Notice::RolloutBegan { group: group.id, generation, workers }));
     advance(group, crew, now);
@@ -128,6 +129,7 @@ fn commit_batch(group: &mut Group, crew: &mut Crew, now: Instant) {
         place.generation = generation;
         place.failures = 0;
         crew.no_longer(place.respawn_at.take(), Waits::Slot(group.id, slot));
+        place.failed = false;
         group.ended -= u32::from(core::mem::take(&mut place.ended));
         let new_pid = place.serving.and_then(|id| pid(id, crew));
         let old_pid = old.and_then(|id| pid(id, crew));
@@ -153,7 +155,8 @@ fn ack_farewell(group: &Group, slot: Slot, crew: &Crew) -> Farewell {
     let successor = group.slots.get(slot.0 as usize).and_then(|p| p.candidate);
     let by_ack = successor.and_then(|id| crew.workers.get(&id)).and_then(|w| w.ack_signal);
     let signal = asked.or(by_ack).unwrap_or(group.spec.ack_signal);
-    Farewell { signal, uncaught: Some(group.spec.stop_signal), timeout: group.spec.drain_timeout }
+    let means = Means::Signal { signal, uncaught: Some(group.spec.stop_signal) };
+    Farewell { means, timeout: group.spec.drain_timeout }
 }
 
 /// Every slot has been renewed: the generation serves.
@@ -161,6 +164,7 @@ fn finish(group: &mut Group, crew: &mut Crew, now: Instant) {
     let Some(rollout) = group.rollout.take() else { return };
     let Rollout { generation, began, requests, new, old, .. } = rollout;
     group.generation = generation;
+    group.gave_up = None;
     let took = now.since(began);
     crew.act(Action::Notice(Notice::RolloutCommitted { group: group.id, generation, took }));
     for request in requests {
@@ -201,7 +205,8 @@ pub(crate) fn timed_out(group: &mut Group, crew: &mut Crew, now: Instant) {
 /// Another command ends the rollout, and those that wait for one; its farewell is the candidates' too.
 pub(crate) fn overruled(group: &mut Group, by: Option<Verb>, farewell: Farewell, crew: &mut Crew, now: Instant) {
     abort(group, AbortCause::Command { by }, farewell, crew, now);
-    for request in group.queued.take().map(|q| q.requests).unwrap_or_default() {
+    let waiting = group.drop_upgrader(crew).into_iter().chain(group.queued.take());
+    for request in waiting.flat_map(|asked| asked.requests) {
         crew.act(Action::Reply { request, reply: Reply::Failed(Failed::Superseded { by }) });
     }
 }
@@ -223,12 +228,18 @@ fn abort(group: &mut Group, cause: AbortCause, farewell: Farewell, crew: &mut Cr
     }
 }
 
-/// Those who waited get their rollout now.
+/// Those who waited get their upgrade now, or the upgrader that decides about it.
 pub(crate) fn begin_queued(group: &mut Group, crew: &mut Crew, now: Instant) {
-    if group.intent != Intent::Running {
+    if group.intent != Intent::Running || group.rollout.is_some() {
         return;
     }
-    if let Some(queued) = group.queued.take() {
-        begin(group, queued, crew, now);
+    let asks_first = group.spec.upgrader.is_some_and(|upgrader| upgrader.every.is_none());
+    if asks_first && group.upgrading.is_some() {
+        return;
+    }
+    match group.queued.take() {
+        Some(queued) if asks_first => group.run_upgrader(queued, crew, now),
+        Some(queued) => group.renew(queued, crew, now),
+        None => {}
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Purpose {
     Restart { old: Vec<Pid> },
     Renew { old: Vec<Pid> },
     Inc,
-    Stop { signal: Signal },
+    Stop { signal: Option<Signal> },
     Dec,
     Killall,
 }
@@ -114,6 +114,11 @@ impl Group {
         }
     }
 
+    /// Firestarter ends although not all have: nobody waits any longer.
+    pub(crate) fn send_waiters_home(&mut self, crew: &mut Crew) {
+        self.fail_waiters(Failed::Superseded { by: None }, crew, |_| true);
+    }
+
     fn fail_waiters(&mut self, failed: Failed, crew: &mut Crew, which: impl Fn(&Waiter) -> bool) {
         self.waiters.retain(|waiter| {
             let fails = which(waiter);
@@ -164,7 +169,7 @@ impl Group {
             let purpose = match verb {
                 Verb::Restart => Purpose::Restart { old: old.clone() },
                 Verb::Upgrade => Purpose::Renew { old: old.clone() },
-                Verb::Start | Verb::Stop | Verb::Inc | Verb::Dec | Verb::Killall => Purpose::Start,
+                Verb::Start | Verb::Stop | Verb::Inc | Verb::Dec | Verb::Killall | Verb::Signal => Purpose::Start,
             };
             let awaits = Awaits::Spawned(slots.clone());
             self.waiters.push(Waiter { request, purpose, awaits, pids: Vec::new() });

@@ -1,8 +1,10 @@
 //! The commands of a story. Each is one fact, one request, or time that passes.
 //!
 //! ```text
+//! policy exit_when=done|failed|never stop_timeout=30s     before anything else; optional
 //! group web count=2 ack=manual|none|timer:1s restart=always|on-failure|none start=at-once|on-connection surge=1
-//!           start_timeout=10s stop=TERM/5s drain=USR2/60s backoff=10s/10s      before anything else; all optional
+//!           start_timeout=10s stop=TERM/5s drain=USR2/60s backoff=10s/10s give_up=3 warmup=2s autostart=false
+//!           stop_hook=true upgrader=60s | upgrader=60s/10s (every) auto_upgrade=true live_check=8s
 //! begin                             the daemon runs
 //! spawned web/0                     also: web (all its workers that are being spawned), #3 (a worker by its id)
 //! fail web/0 exec ENOENT
@@ -11,30 +13,32 @@
 //! request upgrade web [USR2]        requests are r1, r2 and so on
 //! shutdown                          the request; stop-signal TERM is the signal
 //! connection web
+//! looked web/0 7 3s                 its sign of life: the mark, and how long ago
+//! program web 7 | program web 7 changed
 //! advance 500ms                     fires the deadlines on the way, each at its time
 //! crash                             a new daemon: the state must be the same; says what is outstanding
 //! status
 //! ```
+//! `web/hook` is the youngest hook. `request signal web/1 HUP` names a slot.
 //! `web/0` is the youngest worker in that slot that has not ended. A worker's pid is 100 more than its id.
 
 use firestarter_core::action::Action;
-use firestarter_core::command::{Command, Verb};
-use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
+use firestarter_core::command::Command;
+use firestarter_core::event::{Event, SpawnError};
 use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::journal;
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{GroupSpec, Policy};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::view::{GroupView, Stage};
 use firestarter_core::Supervisor;
-use std::num::NonZeroU32;
 
 use crate::common::check_invariants;
 use crate::common::text::{duration_text, failure_text, Names};
-
-type Told<T> = Result<T, String>;
+use crate::words::{duration, exit, number_of_error, parse_verb, policy, signal, spawn_step, spec, Told};
 
 pub struct Story {
     specs: Vec<GroupSpec>,
+    policy: Policy,
     core: Option<Supervisor>,
     now: Instant,
     names: Names,
@@ -50,6 +54,7 @@ impl Story {
     pub fn new() -> Story {
         Story {
             specs: Vec::new(),
+            policy: Policy::default(),
             core: None,
             now: Instant(0),
             names: Names::default(),
@@ -66,6 +71,7 @@ impl Story {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["group", name, options @ ..] => self.specs.push(spec(name, options)?),
+            ["policy", options @ ..] => self.policy = policy(options)?,
             ["begin"] => self.feed(Event::Begin),
             ["spawned", whom] => {
                 for worker in self.whom(whom, Some(false))? {
@@ -93,7 +99,9 @@ impl Story {
             }
             ["request", verb, group, how @ ..] => {
                 let signal = how.first().map(|word| signal(word)).transpose()?;
-                let command = Command::Group { group: self.group(group)?, verb: parse_verb(verb)?, signal };
+                let (group, slot) = group.split_once('/').map_or((*group, None), |(group, slot)| (group, Some(slot)));
+                let slot = slot.map(|slot| slot.parse().map(Slot)).transpose().map_err(|_| "no slot")?;
+                let command = Command::Group { group: self.group(group)?, verb: parse_verb(verb)?, signal, slot };
                 self.request(command);
             }
             ["shutdown"] => self.request(Command::Shutdown),
@@ -101,6 +109,16 @@ impl Story {
             ["connection", group] => {
                 let group = self.group(group)?;
                 self.feed(Event::Connection { group });
+            }
+            ["looked", whom, mark, ago] => {
+                let (mark, ago) = (mark.parse().map_err(|_| "no mark")?, duration(ago)?);
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::Looked { worker, mark, ago });
+                }
+            }
+            ["program", group, print, how @ ..] => {
+                let (group, print) = (self.group(group)?, print.parse().map_err(|_| "no print")?);
+                self.feed(Event::Program { group, print, changed: *how == ["changed"] });
             }
             ["advance", by] => self.advance(duration(by)?),
             ["crash"] => self.crash(),
@@ -113,7 +131,7 @@ impl Story {
     fn core(&mut self) -> &mut Supervisor {
         if self.core.is_none() {
             self.names = Names::new(self.specs.iter().map(|spec| spec.name.clone()).collect());
-            let core = Supervisor::new(self.specs.clone(), 1, self.now);
+            let core = Supervisor::new(self.specs.clone(), self.policy, 1, self.now);
             self.snapshot = journal::write_snapshot(&core);
             self.core = Some(core);
         }
@@ -136,6 +154,8 @@ impl Story {
             Event::Begin
             | Event::Acked { .. }
             | Event::Connection { .. }
+            | Event::Looked { .. }
+            | Event::Program { .. }
             | Event::Request { .. }
             | Event::StopSignal { .. }
             | Event::Deadline => {}
@@ -144,6 +164,9 @@ impl Story {
             self.names.learn(&action);
             if let Action::Spawn { worker, .. } = action {
                 self.crew.push((worker, false));
+            }
+            if let Action::RunHook { hook, .. } = action {
+                self.crew.push((hook, false));
             }
             self.lines.push(self.names.action(&action));
         }
@@ -221,9 +244,15 @@ impl Story {
         }
         let (name, slot) = word.split_once('/').unzip();
         let group = self.group(name.unwrap_or(word))?;
+        let hook = slot == Some("hook");
+        let slot = slot.filter(|_| !hook);
         let slot = slot.map(|text: &str| text.parse().map(Slot)).transpose().map_err(|_| "no slot")?;
+        if hook {
+            let ours = |(id, _): &&(WorkerId, bool)| self.names.hooks.get(id) == Some(&group);
+            return self.crew.iter().rfind(ours).map(|(id, _)| vec![*id]).ok_or_else(|| "no hook there".into());
+        }
         let fits = |(id, has_process): &&(WorkerId, bool)| {
-            let place = self.names.places[id];
+            let Some(place) = self.names.places.get(id) else { return false };
             place.0 == group && slot.is_none_or(|slot| place.1 == slot) && runs.is_none_or(|runs| runs == *has_process)
         };
         let mut found: Vec<WorkerId> = self.crew.iter().filter(fits).map(|(id, _)| *id).collect();
@@ -246,100 +275,14 @@ fn summary(view: &GroupView) -> String {
     if let Some((failure, ago)) = view.last_failure {
         text.push_str(&format!(", last failure {} {} ago", failure_text(failure), duration_text(ago)));
     }
+    if let Some(up) = view.gave_up {
+        text.push_str(&format!(", gave up after {} in {}", up.times, duration_text(up.within)));
+    }
+    if let Some(hook) = view.hook {
+        text.push_str(&format!(", {hook:?} hook runs"));
+    }
     if let Some(rollout) = view.rollout {
         text.push_str(&format!(", rollout of {} {}/{}", rollout.generation, rollout.ready, rollout.wanted));
     }
     text
-}
-
-fn spec(name: &str, options: &[&str]) -> Told<GroupSpec> {
-    let mut spec = GroupSpec {
-        name: name.into(),
-        count: NonZeroU32::MIN,
-        restart: Restart::Always,
-        backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
-        start: Start::AtOnce,
-        ack: Ack::Manual,
-        start_timeout: Duration::from_secs(30),
-        stop_signal: Signal::TERM,
-        stop_timeout: Duration::from_secs(5),
-        ack_signal: Signal::QUIT,
-        drain_timeout: Duration::from_secs(60),
-        surge: Surge::Whole,
-    };
-    for option in options {
-        let (key, value) = option.split_once('=').ok_or("key=value")?;
-        let halves = || value.split_once('/').ok_or("two values with / between");
-        match key {
-            "count" => spec.count = value.parse().map_err(|_| "no count")?,
-            "surge" => spec.surge = Surge::AtMost(value.parse().map_err(|_| "no surge")?),
-            "restart" => {
-                spec.restart = choose(
-                    value,
-                    &[("always", Restart::Always), ("on-failure", Restart::OnFailure), ("none", Restart::None)],
-                )?;
-            }
-            "start" => {
-                spec.start = choose(value, &[("at-once", Start::AtOnce), ("on-connection", Start::OnConnection)])?
-            }
-            "ack" => {
-                spec.ack = match value.strip_prefix("timer:") {
-                    Some(after) => Ack::Timer(duration(after)?),
-                    None => choose(value, &[("manual", Ack::Manual), ("none", Ack::None)])?,
-                }
-            }
-            "start_timeout" => spec.start_timeout = duration(value)?,
-            "stop" => (spec.stop_signal, spec.stop_timeout) = (signal(halves()?.0)?, duration(halves()?.1)?),
-            "drain" => (spec.ack_signal, spec.drain_timeout) = (signal(halves()?.0)?, duration(halves()?.1)?),
-            "backoff" => spec.backoff = Backoff { max: duration(halves()?.0)?, reset: duration(halves()?.1)? },
-            _ => return Err(format!("no option {key}")),
-        }
-    }
-    Ok(spec)
-}
-
-fn choose<T: Copy>(word: &str, from: &[(&str, T)]) -> Told<T> {
-    from.iter().find(|(name, _)| *name == word).map(|(_, value)| *value).ok_or_else(|| format!("what is {word}?"))
-}
-
-fn parse_verb(word: &str) -> Told<Verb> {
-    let verbs = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall];
-    choose(word, &verbs.map(|verb| (verb.word(), verb)))
-}
-
-fn signal(word: &str) -> Told<Signal> {
-    Signal::parse(word).ok_or_else(|| format!("no signal {word}"))
-}
-
-fn duration(text: &str) -> Told<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| format!("no duration {text}"))?;
-    let unit = choose(&text[digits.len()..], &[("ms", 1), ("s", 1000), ("m", 60_000)])?;
-    Ok(Duration::from_millis(number * unit))
-}
-
-fn exit(words: &[&str]) -> Told<Exit> {
-    match words {
-        ["code", code] => Ok(Exit::Code(code.parse().map_err(|_| "no code")?)),
-        ["signal", word] => Ok(Exit::Signal(signal(word)?, false)),
-        ["signal", word, "core"] => Ok(Exit::Signal(signal(word)?, true)),
-        ["unknown"] => Ok(Exit::Unknown),
-        _ => Err("code n, signal s or unknown".into()),
-    }
-}
-
-fn spawn_step(word: &str) -> Told<SpawnStep> {
-    let steps = [
-        ("prepare", SpawnStep::Prepare),
-        ("clone", SpawnStep::Clone),
-        ("directory", SpawnStep::Directory),
-        ("setup", SpawnStep::Setup),
-        ("exec", SpawnStep::Exec),
-        ("watch", SpawnStep::Watch),
-    ];
-    choose(word, &steps)
-}
-
-fn number_of_error(word: &str) -> Told<i32> {
-    choose(word, &[("ENOENT", 2), ("EAGAIN", 11), ("EACCES", 13), ("EMFILE", 24)])
 }

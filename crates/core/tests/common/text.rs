@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use firestarter_core::action::{Action, Next, Notice};
 use firestarter_core::command::{AbortCause, Command, Done, Failed, Refusal, Reply, Verb};
-use firestarter_core::event::{Event, Exit, Failure};
+use firestarter_core::event::{Event, Exit, Failure, HookKind};
 use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::time::Duration;
 
@@ -13,16 +13,20 @@ use firestarter_core::time::Duration;
 pub struct Names {
     pub groups: Vec<String>,
     pub places: BTreeMap<WorkerId, (GroupId, Slot)>,
+    pub hooks: BTreeMap<WorkerId, GroupId>,
 }
 
 impl Names {
     pub fn new(groups: Vec<String>) -> Names {
-        Names { groups, places: BTreeMap::new() }
+        Names { groups, ..Names::default() }
     }
 
     pub fn learn(&mut self, action: &Action) {
         if let Action::Spawn { worker, group, slot, .. } = action {
             self.places.insert(*worker, (*group, *slot));
+        }
+        if let Action::RunHook { hook, group, .. } = action {
+            self.hooks.insert(*hook, *group);
         }
     }
 
@@ -33,7 +37,10 @@ impl Names {
     pub fn worker(&self, worker: WorkerId) -> String {
         match self.places.get(&worker) {
             Some((group, slot)) => format!("{}/{slot} #{worker}", self.group(*group)),
-            None => format!("#{worker}"),
+            None => match self.hooks.get(&worker) {
+                Some(group) => format!("{}/hook #{worker}", self.group(*group)),
+                None => format!("#{worker}"),
+            },
         }
     }
 
@@ -51,6 +58,13 @@ impl Names {
             Event::Exited { worker, exit } => format!("exited {} {}", self.worker(*worker), exit_text(*exit)),
             Event::Acked { worker, signal: None } => format!("acked {}", self.worker(*worker)),
             Event::Acked { worker, signal: Some(signal) } => format!("acked {} {signal}", self.worker(*worker)),
+            Event::Looked { worker, mark, ago } => {
+                format!("looked {} mark {mark}, {} ago", self.worker(*worker), duration_text(*ago))
+            }
+            Event::Program { group, print, changed } => {
+                let what = if *changed { "changed to" } else { "is" };
+                format!("program {} {what} {print}", self.group(*group))
+            }
             Event::Connection { group } => format!("connection {}", self.group(*group)),
             Event::Request { request, command } => {
                 format!("request {} {}", request_text(*request), self.command(command))
@@ -62,8 +76,11 @@ impl Names {
 
     fn command(&self, command: &Command) -> String {
         match command {
-            Command::Group { group, verb, signal: None } => format!("{verb} {}", self.group(*group)),
-            Command::Group { group, verb, signal: Some(signal) } => format!("{verb} {} {signal}", self.group(*group)),
+            Command::Group { group, verb, signal, slot } => {
+                let slot = slot.map_or(String::new(), |slot| format!("/{slot}"));
+                let signal = signal.map_or(String::new(), |signal| format!(" {signal}"));
+                format!("{verb} {}{slot}{signal}", self.group(*group))
+            }
             Command::Shutdown => "shutdown".into(),
         }
     }
@@ -72,6 +89,15 @@ impl Names {
         match action {
             Action::Spawn { worker, generation, .. } => {
                 format!("spawn {} generation {generation}", self.worker(*worker))
+            }
+            Action::RunHook { hook, kind, pids, .. } => {
+                format!("run {} {} for {}", self.worker(*hook), hook_text(*kind), pids_text(pids))
+            }
+            Action::Tell { worker, signal } => format!("tell {} {signal}", self.worker(*worker)),
+            Action::Look { worker } => format!("look {}", self.worker(*worker)),
+            Action::WatchProgram { group, known } => {
+                let known = known.map_or("what is there".into(), |print| print.to_string());
+                format!("watch program {} against {known}", self.group(*group))
             }
             Action::Signal { worker, signal, uncaught } => {
                 let instead = uncaught.map(|s| format!(", {s} if uncaught")).unwrap_or_default();
@@ -82,7 +108,7 @@ impl Names {
             Action::Watch { group, on: false } => format!("unwatch {}", self.group(*group)),
             Action::Reply { request, reply } => format!("reply {} {}", request_text(*request), reply_text(reply)),
             Action::Notice(notice) => format!("notice {}", self.notice(notice)),
-            Action::Halt => "halt".into(),
+            Action::Halt { code } => format!("halt {code}"),
         }
     }
 
@@ -94,6 +120,26 @@ impl Names {
             Notice::NotSpawned { group, slot, failure, next } => {
                 format!("{} not spawned: {}; {}", self.place(*group, *slot), failure_text(*failure), next_text(*next))
             }
+            Notice::Silent { group, slot, pid, silence } => {
+                let place = self.place(*group, *slot);
+                format!("{place} {} silent for {}, killed", pid_text(*pid), duration_text(*silence))
+            }
+            Notice::GaveUp { group } => format!("{} gave up", self.group(*group)),
+            Notice::ProgramChanged { group } => format!("{} program changed", self.group(*group)),
+            Notice::HookBegan { group, kind, pid } => {
+                format!("{} {} began, pid {pid}", self.group(*group), hook_text(*kind))
+            }
+            Notice::HookEnded { group, kind, failure } => {
+                let how = failure.map_or("well".into(), failure_text);
+                format!("{} {} ended: {how}", self.group(*group), hook_text(*kind))
+            }
+            Notice::KillingAll { signal, workers } => {
+                let why = signal.map_or("time is over".into(), |signal| signal.to_string());
+                format!("killing all, {why}, {workers} workers")
+            }
+            Notice::LeftBehind { processes } => format!("{processes} left behind"),
+            Notice::ExitWhen { group: None } => "exit: all are done".into(),
+            Notice::ExitWhen { group: Some(group) } => format!("exit: {} has failed", self.group(*group)),
             Notice::Overdue { group, slot, pid } => {
                 format!("{} {} overdue, killed", self.place(*group, *slot), pid_text(*pid))
             }
@@ -117,6 +163,13 @@ impl Names {
     }
 }
 
+fn hook_text(kind: HookKind) -> &'static str {
+    match kind {
+        HookKind::Stop => "stop hook",
+        HookKind::Upgrader => "upgrader",
+    }
+}
+
 pub fn request_text(request: RequestId) -> String {
     format!("r{}", request.seq)
 }
@@ -130,6 +183,7 @@ fn reply_text(reply: &Reply) -> String {
         Reply::Failed(Failed::Aborted { generation, cause }) => {
             format!("failed: generation {generation} aborted: {}", cause_text(cause))
         }
+        Reply::Failed(Failed::Upgrader { failure }) => format!("failed: upgrader {}", failure_text(*failure)),
         Reply::Failed(Failed::Superseded { by }) => format!("failed: superseded by {}", by_text(*by)),
         Reply::Refused(refusal) => format!("refused: {}", refusal_text(*refusal)),
     }
@@ -138,7 +192,11 @@ fn reply_text(reply: &Reply) -> String {
 fn done_text(done: &Done) -> String {
     match done {
         Done::Started { pids } => format!("started {}", pids_text(pids)),
-        Done::Stopped { signal, pids } => format!("stopped {} with {signal}", pids_text(pids)),
+        Done::Stopped { signal, pids } => {
+            let by = signal.map_or("the hook".into(), |signal| signal.to_string());
+            format!("stopped {} with {by}", pids_text(pids))
+        }
+        Done::Signalled { signal, pids } => format!("told {} {signal}", pids_text(pids)),
         Done::Restarted { new, old } => format!("restarted {} for {}", pids_text(new), pids_text(old)),
         Done::Upgraded { generation, new, old } => {
             format!("upgraded to generation {generation}: {} for {}", pids_text(new), pids_text(old))
@@ -157,6 +215,9 @@ fn refusal_text(refusal: Refusal) -> String {
         Refusal::AtLeastOne => "at least one".into(),
         Refusal::AtMost(most) => format!("at most {most}"),
         Refusal::NoSignal(verb) => format!("{verb} takes no signal"),
+        Refusal::SignalMissing(verb) => format!("{verb} wants a signal"),
+        Refusal::WholeGroup(verb) => format!("{verb} is for the whole group"),
+        Refusal::NoWorker(slot) => format!("nobody in slot {slot}"),
         Refusal::ShuttingDown => "shutting down".into(),
     }
 }
@@ -182,6 +243,7 @@ fn next_text(next: Next) -> String {
         Next::Respawn(delay) if delay.is_zero() => "respawn at once".into(),
         Next::Respawn(delay) => format!("respawn in {}", duration_text(delay)),
         Next::Nothing => "no respawn".into(),
+        Next::GiveUp { times, within } => format!("given up after {times} in {}", duration_text(within)),
         Next::Abort => "abort".into(),
     }
 }
@@ -189,6 +251,7 @@ fn next_text(next: Next) -> String {
 pub fn failure_text(failure: Failure) -> String {
     match failure {
         Failure::Exit(exit) => exit_text(exit),
+        Failure::Silent(silence) => format!("silent for {}", duration_text(silence)),
         Failure::Spawn(error) => format!("{:?} errno {}", error.step, error.errno),
     }
 }

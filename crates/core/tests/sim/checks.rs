@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firestarter_core::action::{Action, Notice};
 use firestarter_core::command::{AbortCause, Command, Verb};
-use firestarter_core::event::Event;
+use firestarter_core::event::{Event, Exit, HookKind};
 use firestarter_core::ids::{Generation, GroupId, RequestId, Slot, WorkerId};
-use firestarter_core::spec::{Ack, GroupSpec, Restart, Start, Surge};
+use firestarter_core::spec::{Ack, GroupSpec, Policy, Restart, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::view::{GroupView, Phase, Stage};
 use firestarter_core::Supervisor;
 
 use crate::plan::Temper;
+
+/// The simulation's clock may jump by so much beyond a deadline, a few times over.
+const SLACK: Duration = Duration::from_millis(500);
 use crate::replies::{self, Asked};
 
 /// What is known of a worker from outside.
@@ -25,6 +28,8 @@ pub struct Seen {
     /// Got a signal or SIGKILL from the daemon, or will when it has a process.
     pub leaving: bool,
     pub ended: bool,
+    /// Was killed because it gave no sign of life.
+    pub silent: bool,
     /// Took the place of one that ended unasked.
     pub respawn: bool,
     /// Was its slot's candidate when the old worker was told to drain.
@@ -39,9 +44,27 @@ pub struct Wish {
     pub most: u32,
     pub phase: Phase,
     pub last_command: Instant,
+    /// When the group began to be looked after, and whether somebody has asked it to start.
+    pub begun: Instant,
+    pub started: bool,
+    /// Failures in a row, by slot.
+    pub failures: BTreeMap<Slot, u32>,
+}
+
+/// What is known of a hook from outside.
+pub struct SeenHook {
+    pub group: GroupId,
+    pub kind: HookKind,
+    pub began: Instant,
+    pub ended: Option<Exit>,
 }
 
 pub struct Checks {
+    pub hooks: BTreeMap<WorkerId, SeenHook>,
+    pub policy: Policy,
+    /// When everything began to be stopped.
+    shut_down_at: Option<Instant>,
+    pub left_behind: bool,
     pub seen: BTreeMap<WorkerId, Seen>,
     pub groups: Vec<Wish>,
     pub open: BTreeMap<RequestId, Asked>,
@@ -52,16 +75,23 @@ pub struct Checks {
 }
 
 impl Checks {
-    pub fn new(specs: &[GroupSpec], tempers: &[Temper]) -> Checks {
+    pub fn new(specs: &[GroupSpec], tempers: &[Temper], policy: Policy) -> Checks {
         let wish = |(spec, temper): (&GroupSpec, &Temper)| Wish {
             bounded: temper.bounded(),
             count: spec.count.get(),
             most: spec.count.get(),
             phase: Phase::Stopped,
             last_command: Instant(0),
+            begun: Instant(0),
+            started: false,
+            failures: BTreeMap::new(),
             spec: spec.clone(),
         };
         Checks {
+            hooks: BTreeMap::new(),
+            policy,
+            shut_down_at: None,
+            left_behind: false,
             seen: BTreeMap::new(),
             groups: specs.iter().zip(tempers).map(wish).collect(),
             open: BTreeMap::new(),
@@ -86,7 +116,12 @@ impl Checks {
             Event::Spawned { worker, .. }
             | Event::SpawnFailed { worker, .. }
             | Event::Exited { worker, .. }
-            | Event::Acked { worker, .. } => self.seen.get(worker).is_none_or(|seen| seen.ended),
+            | Event::Acked { worker, .. } => {
+                self.seen.get(worker).is_none_or(|seen| seen.ended)
+                    && self.hooks.get(worker).is_none_or(|hook| hook.ended.is_some())
+            }
+            Event::Looked { worker, .. } => self.seen.get(worker).is_none_or(|seen| seen.ended),
+            Event::Program { .. } => false,
             Event::Connection { group } => !self.watched.contains(group),
             Event::Begin | Event::Request { .. } | Event::StopSignal { .. } | Event::Deadline => false,
         }
@@ -96,18 +131,19 @@ impl Checks {
     pub fn turn(&mut self, now: Instant, event: &Event, actions: &[Action], core: &Supervisor) {
         let alive = self.seen.values().filter(|seen| !seen.ended).count();
         let slots: usize = self.groups.iter().map(|wish| wish.count as usize + 1).sum();
-        let bound = 8 + 4 * (alive + slots + self.open.len());
+        let bound = 12 + 4 * (alive + slots + self.open.len());
         assert!(actions.len() <= bound, "{} actions, more than {bound}", actions.len());
         self.learn(now, event, actions);
         self.aborts(actions);
         for action in actions {
-            self.learn_action(action);
+            self.learn_action(now, action);
+            self.hooks_and_life(now, event, action);
         }
         self.drains(now, event, actions);
         for action in actions {
             if let Action::Reply { request, reply } = action {
                 let asked = self.open.remove(request).unwrap_or_else(|| panic!("an answer that nobody waits for"));
-                replies::fits(&asked, reply, &self.seen, &self.groups);
+                replies::fits(&asked, reply, &self.seen, &self.groups, self.left_behind);
             }
         }
         self.in_time(now);
@@ -119,18 +155,29 @@ impl Checks {
         match event {
             Event::Spawned { worker, .. } => self.with(*worker, |seen| seen.spawned = seen.spawned.or(Some(now))),
             Event::Acked { worker, .. } => self.with(*worker, |seen| seen.acked = true),
-            Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } => {
-                self.with(*worker, |seen| seen.ended = true);
+            Event::Exited { worker, exit } => {
+                self.ended(now, *worker);
+                self.hooks.get_mut(worker).into_iter().for_each(|hook| hook.ended = Some(*exit));
+            }
+            Event::SpawnFailed { worker, .. } => {
+                self.ended(now, *worker);
+                self.hooks.get_mut(worker).into_iter().for_each(|hook| hook.ended = Some(Exit::Unknown));
             }
             Event::Begin if self.shutting_down => {}
             Event::Begin => self.groups.iter_mut().for_each(|wish| {
-                wish.phase = if wish.spec.start == Start::AtOnce { Phase::Running } else { Phase::Waiting };
+                wish.begun = now;
+                wish.phase = match wish.spec.start {
+                    _ if !wish.spec.autostart => Phase::Stopped,
+                    Start::AtOnce => Phase::Running,
+                    Start::OnConnection => Phase::Waiting,
+                };
             }),
+            Event::Looked { .. } | Event::Program { .. } => {}
             Event::Connection { group } if self.watched.contains(group) => {
                 self.groups[group.0 as usize].phase = Phase::Running;
             }
             Event::Request { request, command } => self.ask(now, *request, *command, actions),
-            Event::StopSignal { .. } => self.shut_down(),
+            Event::StopSignal { .. } => self.shut_down(now),
             Event::Connection { .. } | Event::Deadline => {}
         }
     }
@@ -145,14 +192,16 @@ impl Checks {
         let asked = Asked { command, at: now, newest };
         assert!(self.open.insert(request, asked).is_none(), "the world asks twice with one id");
         let refused = replies::refused(request, actions);
-        let Command::Group { group, verb, .. } = command else { return self.shut_down() };
+        let Command::Group { group, verb, .. } = command else { return self.shut_down(now) };
         let Some(wish) = self.groups.get_mut(group.0 as usize).filter(|_| !refused) else { return };
         assert!(!self.shutting_down, "obeys while shutting down");
         wish.last_command = now;
+        wish.started |= matches!(verb, Verb::Start | Verb::Restart);
+        wish.failures.clear();
         match verb {
             Verb::Start | Verb::Restart => wish.phase = Phase::Running,
             Verb::Stop | Verb::Killall => wish.phase = Phase::Stopped,
-            Verb::Upgrade => {}
+            Verb::Upgrade | Verb::Signal => {}
             Verb::Inc => wish.count += 1,
             Verb::Dec => wish.count -= 1,
         }
@@ -161,8 +210,10 @@ impl Checks {
         match verb {
             Verb::Dec => self.unwanted(group, |seen| seen.slot.0 == from),
             Verb::Stop | Verb::Killall | Verb::Restart => self.unwanted(group, |_| true),
-            Verb::Upgrade if cycles => self.unwanted(group, |_| true),
-            Verb::Start | Verb::Upgrade | Verb::Inc => {}
+            Verb::Upgrade if cycles && self.groups[group.0 as usize].spec.upgrader.is_none() => {
+                self.unwanted(group, |_| true);
+            }
+            Verb::Start | Verb::Upgrade | Verb::Inc | Verb::Signal => {}
         }
     }
 
@@ -171,23 +222,28 @@ impl Checks {
         self.seen.values_mut().filter(ours).for_each(|seen| seen.leaving = true);
     }
 
-    fn shut_down(&mut self) {
+    pub fn shut_down(&mut self, now: Instant) {
         self.shutting_down = true;
+        self.shut_down_at = self.shut_down_at.or(Some(now));
         self.groups.iter_mut().for_each(|wish| wish.phase = Phase::Stopped);
     }
 
-    fn learn_action(&mut self, action: &Action) {
+    fn learn_action(&mut self, now: Instant, action: &Action) {
         match action {
             Action::Spawn { worker, group, slot, generation } => {
                 assert!(self.seen.keys().next_back().is_none_or(|last| last < worker), "an id is used again");
+                self.may_start(now, *group);
                 assert!(!self.shutting_down, "a spawn while shutting down");
                 let (group, slot, generation) = (*group, *slot, *generation);
                 let before = |seen: &&Seen| seen.group == group && seen.slot == slot && seen.generation == generation;
-                let respawn = self.seen.values().rfind(before).is_some_and(|seen| seen.ended && !seen.leaving);
-                let (acked, leaving, ended, committed) = (false, false, false, false);
-                let seen = Seen { group, slot, generation, spawned: None, acked, leaving, ended, respawn, committed };
+                let respawn =
+                    self.seen.values().rfind(before).is_some_and(|seen| seen.silent || seen.ended && !seen.leaving);
+                let (acked, leaving, ended, silent, committed) = Default::default();
+                let spawned = None;
+                let seen = Seen { group, slot, generation, spawned, acked, leaving, ended, silent, respawn, committed };
                 self.seen.insert(*worker, seen);
             }
+            Action::Kill { worker } if self.hooks.contains_key(worker) => {}
             Action::Signal { worker, .. } | Action::Kill { worker } => {
                 let seen = self.seen.get_mut(worker).expect("signals a worker that never was");
                 assert!(seen.spawned.is_some() && !seen.ended, "signals a worker without a process");
@@ -195,11 +251,20 @@ impl Checks {
             }
             Action::Watch { group, on: true } => assert!(self.watched.insert(*group), "watches twice"),
             Action::Watch { group, on: false } => assert!(self.watched.remove(group), "unwatches twice"),
-            Action::Halt => {
-                assert!(self.seen.values().all(|seen| seen.ended), "halts while workers live");
+            Action::Halt { code } => {
+                let all_gone =
+                    self.seen.values().all(|seen| seen.ended) && self.hooks.values().all(|h| h.ended.is_some());
+                assert!(all_gone || self.left_behind && *code == 1, "halts while processes live");
+                let took = now.since(self.shut_down_at.expect("halts without being stopped"));
+                assert!(took <= self.policy.stop_timeout + SLACK, "the stop took {took:?}");
                 self.halts += 1;
             }
-            Action::Reply { .. } | Action::Notice(_) => {}
+            Action::RunHook { .. }
+            | Action::Tell { .. }
+            | Action::Look { .. }
+            | Action::WatchProgram { .. }
+            | Action::Reply { .. }
+            | Action::Notice(_) => {}
         }
     }
 
@@ -263,6 +328,7 @@ impl Checks {
             let wish = &self.groups[group.0 as usize];
             let bound =
                 wish.spec.start_timeout * 2 * (wish.most + 1) + wish.spec.stop_timeout + Duration::from_secs(10);
+            let bound = bound + wish.spec.upgrader.map_or(Duration::ZERO, |upgrader| upgrader.timeout * 4);
             let waits = now.since(asked.at.max(wish.last_command));
             assert!(!wish.bounded || waits <= bound, "request {request:?} waits {waits:?}, more than {bound:?}");
         }
@@ -284,6 +350,9 @@ impl Checks {
     /// Between two turns nothing is outstanding that was not asked for.
     pub fn all_performed(&self, outstanding: &[Action], watched: &BTreeSet<GroupId>) {
         assert_eq!(&self.watched, watched, "the groups watched");
+        if self.halts > 0 {
+            return;
+        }
         let spawning = |seen: &&Seen| !seen.ended && seen.spawned.is_none();
         let spawns = outstanding.iter().filter(|action| matches!(action, Action::Spawn { .. })).count();
         assert_eq!(spawns, self.seen.values().filter(spawning).count(), "spawns outstanding");
@@ -292,8 +361,12 @@ impl Checks {
     /// Commands have ceased and the world behaves: every group is as was wished.
     pub fn converged(&self, core: &Supervisor, now: Instant) {
         assert!(self.open.is_empty(), "never answered: {:?}", self.open);
+        if self.shutting_down {
+            return;
+        }
         for (wish, view) in self.groups.iter().zip(core.view(now).groups) {
             let slots: BTreeSet<Slot> = view.workers.iter().map(|worker| worker.slot).collect();
+            assert!(view.hook != Some(HookKind::Stop), "a hook that does not end: {view:?}");
             assert_eq!(slots.len(), view.workers.len(), "two workers in a slot: {view:?}");
             assert!(view.workers.iter().all(|worker| worker.stage == Stage::Ready), "not all ready: {view:?}");
             assert_eq!(view.ready as usize, view.workers.len(), "ready: {view:?}");
@@ -304,11 +377,17 @@ impl Checks {
 
 fn settled(wish: &Wish, view: &GroupView) {
     match view.phase {
-        Phase::Running => assert!(wish.spec.restart != Restart::Always || view.ready == wish.count, "{view:?}"),
+        Phase::Running => {
+            let may_lack = wish.spec.restart != Restart::Always || wish.spec.give_up.is_some();
+            assert!(may_lack || view.ready == wish.count, "{view:?}");
+        }
+        Phase::GaveUp => assert!(view.workers.is_empty() && wish.spec.give_up.is_some(), "{view:?}"),
         Phase::Stopped | Phase::Waiting => assert!(view.workers.is_empty(), "{view:?}"),
-        Phase::Upgrading | Phase::Restarting | Phase::Stopping => panic!("does not settle: {view:?}"),
+        Phase::WarmingUp | Phase::Upgrading | Phase::Restarting | Phase::Stopping => {
+            panic!("does not settle: {view:?}")
+        }
     }
-    if wish.spec.restart == Restart::Always {
+    if wish.spec.restart == Restart::Always && view.phase != Phase::GaveUp {
         assert_eq!(view.phase, wish.phase, "{view:?}");
     }
 }

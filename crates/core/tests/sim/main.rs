@@ -8,7 +8,9 @@ mod checks;
 #[path = "../common/mod.rs"]
 mod common;
 mod daemon;
+mod later;
 mod plan;
+mod processes;
 mod replies;
 mod rng;
 mod world;
@@ -27,7 +29,7 @@ use world::{Line, World};
 const SEEDS: u64 = 10_000;
 
 /// A world that has not come to rest after so many turns never will.
-const TURNS: u32 = 50_000;
+const TURNS: u32 = 200_000;
 
 thread_local! {
     static FAULT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -105,7 +107,7 @@ fn history(world: &mut World) -> u64 {
         }
         if world.rng.chance(700) {
             world.calm();
-            while world.next_time().is_some() {
+            while !world.rests() {
                 turn(world, &mut turns);
             }
             world.checks.converged(&world.daemon.core, world.now);
@@ -130,7 +132,7 @@ fn end(world: &mut World, turns: &mut u32) {
         turn(world, turns);
     }
     assert!(world.halted && world.checks.halts() == 1, "{} halts", world.checks.halts());
-    assert_eq!(world.processes(), 0, "processes left");
+    assert!(world.checks.left_behind || world.processes() == 0, "processes left");
     assert!(world.checks.open.is_empty(), "never answered: {:?}", world.checks.open);
     let (asked, answered) = world.answered();
     assert_eq!(asked, answered, "answers that arrived");

@@ -1,7 +1,7 @@
 //! What a seed draws before the world begins: the groups, how badly their processes behave, and what people will ask.
 
 use firestarter_core::command::Verb;
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, ExitWhen, GroupSpec, Policy, Restart, Signal, Start, Surge, Upgrader};
 use firestarter_core::time::Duration;
 use std::num::NonZeroU32;
 
@@ -17,6 +17,10 @@ pub struct Temper {
     pub crashes: u64,
     pub stubborn: u64,
     pub unkillable: u64,
+    /// Gives no sign of life.
+    pub silent: u64,
+    pub hook_fails: u64,
+    pub hook_hangs: u64,
 }
 
 impl Temper {
@@ -31,7 +35,6 @@ const SIGNALS: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::U
 pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
     let positive = |n| NonZeroU32::new(n).unwrap();
     GroupSpec {
-        name: ["web", "jobs", "mail"][index].into(),
         count: positive(rng.below(4) as u32 + 1),
         restart: rng.pick(&[Restart::Always, Restart::Always, Restart::OnFailure, Restart::None]),
         backoff: Backoff { max: secs(rng.pick(&[0, 1, 10])), reset: secs(rng.pick(&[1, 10])) },
@@ -47,7 +50,24 @@ pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
             1 => Surge::AtMost(positive(2)),
             _ => Surge::Whole,
         },
+        give_up: rng.pick(&[None, None, NonZeroU32::new(1), NonZeroU32::new(3)]),
+        autostart: !rng.chance(100),
+        warmup: secs(rng.pick(&[0, 0, 0, 3])),
+        stop_hook: rng.chance(250),
+        upgrader: rng.pick(&[None, None, None, Some(None), Some(Some(secs(7)))]).map(|every| {
+            let timeout = secs(rng.pick(&[1, 5]));
+            Upgrader { every, timeout }
+        }),
+        auto_upgrade: rng.chance(250),
+        live_check: rng.pick(&[None, None, None, None, None, Some(secs(8))]),
+        ..GroupSpec::new(["web", "jobs", "mail"][index])
     }
+}
+
+pub fn policy(rng: &mut Rng) -> Policy {
+    let exit_when = [ExitWhen::Never, ExitWhen::Never, ExitWhen::Never, ExitWhen::Never, ExitWhen::Done];
+    let exit_when = if rng.chance(100) { ExitWhen::Failed } else { rng.pick(&exit_when) };
+    Policy { stop_timeout: secs(rng.pick(&[0, 1, 8, 30, 1000])), exit_when }
 }
 
 pub fn temper(rng: &mut Rng) -> Temper {
@@ -62,6 +82,9 @@ pub fn temper(rng: &mut Rng) -> Temper {
         &mut temper.never_acks,
         &mut temper.crashes,
         &mut temper.stubborn,
+        &mut temper.silent,
+        &mut temper.hook_fails,
+        &mut temper.hook_hangs,
     ] {
         if rng.chance(500) {
             *vice = strength;
@@ -90,6 +113,7 @@ pub fn verb(rng: &mut Rng) -> Verb {
         Verb::Dec,
         Verb::Dec,
         Verb::Killall,
+        Verb::Signal,
     ])
 }
 

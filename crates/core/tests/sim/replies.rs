@@ -25,13 +25,14 @@ pub fn refused(request: RequestId, actions: &[Action]) -> bool {
     actions.iter().any(refusal)
 }
 
-pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish]) {
+pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish], left_behind: bool) {
     let Command::Group { group, verb, .. } = asked.command else {
-        assert!(seen.values().all(|worker| worker.ended), "shut down while workers live");
+        assert!(left_behind || seen.values().all(|worker| worker.ended), "shut down while workers live");
         return assert_eq!(*reply, Reply::Done(Done::ShutDown));
     };
     match reply {
         Reply::Done(done) => done_fits(asked, group, verb, done, seen),
+        Reply::Failed(Failed::Superseded { by: None }) if left_behind => {}
         Reply::Failed(failed) => failed_fits(verb, failed, &groups[group.0 as usize]),
         Reply::Refused(Refusal::UnknownGroup) => assert!(group.0 as usize >= groups.len()),
         Reply::Refused(_) => {}
@@ -59,6 +60,7 @@ fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew
         }
         (Verb::Start, Done::Started { pids }) => fresh(pids, group, seen),
         (Verb::Inc, Done::Incremented { pid, .. }) => fresh(&[*pid], group, seen),
+        (Verb::Signal, Done::Signalled { pids, .. }) => fresh(pids, group, seen),
         (Verb::Dec, Done::Decremented { pid, .. }) => {
             let lives = pid.and_then(|pid| worker(pid, seen)).is_some_and(|worker| !worker.ended);
             assert!(!lives, "dec is answered while its worker lives");
@@ -85,8 +87,9 @@ fn failed_fits(verb: Verb, failed: &Failed, wish: &Wish) {
         Failed::NotStarted { .. } => match verb {
             Verb::Start | Verb::Restart | Verb::Inc => true,
             Verb::Upgrade => wish.spec.ack == Ack::None,
-            Verb::Stop | Verb::Dec | Verb::Killall => false,
+            Verb::Stop | Verb::Dec | Verb::Killall | Verb::Signal => false,
         },
+        Failed::Upgrader { .. } => verb == Verb::Upgrade && wish.spec.upgrader.is_some(),
         Failed::Aborted { .. } => verb == Verb::Upgrade,
         Failed::Superseded { .. } => matches!(verb, Verb::Start | Verb::Restart | Verb::Inc | Verb::Upgrade),
     };

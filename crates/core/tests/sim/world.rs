@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firestarter_core::action::Action;
-use firestarter_core::command::Command;
-use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
-use firestarter_core::ids::{GroupId, Pid, RequestId, WorkerId};
-use firestarter_core::spec::{Ack, GroupSpec, Signal};
+use firestarter_core::action::{Action, Notice};
+use firestarter_core::command::{Command, Verb};
+use firestarter_core::event::{Event, Exit, HookKind};
+use firestarter_core::ids::{GroupId, RequestId, Slot, WorkerId};
+use firestarter_core::spec::{GroupSpec, Signal};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
 
@@ -20,15 +20,18 @@ use crate::rng::Rng;
 type Place = (Instant, u64);
 
 /// A process, or the spawn that will give birth to one.
-struct Process {
-    group: GroupId,
-    unkillable: bool,
-    stubborn: bool,
+pub struct Process {
+    pub group: GroupId,
+    /// It gives no sign of life.
+    pub silent: bool,
+    pub signs: u64,
+    pub unkillable: bool,
+    pub stubborn: bool,
     /// What its exit stands under on the agenda.
-    exit: Option<Place>,
+    pub exit: Option<Place>,
     /// What the answer to its spawn stands, or stood, under.
-    spawned: Option<Place>,
-    told: BTreeSet<Signal>,
+    pub spawned: Option<Place>,
+    pub told: BTreeSet<Signal>,
 }
 
 pub enum Line {
@@ -40,21 +43,32 @@ pub enum Line {
 pub struct World {
     pub rng: Rng,
     pub now: Instant,
+    /// When something happened that does not come round by itself.
+    busy_at: Instant,
     pub daemon: Daemon,
     pub checks: Checks,
     pub log: Vec<(Instant, Line)>,
     pub halted: bool,
-    specs: Vec<GroupSpec>,
-    tempers: Vec<Temper>,
+    pub specs: Vec<GroupSpec>,
+    pub tempers: Vec<Temper>,
     wild: Vec<Temper>,
-    processes: BTreeMap<WorkerId, Process>,
-    agenda: BTreeMap<Place, Event>,
+    pub processes: BTreeMap<WorkerId, Process>,
+    pub agenda: BTreeMap<Place, Event>,
     places: u64,
     requests: u32,
     watched: BTreeSet<GroupId>,
+    /// What the files of the groups' programs are.
+    programs: BTreeMap<GroupId, u64>,
     delivered: BTreeSet<RequestId>,
     /// Crashes of the daemon, in times of a thousand events.
     crashes: u64,
+}
+
+impl Process {
+    pub fn of(group: GroupId) -> Process {
+        let (exit, spawned, told) = Default::default();
+        Process { group, silent: false, signs: 1, unkillable: false, stubborn: false, exit, spawned, told }
+    }
 }
 
 impl World {
@@ -64,11 +78,13 @@ impl World {
         let specs: Vec<GroupSpec> = (0..groups).map(|index| plan::spec(&mut rng, index)).collect();
         let tempers: Vec<Temper> = (0..groups).map(|_| plan::temper(&mut rng)).collect();
         let now = Instant(rng.below(1_000_000_000_000));
+        let policy = plan::policy(&mut rng);
         let crashes = rng.pick(&[0, 20, 200]);
         World {
             now,
-            daemon: Daemon::new(Supervisor::new(specs.clone(), seed, now)),
-            checks: Checks::new(&specs, &tempers),
+            busy_at: now,
+            daemon: Daemon::new(Supervisor::new(specs.clone(), policy, seed, now)),
+            checks: Checks::new(&specs, &tempers, policy),
             log: Vec::new(),
             halted: false,
             specs,
@@ -79,6 +95,7 @@ impl World {
             places: 0,
             requests: 0,
             watched: BTreeSet::new(),
+            programs: BTreeMap::new(),
             delivered: BTreeSet::new(),
             crashes,
             rng,
@@ -102,14 +119,21 @@ impl World {
             let at = self.rng.below(length.as_millis() as u64);
             let unknown = u64::from(self.rng.chance(20));
             let group = GroupId(self.rng.below(self.specs.len() as u64 + unknown) as u32);
-            let command =
-                Command::Group { group, verb: plan::verb(&mut self.rng), signal: plan::signal(&mut self.rng) };
+            let (verb, signal) = (plan::verb(&mut self.rng), plan::signal(&mut self.rng));
+            let slot = self.rng.chance(if verb == Verb::Signal { 500 } else { 10 }).then_some(Slot(0));
+            let command = Command::Group { group, verb, signal, slot };
             self.plan_request(Duration::from_millis(at), command);
         }
         for _ in 0..self.rng.below(6) {
             let group = GroupId(self.rng.below(self.specs.len() as u64) as u32);
             let after = self.rng.within(length.as_millis() as u64);
             self.plan(after, Event::Connection { group });
+        }
+        for _ in 0..self.rng.below(4) {
+            let group = GroupId(self.rng.below(self.specs.len() as u64) as u32);
+            let after = self.rng.within(length.as_millis() as u64);
+            let print = self.rng.below(3);
+            self.plan(after, Event::Program { group, print, changed: true });
         }
         if self.rng.chance(200) {
             let after = self.rng.within(length.as_millis() as u64);
@@ -132,13 +156,37 @@ impl World {
 
     /// From now on every process behaves, and those that hold out give in.
     pub fn calm(&mut self) {
-        self.tempers.iter_mut().for_each(|temper| *temper = Temper::default());
+        self.busy_at = self.now;
+        // An upgrader that goes on succeeding would never let a group rest.
+        self.tempers.iter_mut().for_each(|temper| *temper = Temper { hook_fails: 1000, ..Temper::default() });
         let waiting: Vec<WorkerId> = self.processes.keys().copied().collect();
         for worker in waiting {
             let after = self.rng.within(500);
             self.plan(after, Event::Acked { worker, signal: None });
         }
-        self.processes.values_mut().for_each(|process| process.stubborn = false);
+        self.processes.values_mut().for_each(|process| (process.stubborn, process.silent) = (false, false));
+    }
+
+    /// Whether nothing but what comes round again and again has happened for longer than any time-out.
+    pub fn rests(&self) -> bool {
+        let longest = if self.wild.iter().all(|temper| temper.bounded()) { 70 } else { 250 };
+        self.next_time().is_none() || self.now.since(self.busy_at) > Duration::from_secs(longest)
+    }
+
+    /// Whether an event is one of those that come round again and again as long as a group runs.
+    fn is_routine(&self, event: &Event, actions: &[Action]) -> bool {
+        let upgrader = |id: &WorkerId| self.checks.hooks.get(id).is_some_and(|hook| hook.kind == HookKind::Upgrader);
+        match event {
+            Event::Looked { .. } | Event::Program { changed: false, .. } => actions.is_empty(),
+            Event::Deadline => actions.iter().all(|action| match action {
+                Action::RunHook { kind, .. } => *kind == HookKind::Upgrader,
+                action => matches!(action, Action::Look { .. }),
+            }),
+            Event::Spawned { worker, .. } | Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } => {
+                upgrader(worker)
+            }
+            _ => false,
+        }
     }
 
     pub fn wild(&mut self) {
@@ -176,6 +224,10 @@ impl World {
     fn happens(&mut self, event: &Event) -> bool {
         match event {
             Event::Connection { group } => self.watched.contains(group) || self.rng.chance(200),
+            Event::Program { group, print, changed: true } => {
+                self.programs.get_mut(group).is_some_and(|there| std::mem::replace(there, *print) != *print)
+            }
+            Event::Program { changed: false, .. } | Event::Looked { .. } => true,
             Event::Begin
             | Event::Spawned { .. }
             | Event::SpawnFailed { .. }
@@ -204,6 +256,13 @@ impl World {
         }
         crate::common::check_invariants(&self.daemon.core);
         self.checks.turn(self.now, &event, &actions, &self.daemon.core);
+        if !self.is_routine(&event, &actions) {
+            self.busy_at = self.now;
+        }
+        let silenced = |action: &Action| matches!(action, Action::Notice(Notice::Silent { .. }));
+        if let (Event::Looked { worker, .. }, true) = (event, actions.iter().any(silenced)) {
+            assert!(self.is_silent(worker), "{worker} is killed although it gives signs of life");
+        }
         let dies = self.rng.chance(self.crashes).then(|| self.rng.below(actions.len() as u64 + 1) as usize);
         for action in actions.iter().take(dies.unwrap_or(usize::MAX)) {
             self.perform(action);
@@ -228,10 +287,18 @@ impl World {
         }
         for action in self.daemon.core.outstanding() {
             let lost = match &action {
-                Action::Spawn { worker, .. } => self.processes.contains_key(worker),
+                Action::Spawn { worker, .. } | Action::RunHook { hook: worker, .. } => {
+                    self.processes.contains_key(worker)
+                }
                 Action::Signal { worker, signal, .. } => self.was_told(*worker, *signal) || self.rng.chance(500),
-                Action::Kill { .. } | Action::Watch { .. } | Action::Halt => false,
-                Action::Reply { .. } | Action::Notice(_) => panic!("not to be repeated: {action:?}"),
+                Action::Kill { .. }
+                | Action::Watch { .. }
+                | Action::Look { .. }
+                | Action::WatchProgram { .. }
+                | Action::Halt { .. } => false,
+                Action::Reply { .. } | Action::Tell { .. } | Action::Notice(_) => {
+                    panic!("not to be repeated: {action:?}")
+                }
             };
             if lost {
                 self.lose(&action);
@@ -255,10 +322,15 @@ impl World {
                 }
                 return;
             }
-            Action::Spawn { worker, .. } => *worker,
-            Action::Kill { .. } | Action::Watch { .. } | Action::Halt | Action::Reply { .. } | Action::Notice(_) => {
-                return
-            }
+            Action::Spawn { worker, .. } | Action::RunHook { hook: worker, .. } => *worker,
+            Action::Kill { .. }
+            | Action::Watch { .. }
+            | Action::Tell { .. }
+            | Action::Look { .. }
+            | Action::WatchProgram { .. }
+            | Action::Halt { .. }
+            | Action::Reply { .. }
+            | Action::Notice(_) => return,
         };
         let Some(place) = self.processes.get(&worker).and_then(|process| process.spawned) else { return };
         if self.rng.chance(100) {
@@ -282,95 +354,21 @@ impl World {
             Action::Watch { group, on: false } => drop(self.watched.remove(group)),
             Action::Reply { request, .. } => drop(self.delivered.insert(*request)),
             Action::Notice(_) => {}
-            Action::Halt => self.halted = true,
+            Action::RunHook { hook, group, pids, .. } => self.run_hook(*hook, *group, pids),
+            Action::Tell { worker, signal: Signal::KILL } => {
+                self.plan_exit(*worker, Duration::ZERO, Exit::Signal(Signal::KILL, false));
+            }
+            Action::Tell { .. } => {}
+            Action::Look { worker } => self.look(*worker),
+            Action::WatchProgram { group, known } => {
+                let print = *self.programs.entry(*group).or_insert(0);
+                if *known != Some(print) {
+                    let after = self.rng.within(50);
+                    self.plan(after, Event::Program { group: *group, print, changed: known.is_some() });
+                }
+            }
+            Action::Halt { .. } => self.halted = true,
         }
-    }
-
-    fn spawn(&mut self, worker: WorkerId, group: GroupId) {
-        let temper = self.tempers[group.0 as usize];
-        let takes = match () {
-            () if self.rng.chance(temper.spawn_hangs) => self.rng.within(200_000),
-            () if self.rng.chance(temper.spawn_slow) => self.rng.within(2_000),
-            () => self.rng.within(30),
-        };
-        let stubborn = self.rng.chance(temper.stubborn);
-        let unkillable = self.rng.chance(temper.unkillable);
-        let process = Process { group, stubborn, unkillable, exit: None, spawned: None, told: BTreeSet::new() };
-        assert!(self.processes.insert(worker, process).is_none(), "spawned twice");
-        if self.rng.chance(temper.spawn_fails) {
-            let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
-            self.plan(takes, Event::SpawnFailed { worker, error });
-            return;
-        }
-        let pid = Pid(1000 + worker.ordinal() as u32);
-        let place = self.plan(takes, Event::Spawned { worker, pid });
-        self.processes.get_mut(&worker).unwrap().spawned = Some(place);
-        if self.specs[group.0 as usize].ack == Ack::Manual || self.rng.chance(50) {
-            self.plan_ack(worker, takes, temper);
-        }
-        if self.rng.chance(temper.crashes) {
-            let lives = self.rng.pick(&[1, 100, 20_000]);
-            let lives = self.rng.within(lives);
-            let exit = self.rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(Signal::QUIT, true), Exit::Unknown]);
-            self.plan_exit(worker, takes + lives, exit);
-        }
-    }
-
-    /// The ack of a process may overtake the answer to its spawn.
-    fn plan_ack(&mut self, worker: WorkerId, takes: Duration, temper: Temper) {
-        if self.rng.chance(temper.never_acks) {
-            return;
-        }
-        let boots = self.rng.pick(&[10, 200, 3_000]);
-        let early = self.rng.chance(300);
-        let after = self.rng.within(boots) + if early { takes / 2 } else { takes };
-        let signal = self.rng.chance(200).then_some(Signal::HUP);
-        self.plan(after, Event::Acked { worker, signal });
-    }
-
-    fn signal(&mut self, worker: WorkerId, signal: Signal) {
-        let Some(process) = self.processes.get_mut(&worker) else { return };
-        assert!(process.told.insert(signal) || process.told.len() > 1, "the same signal twice");
-        if process.stubborn {
-            return;
-        }
-        let slow = self.tempers[process.group.0 as usize].stubborn > 0;
-        let after = self.rng.within(if slow { 8_000 } else { 300 });
-        let exit = self.rng.pick(&[Exit::Code(0), Exit::Signal(signal, false)]);
-        self.plan_exit(worker, after, exit);
-    }
-
-    /// The exit comes after the answer to the spawn, and not later than it would have come anyway.
-    fn plan_exit(&mut self, worker: WorkerId, after: Duration, exit: Exit) {
-        let Some(process) = self.processes.get(&worker) else { return };
-        let before = process.exit;
-        if before.is_some_and(|(at, _)| at <= self.now + after) {
-            return;
-        }
-        if let Some(place) = before {
-            self.agenda.remove(&place);
-        }
-        let place = self.plan(after, Event::Exited { worker, exit });
-        self.processes.get_mut(&worker).unwrap().exit = Some(place);
-    }
-
-    /// Some things are told twice, or when nobody is there any more.
-    fn plan_late(&mut self, event: &Event) {
-        let Event::Exited { worker, exit } = *event else { return };
-        if !self.rng.chance(100) {
-            return;
-        }
-        let after = self.rng.within(1_000);
-        let pid = Pid(1);
-        let late = [
-            Event::Exited { worker, exit },
-            Event::Acked { worker, signal: None },
-            Event::Spawned { worker, pid },
-            Event::Acked { worker: WorkerId(u64::MAX), signal: None },
-            Event::Connection { group: GroupId(77) },
-        ];
-        let event = self.rng.pick(&late);
-        self.plan(after, event);
     }
 
     /// How many requests were made, and how many answers arrived.

@@ -29,6 +29,7 @@ impl From<&command::Done> for What {
             command::Done::Incremented { pid, count } => What::Incremented { pid, count },
             command::Done::Decremented { pid, count } => What::Decremented { pid, count },
             command::Done::Killed { pids } => What::Killed { pids },
+            command::Done::Signalled { signal, pids } => What::Signalled { signal, pids },
             command::Done::ShutDown => What::ShutDown,
         }
     }
@@ -43,6 +44,7 @@ impl From<&command::Failed> for Trouble {
             command::Failed::Aborted { generation, cause } => {
                 Trouble::Aborted { generation: *generation, cause: cause.into() }
             }
+            command::Failed::Upgrader { failure } => Trouble::Upgrader { failure: (*failure).into() },
             command::Failed::Superseded { by } => Trouble::Superseded { by: *by },
         }
     }
@@ -66,6 +68,9 @@ impl From<Refusal> for Trouble {
             Refusal::AtLeastOne => Trouble::AtLeastOne,
             Refusal::AtMost(limit) => Trouble::AtMost { limit },
             Refusal::NoSignal(verb) => Trouble::NoSignal { verb: Some(verb) },
+            Refusal::SignalMissing(verb) => Trouble::SignalMissing { verb: Some(verb) },
+            Refusal::WholeGroup(verb) => Trouble::WholeGroup { verb: Some(verb) },
+            Refusal::NoWorker(slot) => Trouble::NoWorker { slot },
             Refusal::ShuttingDown => Trouble::ShuttingDown,
         }
     }
@@ -77,6 +82,7 @@ impl From<event::Failure> for Failure {
             event::Failure::Exit(event::Exit::Code(exit_code)) => Failure::Exit { exit_code },
             event::Failure::Exit(event::Exit::Signal(signal, core_dumped)) => Failure::Signal { signal, core_dumped },
             event::Failure::Exit(event::Exit::Unknown) => Failure::Unknown,
+            event::Failure::Silent(after) => Failure::Silent { after_ms: super::status::millis(after) },
             event::Failure::Spawn(error) => Failure::Spawn { step: error.step.into(), errno: error.errno },
         }
     }

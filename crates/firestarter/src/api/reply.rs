@@ -68,8 +68,8 @@ pub(crate) enum What {
         pids: Vec<Pid>,
     },
     Stopped {
-        #[serde(with = "word::signal")]
-        signal: Signal,
+        #[serde(default, with = "word::maybe_signal")]
+        signal: Option<Signal>,
         pids: Vec<Pid>,
     },
     Restarted {
@@ -90,6 +90,11 @@ pub(crate) enum What {
         count: u32,
     },
     Killed {
+        pids: Vec<Pid>,
+    },
+    Signalled {
+        #[serde(with = "word::signal")]
+        signal: Signal,
         pids: Vec<Pid>,
     },
     ShutDown,
@@ -131,6 +136,29 @@ pub(crate) enum Trouble {
         /// The command; none if the daemon was stopped.
         #[serde(default, with = "word::verb")]
         by: Option<Verb>,
+    },
+    /// The upgrader did not end with exit code 0.
+    Upgrader {
+        /// How it went.
+        #[serde(flatten)]
+        failure: Failure,
+    },
+    /// This verb wants a signal.
+    SignalMissing {
+        /// The verb.
+        #[serde(default, with = "word::verb")]
+        verb: Option<Verb>,
+    },
+    /// This verb is for the whole group.
+    WholeGroup {
+        /// The verb.
+        #[serde(default, with = "word::verb")]
+        verb: Option<Verb>,
+    },
+    /// No worker runs in that slot.
+    NoWorker {
+        /// The slot.
+        slot: Slot,
     },
     /// No such group.
     UnknownGroup {
@@ -207,6 +235,11 @@ pub(crate) enum Failure {
     },
     /// It ended, and nobody can tell how: the keeper is dead.
     Unknown,
+    /// It gave no sign of life, or, as a hook, did not end in time.
+    Silent {
+        /// For how long.
+        after_ms: u64,
+    },
     /// It never began.
     Spawn {
         /// At which step.
@@ -365,6 +398,10 @@ impl Problem {
             Trouble::AtMost { .. } => -32006,
             Trouble::NoSignal { .. } => -32007,
             Trouble::ShuttingDown => -32008,
+            Trouble::Upgrader { .. } => -32009,
+            Trouble::SignalMissing { .. } => -32010,
+            Trouble::WholeGroup { .. } => -32011,
+            Trouble::NoWorker { .. } => -32012,
         }
     }
 
@@ -380,6 +417,10 @@ impl Problem {
             Trouble::AtMost { .. } => "the group has as many workers as it may",
             Trouble::NoSignal { .. } => "this command takes no signal",
             Trouble::ShuttingDown => "the daemon is being stopped",
+            Trouble::Upgrader { .. } => "the upgrader did not end with exit code 0",
+            Trouble::SignalMissing { .. } => "this command wants a signal",
+            Trouble::WholeGroup { .. } => "this command is for a whole group",
+            Trouble::NoWorker { .. } => "no worker runs in that slot",
         }
     }
 }
@@ -467,9 +508,9 @@ pub(crate) mod tests {
     #[test]
     fn a_signal_without_a_name_is_a_number() {
         let signal = Signal::from_number(40).expect("40 is a signal");
-        let line = sent(&Reply::Done(command::Done::Stopped { signal, pids: vec![] }));
+        let line = sent(&Reply::Done(command::Done::Stopped { signal: Some(signal), pids: vec![] }));
         assert!(line.contains(r#""signal":40"#), "{line}");
-        let line = sent(&Reply::Done(command::Done::Stopped { signal: Signal::TERM, pids: vec![] }));
+        let line = sent(&Reply::Done(command::Done::Stopped { signal: Some(Signal::TERM), pids: vec![] }));
         assert!(line.contains(r#""signal":"SIGTERM""#), "{line}");
     }
 
@@ -523,7 +564,8 @@ pub(crate) mod tests {
         let generation = || any::<u32>().prop_map(Generation);
         let done = prop_oneof![
             pids().prop_map(|pids| command::Done::Started { pids }),
-            (signal(), pids()).prop_map(|(signal, pids)| command::Done::Stopped { signal, pids }),
+            (prop::option::of(signal()), pids()).prop_map(|(signal, pids)| command::Done::Stopped { signal, pids }),
+            (signal(), pids()).prop_map(|(signal, pids)| command::Done::Signalled { signal, pids }),
             (pids(), pids()).prop_map(|(new, old)| command::Done::Restarted { new, old }),
             (generation(), pids(), pids()).prop_map(|(generation, new, old)| command::Done::Upgraded {
                 generation,

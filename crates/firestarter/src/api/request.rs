@@ -2,6 +2,7 @@
 //! and by `client.rs`. It never knows which groups exist: whether a request makes sense is decided later.
 
 use firestarter_core::command::Verb;
+use firestarter_core::ids::Slot;
 use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
@@ -61,6 +62,8 @@ pub(crate) enum Order {
         verb: Verb,
         /// Takes the place of the configured signal; the core refuses it where none is taken.
         signal: Option<Signal>,
+        /// One worker; the core refuses it where the whole group is meant.
+        slot: Option<Slot>,
     },
     /// Stop everything and the daemon.
     Shutdown,
@@ -115,8 +118,8 @@ pub(crate) fn request_line(request: &Request) -> String {
         Call::Ask(Question::List) => ("list", json!({})),
         Call::Ask(Question::Status { group: None }) => ("status", json!({})),
         Call::Ask(Question::Status { group: Some(group) }) => ("status", json!({ "group": group })),
-        Call::Do(Order::Group { group, verb, signal: None }) => (verb.word(), json!({ "group": group })),
-        Call::Do(Order::Group { group, verb, signal: Some(signal) }) => {
+        Call::Do(Order::Group { group, verb, signal: None, slot: _ }) => (verb.word(), json!({ "group": group })),
+        Call::Do(Order::Group { group, verb, signal: Some(signal), slot: _ }) => {
             (verb.word(), json!({ "group": group, "signal": signal.number() }))
         }
         Call::Do(Order::Shutdown) => ("shutdown", json!({})),
@@ -158,6 +161,7 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
                 group: params.text("group")?.ok_or_else(|| Fault::params(id, "group: missing"))?,
                 verb,
                 signal: params.signal("signal")?,
+                slot: None,
             }),
             None => {
                 let message = format!("unknown method {other:?}; there are {METHODS}");
@@ -258,7 +262,7 @@ mod tests {
     #[test]
     fn reads_an_order() {
         let line = br#"{"jsonrpc":"2.0","id":"a","method":"upgrade","params":{"group":"web","signal":"usr2"}}"#;
-        let order = Order::Group { group: "web".into(), verb: Verb::Upgrade, signal: Some(Signal::USR2) };
+        let order = Order::Group { group: "web".into(), verb: Verb::Upgrade, signal: Some(Signal::USR2), slot: None };
         assert_eq!(parse(line), Ok(Request { id: Id::Text("a".into()), call: Call::Do(order) }));
     }
 
@@ -280,7 +284,7 @@ mod tests {
     fn every_verb_is_a_method() {
         for verb in super::super::word::VERBS {
             let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{verb}","params":{{"group":"web"}}}}"#);
-            let order = Order::Group { group: "web".into(), verb, signal: None };
+            let order = Order::Group { group: "web".into(), verb, signal: None, slot: None };
             assert_eq!(parse(line.as_bytes()), Ok(Request { id: 1.into(), call: Call::Do(order) }));
             assert!(METHODS.contains(verb.word()));
         }
@@ -342,7 +346,8 @@ mod tests {
             (any::<String>(), verb, signal).prop_map(|(group, verb, signal)| Call::Do(Order::Group {
                 group,
                 verb,
-                signal
+                signal,
+                slot: None
             })),
             Just(Call::Do(Order::Shutdown)),
         ];

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use firestarter_core::event::HookKind;
 use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::view::{self, GroupView, Phase, RolloutView, View, WorkerView};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub(crate) struct GroupStatus {
     pub(crate) listeners: Vec<Listener>,
     /// How a worker last failed.
     pub(crate) last_failure: Option<LastFailure>,
+    /// The hook that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hook: Option<Hook>,
     /// The upgrade under way.
     pub(crate) rollout: Option<Rollout>,
     /// Its workers, by slot and age.
@@ -63,11 +67,22 @@ pub(crate) struct GroupStatus {
 #[allow(missing_docs)]
 pub(crate) enum State {
     Stopped,
+    GaveUp,
+    WarmingUp,
     Waiting,
     Running,
     Upgrading,
     Restarting,
     Stopping,
+}
+
+/// A command of the configuration that runs once and ends, by its key there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub(crate) enum Hook {
+    ExecStop,
+    Upgrader,
 }
 
 /// A shared socket.
@@ -87,6 +102,18 @@ pub(crate) struct LastFailure {
     pub(crate) failure: Failure,
     /// How long ago.
     pub(crate) ago_ms: u64,
+    /// It was one of so many in a row, after which the slot was given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gave_up: Option<GaveUp>,
+}
+
+/// Failures in a row, after which a slot was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GaveUp {
+    /// How many.
+    pub(crate) times: u32,
+    /// From the first to the last.
+    pub(crate) within_ms: u64,
 }
 
 /// An upgrade under way.
@@ -172,6 +199,7 @@ impl Status {
 
 impl GroupStatus {
     fn new(group: &GroupView, listeners: Vec<Listener>) -> GroupStatus {
+        let gave_up = group.gave_up.map(|up| GaveUp { times: up.times, within_ms: millis(up.within) });
         GroupStatus {
             name: group.name.clone(),
             state: group.phase.into(),
@@ -181,9 +209,12 @@ impl GroupStatus {
             restarts: group.restarts,
             uptime_ms: group.uptime.map(millis),
             listeners,
-            last_failure: group
-                .last_failure
-                .map(|(failure, ago)| LastFailure { failure: failure.into(), ago_ms: millis(ago) }),
+            last_failure: group.last_failure.map(|(failure, ago)| LastFailure {
+                failure: failure.into(),
+                ago_ms: millis(ago),
+                gave_up,
+            }),
+            hook: group.hook.map(Hook::from),
             rollout: group.rollout.map(Rollout::from),
             workers: group.workers.iter().map(Worker::from).collect(),
         }
@@ -208,10 +239,21 @@ impl From<&WorkerView> for Worker {
     }
 }
 
+impl From<HookKind> for Hook {
+    fn from(kind: HookKind) -> Hook {
+        match kind {
+            HookKind::Stop => Hook::ExecStop,
+            HookKind::Upgrader => Hook::Upgrader,
+        }
+    }
+}
+
 impl From<Phase> for State {
     fn from(phase: Phase) -> State {
         match phase {
             Phase::Stopped => State::Stopped,
+            Phase::GaveUp => State::GaveUp,
+            Phase::WarmingUp => State::WarmingUp,
             Phase::Waiting => State::Waiting,
             Phase::Running => State::Running,
             Phase::Upgrading => State::Upgrading,
@@ -233,7 +275,7 @@ impl From<view::Stage> for Stage {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -261,6 +303,8 @@ pub(crate) mod tests {
             restarts: 0,
             uptime: None,
             last_failure: None,
+            gave_up: None,
+            hook: None,
             rollout: None,
             workers: vec![],
         };

@@ -5,8 +5,8 @@ use firestarter_core::command::Verb;
 use firestarter_core::spec::Signal;
 
 /// All verbs; the words are `Verb::word`.
-pub(super) const VERBS: [Verb; 7] =
-    [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall];
+pub(super) const VERBS: [Verb; 8] =
+    [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall, Verb::Signal];
 
 /// The verb of that word.
 pub(super) fn verb_of(word: &str) -> Option<Verb> {
@@ -33,6 +33,24 @@ pub(super) mod verb {
             Some(word) => verb_of(&word).map(Some).ok_or_else(|| D::Error::custom(format!("unknown verb {word:?}"))),
             None => Ok(None),
         }
+    }
+}
+
+/// A signal that may be missing: as `signal`, or null.
+pub(super) mod maybe_signal {
+    use super::{signal, Signal};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct Written(#[serde(with = "signal")] Signal);
+
+    pub(crate) fn serialize<S: Serializer>(signal: &Option<Signal>, to: S) -> Result<S::Ok, S::Error> {
+        signal.map(Written).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Signal>, D::Error> {
+        Ok(Option::<Written>::deserialize(from)?.map(|written| written.0))
     }
 }
 

@@ -303,7 +303,7 @@ impl Errand {
             Wanted::GroupStatus { group } => Call::Ask(Question::Status { group: Some(group.clone()) }),
             Wanted::Stop => Call::Do(Order::Shutdown),
             Wanted::Ctrl { group, verb, signal } => {
-                Call::Do(Order::Group { group: group.clone(), verb: *verb, signal: *signal })
+                Call::Do(Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: None })
             }
         }
     }

@@ -220,6 +220,10 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::AtLeastOne
             | Trouble::AtMost { .. }
             | Trouble::NoSignal { .. }
+            | Trouble::SignalMissing { .. }
+            | Trouble::WholeGroup { .. }
+            | Trouble::NoWorker { .. }
+            | Trouble::Upgrader { .. }
             | Trouble::ShuttingDown => code::FAILED,
         },
         Outcome::Other { .. } => code::FAILED,
@@ -319,7 +323,7 @@ mod tests {
         assert_eq!(printed.out, "send ctrl command [killall] to [web] worker\nkill processes pid [5]\n");
         assert_eq!((printed.err.as_str(), printed.code), ("", code::DONE));
         let verb = firestarter_core::command::Verb::Killall;
-        assert_eq!(printed.asked, Call::Do(Order::Group { group: "web".into(), verb, signal: None }));
+        assert_eq!(printed.asked, Call::Do(Order::Group { group: "web".into(), verb, signal: None, slot: None }));
         assert_eq!(run("ctrl web killall -q", killed(), false).out, "kill processes pid [5]\n");
     }
 

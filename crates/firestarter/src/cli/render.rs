@@ -15,7 +15,10 @@ pub(crate) fn announcement(verb: &str, group: &str) -> String {
 pub(crate) fn done(done: &Done) -> String {
     match &done.what {
         What::Started { pids } => format!("start processes pid {}\n", list(pids)),
-        What::Stopped { signal, pids } => format!("send signal {signal} pid {}\n", list(pids)),
+        What::Stopped { signal: None, pids } => format!("run exec_stop pid {}\n", list(pids)),
+        What::Stopped { signal: Some(signal), pids } | What::Signalled { signal, pids } => {
+            format!("send signal {signal} pid {}\n", list(pids))
+        }
         What::Restarted { new, old } => format!("restart processes new {} old {}\n", list(new), list(old)),
         What::Upgraded { generation: _, new, old } => {
             format!("upgrade processes new {} old {}\n", list(new), list(old))
@@ -39,7 +42,7 @@ pub(crate) fn blocks(status: &Status) -> String {
     let block = |group: &GroupStatus| {
         let word = match group.state {
             State::Running | State::Upgrading | State::Restarting | State::Stopping => "active",
-            State::Stopped | State::Waiting => "stopped",
+            State::Stopped | State::GaveUp | State::WarmingUp | State::Waiting => "stopped",
         };
         let time = clock(group.uptime_ms.unwrap_or(0));
         format!("[{}] {word}\nprocesses {}\ntime {time}\n", plain(&group.name), list(&pids(group)))
@@ -121,6 +124,8 @@ fn row(group: &GroupStatus) -> [String; 8] {
 fn state_word(state: State) -> &'static str {
     match state {
         State::Stopped => "stopped",
+        State::GaveUp => "gave up",
+        State::WarmingUp => "warming up",
         State::Waiting => "waiting",
         State::Running => "running",
         State::Upgrading => "upgrading",
@@ -179,7 +184,10 @@ mod tests {
         assert_eq!(announcement("upgrade", "web"), "send ctrl command [upgrade] to [web] worker\n");
         assert_eq!(said(What::Started { pids: pids.clone() }), "start processes pid [101, 102]\n");
         let signal = Signal::TERM;
-        assert_eq!(said(What::Stopped { signal, pids: pids.clone() }), "send signal SIGTERM pid [101, 102]\n");
+        assert_eq!(
+            said(What::Stopped { signal: Some(signal), pids: pids.clone() }),
+            "send signal SIGTERM pid [101, 102]\n"
+        );
         let (new, old) = both();
         assert_eq!(said(What::Restarted { new, old }), "restart processes new [101, 102] old [99, 100]\n");
         let (new, old) = both();

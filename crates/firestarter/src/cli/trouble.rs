@@ -48,6 +48,16 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
             &format!("{} takes no signal", verb.map_or("this command", Verb::word)),
             "the same without -s".to_owned(),
         ),
+        Trouble::SignalMissing { .. } => refused("no signal was named", format!("firestarter ctrl {group} signal HUP")),
+        Trouble::WholeGroup { verb } => refused(
+            &format!("{} is for the whole group", verb.map_or("this command", Verb::word)),
+            "the same without the slot".to_owned(),
+        ),
+        Trouble::NoWorker { slot } => refused(&format!("no worker runs in slot {slot}"), look),
+        Trouble::Upgrader { failure } => Words {
+            what: format!("upgrade not begun: the upgrader {}", ended(*failure)),
+            next: "see what it wrote in the daemon's log".to_owned(),
+        },
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
         }
@@ -119,6 +129,7 @@ pub(crate) fn failure(failure: Failure) -> String {
         Failure::Signal { signal, core_dumped: false } => signal.to_string(),
         Failure::Signal { signal, core_dumped: true } => format!("{signal} with a core dump"),
         Failure::Unknown => "ended, nobody knows how".to_owned(),
+        Failure::Silent { after_ms } => format!("no sign of life for {:.1} s", after_ms as f64 / 1e3),
         Failure::Spawn { step, errno } => format!("{}: {}", step_words(step), errno_text(errno)),
     }
 }
@@ -128,7 +139,9 @@ fn aborted(group: &str, cause: &Cause) -> Words {
     let (why, next) = match cause {
         Cause::Worker { slot, pid, failure } => {
             let before = match failure {
-                Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => " before it acked",
+                Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown | Failure::Silent { .. } => {
+                    " before it acked"
+                }
                 Failure::Spawn { .. } => "",
             };
             let why = format!("the new worker in {} {}{before}", place(*slot, *pid), ended(*failure));
@@ -175,6 +188,7 @@ fn ended(how: Failure) -> String {
         Failure::Exit { .. } => format!("ended with {}", failure(how)),
         Failure::Signal { .. } => format!("was ended by {}", failure(how)),
         Failure::Unknown => "ended, and nobody knows how, as the keeper is dead".to_owned(),
+        Failure::Silent { .. } => format!("was killed: {}", failure(how)),
         Failure::Spawn { .. } => format!("could not be started: {}", failure(how)),
     }
 }
@@ -192,7 +206,7 @@ fn step_words(step: Step) -> &'static str {
 
 fn remedy(failure: Failure, again: &str) -> String {
     let first = match failure {
-        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => {
+        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown | Failure::Silent { .. } => {
             "see in its output (stderr_log) why it ended"
         }
         Failure::Spawn { step: Step::Prepare, .. } => "check exec_start, environments, stdout_log and stderr_log",

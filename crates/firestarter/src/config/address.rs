@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Address {
     /// Port 0: the kernel chooses.
     Tcp(SocketAddr),
+    /// Port 0: the kernel chooses. Datagrams.
+    Udp(SocketAddr),
     /// Absolute.
     Unix(PathBuf),
+    /// A name in the network namespace, without the `@`: unix(7).
+    Abstract(String),
 }
 
 /// `sun_path` has room for so many bytes and a NUL: unix(7).

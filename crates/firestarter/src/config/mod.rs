@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use firestarter_core::spec::GroupSpec;
 use toml::de::{DeTable, DeValue};
@@ -44,6 +45,8 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
     /// The groups, in the order of the file. At least one; no two of the same name.
     pub(crate) groups: Vec<Group>,
+    /// `stop_timeout` of `[firestarter]`: how long the stop of everything may take. None: it was left out.
+    pub(crate) stop_timeout: Option<Duration>,
 }
 
 /// A group as configured.
@@ -66,12 +69,48 @@ pub(crate) struct Launch {
     pub(crate) working_directory: PathBuf,
     /// Added to the daemon's own environment; no name twice, no NUL.
     pub(crate) environments: Vec<(String, String)>,
+    /// Whether workers inherit the daemon's own environment.
+    pub(crate) inherit_env: bool,
     /// The beginning of the names of the variables that the daemon sets.
     pub(crate) base_name: String,
+    /// Whether a worker is told its pid as `LISTEN_PID`.
+    pub(crate) listen_pid: bool,
+    /// Where workers connect to ack, if not in the runtime folder. Absolute.
+    pub(crate) control_socket: Option<PathBuf>,
+    /// Who workers run as; none: as the daemon does.
+    pub(crate) identity: Option<Identity>,
+    /// The mask of a worker's new files; none: the daemon's own.
+    pub(crate) umask: Option<u32>,
+    /// `exec_stop`: the hook that stops the group.
+    pub(crate) exec_stop: Option<Vec<words::Word>>,
+    /// `upgrader`: the hook that decides whether there is an upgrade.
+    pub(crate) upgrader: Option<Vec<words::Word>>,
     /// Where a worker's output goes.
     pub(crate) stdout: Output,
     /// Where its errors go.
     pub(crate) stderr: Output,
+}
+
+/// A user and groups, looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The user.
+    pub(crate) uid: u32,
+    /// The primary group.
+    pub(crate) gid: u32,
+    /// The supplementary groups.
+    pub(crate) groups: Vec<u32>,
+    /// The user's name and home, for `USER`, `LOGNAME` and `HOME`; none if there is no such entry.
+    pub(crate) account: Option<Account>,
+}
+
+/// What the system's list of users says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// The name.
+    pub(crate) name: String,
+    /// The home directory.
+    pub(crate) home: PathBuf,
 }
 
 /// Where what a worker writes goes.
@@ -81,8 +120,53 @@ pub(crate) enum Output {
     Inherit,
     /// Nowhere.
     Null,
-    /// To the end of this file. Absolute.
-    File(PathBuf),
+    /// To the end of this file.
+    File(LogFile),
+}
+
+/// A log file and when another one takes its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogFile {
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    /// When its content moves to a backup.
+    pub(crate) rotation: Rotation,
+}
+
+/// When a log's content moves to a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rotation {
+    /// Never.
+    Never,
+    /// When it would grow to `max_bytes`: to `PATH.1`, the newest, up to `PATH.BACKUPS`.
+    Size {
+        /// A line that would bring the file to this length or beyond goes into a new one. Above 0.
+        max_bytes: u64,
+        /// So many are kept.
+        backups: u32,
+    },
+    /// Every so often: to `PATH.` and the time at which the content began.
+    Time {
+        /// How many units one file holds; 1 for midnight. Above 0.
+        interval: u32,
+        /// The unit.
+        unit: RotationUnit,
+        /// Whether UTC counts, or the local time.
+        utc: bool,
+        /// So many are kept.
+        backups: u32,
+    },
+}
+
+/// `S`, `M`, `H`, `D` and `MIDNIGHT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(crate) enum RotationUnit {
+    Seconds,
+    Minutes,
+    Hours,
+    Days,
+    Midnight,
 }
 
 /// A socket as configured.
@@ -90,8 +174,18 @@ pub(crate) enum Output {
 pub(crate) struct SocketSpec {
     /// The address as the configuration spells it.
     pub(crate) written: String,
+    /// What workers find in `LISTEN_FDNAMES`; none: the group's name.
+    pub(crate) name: Option<String>,
     /// The address.
     pub(crate) address: Address,
+    /// How many connections may wait; the kernel's `somaxconn` may be lower.
+    pub(crate) backlog: i32,
+    /// Of a unix socket's path; none: what the umask leaves.
+    pub(crate) mode: Option<u32>,
+    /// The owner of a unix socket's path.
+    pub(crate) uid: Option<u32>,
+    /// The group of a unix socket's path.
+    pub(crate) gid: Option<u32>,
 }
 
 /// What of the world around the file its meaning depends on.
@@ -159,7 +253,7 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
         let message = format!("no group is configured in {}", path.display());
         return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
     }
-    Ok(Config { path: path.to_owned(), groups })
+    Ok(Config { path: path.to_owned(), groups, stop_timeout: None })
 }
 
 /// `[firestarter]` is a group like any other if it has a command.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::address::absolute;
 use super::fault::Ledger;
 use super::value::{self, Item};
-use super::Output;
+use super::{LogFile, Output, Rotation};
 
 /// Reads `stdout_log` or `stderr_log`.
 pub(crate) fn read(cwd: &Path, item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Output> {
@@ -20,7 +20,7 @@ pub(crate) fn read(cwd: &Path, item: &Item<'_>, ledger: &mut Ledger<'_>) -> Opti
     }
     Some(match text {
         "null" => Output::Null,
-        path => Output::File(absolute(path, cwd)),
+        path => Output::File(LogFile { path: absolute(path, cwd), rotation: Rotation::Never }),
     })
 }
 

@@ -13,6 +13,9 @@ use super::SocketSpec;
 /// So many sockets fit where a worker's descriptors are staged.
 const MOST: usize = 48;
 
+/// How many connections may wait at a shared socket unless the configuration says so.
+const BACKLOG: i32 = 4096;
+
 /// Reads `socket_address`: an array of addresses, or one address.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     let before = ledger.count();
@@ -57,7 +60,15 @@ fn read_one(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     };
     match address::parse(written, draft.cwd) {
         Ok(address) => {
-            let socket = SocketSpec { written: written.to_owned(), address };
+            let socket = SocketSpec {
+                written: written.to_owned(),
+                name: None,
+                address,
+                backlog: BACKLOG,
+                mode: None,
+                uid: None,
+                gid: None,
+            };
             draft.sockets.push((socket, item.span.clone()));
         }
         Err(fault) => {
@@ -73,7 +84,7 @@ pub(crate) fn check_twice(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     for draft in drafts {
         for (socket, span) in &draft.sockets {
             // Each port 0 is another port.
-            if matches!(socket.address, Address::Tcp(address) if address.port() == 0) {
+            if matches!(socket.address, Address::Tcp(address) | Address::Udp(address) if address.port() == 0) {
                 continue;
             }
             match seen.iter().find(|(address, ..)| **address == socket.address) {

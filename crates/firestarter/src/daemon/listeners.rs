@@ -42,11 +42,11 @@ impl Listeners {
     pub(super) fn addresses(&self, index: usize, group: &Group) -> Vec<String> {
         let sockets = self.sockets.get(index).into_iter().flatten();
         let shown = |(spec, socket): (&crate::config::SocketSpec, &OwnedFd)| match &spec.address {
-            Address::Tcp(address) if address.port() == 0 => rustix::net::getsockname(socket)
+            Address::Tcp(address) | Address::Udp(address) if address.port() == 0 => rustix::net::getsockname(socket)
                 .ok()
                 .and_then(|bound| std::net::SocketAddr::try_from(bound).ok())
                 .map_or_else(|| spec.written.clone(), |bound| bound.to_string()),
-            Address::Tcp(_) | Address::Unix(_) => spec.written.clone(),
+            Address::Tcp(_) | Address::Udp(_) | Address::Unix(_) | Address::Abstract(_) => spec.written.clone(),
         };
         group.sockets.iter().zip(sockets).map(shown).collect()
     }

@@ -24,6 +24,7 @@ use std::time::Duration;
 use firestarter_core::action::Notice;
 use firestarter_core::event::Event;
 use firestarter_core::ids::WorkerId;
+use firestarter_core::spec::Policy;
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 use rustix::process::Pid;
@@ -43,6 +44,8 @@ pub(crate) struct Setup {
     pub(crate) keeper: Pid,
     /// The soft and hard limit of open files that workers get: what Firestarter itself was started with.
     pub(crate) open_files: (u64, u64),
+    /// What holds for all groups together.
+    pub(crate) policy: Policy,
     /// When the keeper was started.
     pub(crate) since: Instant,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use firestarter_core::action::{Next, Notice};
 use firestarter_core::command::AbortCause;
-use firestarter_core::event::{Exit, Failure, SpawnError, SpawnStep};
+use firestarter_core::event::{Exit, Failure, HookKind, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, Slot};
 
 use crate::say::{plain, say};
@@ -19,6 +19,38 @@ pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
         Notice::NotSpawned { group, slot, failure, next } => {
             say(format_args!("{}/{slot}: {}; {}", name(*group), describe(failure), describe_next(*next)));
         }
+        Notice::Silent { group, slot, pid, silence } => {
+            let (worker, silence) = (worker(*slot, *pid), seconds(*silence));
+            say(format_args!("{}/{slot}: {worker} gave no sign of life for {silence} and gets SIGKILL", name(*group)));
+        }
+        Notice::GaveUp { group } => {
+            say(format_args!("{0}: gave up; to try again: firestarter ctrl {0} start", name(*group)));
+        }
+        Notice::ProgramChanged { group } => say(format_args!("{}: its program has changed", name(*group))),
+        Notice::HookBegan { group, kind, pid } => {
+            say(format_args!("{}: {} runs, pid {pid}", name(*group), hook_key(*kind)));
+        }
+        Notice::HookEnded { group, kind, failure: None } => {
+            say(format_args!("{}: {} ended with exit code 0", name(*group), hook_key(*kind)));
+        }
+        Notice::HookEnded { group, kind, failure: Some(failure) } => {
+            say(format_args!("{}: {} {}", name(*group), hook_key(*kind), describe(failure)));
+        }
+        Notice::KillingAll { signal: Some(signal), workers } => {
+            say(format_args!("{signal} once more: killing the {workers} workers that are left"));
+        }
+        Notice::KillingAll { signal: None, workers } => {
+            say(format_args!("the time for stopping is over: killing the {workers} workers that are left"));
+        }
+        Notice::LeftBehind { processes } => {
+            say(format_args!(
+                "{processes} processes cannot be killed and are left behind: the time for stopping is over"
+            ));
+        }
+        Notice::ExitWhen { group: Some(group) } => {
+            say(format_args!("{} has failed, and --exit-when says to end then", name(*group)));
+        }
+        Notice::ExitWhen { group: None } => say(format_args!("all groups are done, and --exit-when says to end then")),
         Notice::Overdue { group, slot, pid } => {
             say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
         }
@@ -64,6 +96,7 @@ fn describe(failure: &Failure) -> String {
         Failure::Exit(Exit::Signal(signal, false)) => format!("was ended by {signal}"),
         Failure::Exit(Exit::Signal(signal, true)) => format!("was ended by {signal} and left a core"),
         Failure::Exit(Exit::Unknown) => "ended".to_owned(),
+        Failure::Silent(silence) => format!("was killed after {} without a sign of life", seconds(*silence)),
         Failure::Spawn(SpawnError { step, errno }) => {
             let step = match step {
                 SpawnStep::Prepare => "prepare its start",
@@ -83,6 +116,7 @@ fn describe_next(next: Next) -> String {
         Next::Respawn(Duration::ZERO) => "respawning at once".to_owned(),
         Next::Respawn(delay) => format!("respawning in {}", seconds(delay)),
         Next::Nothing => "not respawned".to_owned(),
+        Next::GiveUp { times, within } => format!("given up after {times} failures in {}", seconds(within)),
         Next::Abort => "the upgrade is aborted".to_owned(),
     }
 }
@@ -98,6 +132,14 @@ fn describe_abort(cause: &AbortCause) -> String {
         }
         AbortCause::Command { by: Some(verb) } => format!("{verb} came in between"),
         AbortCause::Command { by: None } => "Firestarter is being stopped".to_owned(),
+    }
+}
+
+/// The configuration's key of a hook.
+fn hook_key(kind: HookKind) -> &'static str {
+    match kind {
+        HookKind::Stop => "exec_stop",
+        HookKind::Upgrader => "upgrader",
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
         let _ = fs::remove_dir(&runtime.folder);
     })?;
     let specs = setup.config.groups.iter().map(|group| group.spec.clone()).collect();
-    let core = Supervisor::new(specs, seed, super::now());
+    let core = Supervisor::new(specs, setup.policy, seed, super::now());
     log.snapshot(&core)?;
     log.append(super::now(), &Event::Begin, &core)?;
     Ok(())
@@ -154,6 +154,7 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
         for (socket, place) in group.sockets.iter().zip(0..) {
             let fd = match &socket.address {
                 Address::Tcp(address) => tcp(*address),
+                Address::Udp(_) | Address::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
                 Address::Unix(path) => unix(path)?,
             };
             let address = socket.written.clone();

@@ -23,10 +23,11 @@ impl Daemon<'_> {
             Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => self.notices.push(notice),
-            Action::Halt => {
+            Action::RunHook { .. } | Action::Tell { .. } | Action::Look { .. } | Action::WatchProgram { .. } => {}
+            Action::Halt { code } => {
                 self.clear_up();
                 super::open::remove_files(self.shared.setup);
-                self.shared.header.halt(0);
+                self.shared.header.halt(code);
                 self.halted = true;
             }
         }
@@ -67,8 +68,8 @@ impl Daemon<'_> {
     fn command(&self, order: &Order) -> Result<Command, Outcome> {
         match order {
             Order::Shutdown => Ok(Command::Shutdown),
-            Order::Group { group: name, verb, signal } => match self.core.group_named(name) {
-                Some(group) => Ok(Command::Group { group, verb: *verb, signal: *signal }),
+            Order::Group { group: name, verb, signal, slot } => match self.core.group_named(name) {
+                Some(group) => Ok(Command::Group { group, verb: *verb, signal: *signal, slot: *slot }),
                 None => Err(self.unknown_group(name)),
             },
         }

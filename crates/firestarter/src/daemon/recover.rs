@@ -235,7 +235,11 @@ impl Daemon<'_> {
             | Action::Watch { .. }
             | Action::Reply { .. }
             | Action::Notice(_)
-            | Action::Halt => None,
+            | Action::RunHook { .. }
+            | Action::Tell { .. }
+            | Action::Look { .. }
+            | Action::WatchProgram { .. }
+            | Action::Halt { .. } => None,
         };
         let spawning: BTreeSet<WorkerId> = outstanding.iter().filter_map(spawned).collect();
         let rows: BTreeMap<WorkerId, Row> = self.shared.table.rows().map(|(row, worker)| (worker, row)).collect();

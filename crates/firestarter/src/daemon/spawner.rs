@@ -260,8 +260,8 @@ impl Stage {
             self.staged = Some(group);
         }
         for (output, stream) in [(&recipe.stdout, 1), (&recipe.stderr, 2)] {
-            if let Output::File(path) = output {
-                fds::place(append_to(path)?.as_raw_fd(), STREAMS[stream], true)?;
+            if let Output::File(log) = output {
+                fds::place(append_to(&log.path)?.as_raw_fd(), STREAMS[stream], true)?;
             }
         }
         Ok(())

@@ -97,7 +97,7 @@ impl Stage {
 
     /// `firestarter ctrl web upgrade`.
     pub(super) fn upgrade(&self) -> Result<Outcome, ClientError> {
-        self.ask(&Call::Do(Order::Group { group: GROUP.to_owned(), verb: Verb::Upgrade, signal: None }))
+        self.ask(&Call::Do(Order::Group { group: GROUP.to_owned(), verb: Verb::Upgrade, signal: None, slot: None }))
     }
 
     /// `firestarter status`.

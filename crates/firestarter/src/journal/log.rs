@@ -129,10 +129,11 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use firestarter_core::spec::Policy;
 
     #[test]
     fn a_replay_leads_to_the_same_state_with_and_without_snapshots_between() {
-        let mut core = Supervisor::new(Vec::new(), 1, Instant(0));
+        let mut core = Supervisor::new(Vec::new(), Policy::default(), 1, Instant(0));
         let mut log = Log::new().unwrap();
         log.snapshot(&core).unwrap();
         for turn in 0..40_000 {

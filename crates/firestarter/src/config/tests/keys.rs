@@ -8,7 +8,7 @@ use firestarter_core::spec::{Ack, Backoff, Restart, Signal, Start, Surge};
 
 use super::super::keys::{find, Default, Does, DAEMON_KEYS, KEYS};
 use super::super::words::{expand, parse as words, Piece, Word};
-use super::super::{Address, Output};
+use super::super::{Address, LogFile, Output, Rotation};
 use super::{parsed, web};
 
 fn seconds(n: u64) -> Duration {
@@ -172,10 +172,10 @@ fn paths() {
     assert_eq!(web("working_directory = '../x'").launch.working_directory.as_os_str(), "/srv/app/../x");
     for key in ["stdout_log", "stdoutlog"] {
         assert_eq!(web(&format!("{key} = 'null'")).launch.stdout, Output::Null);
-        assert_eq!(web(&format!("{key} = 'o.log'")).launch.stdout, Output::File("/srv/app/o.log".into()));
+        assert_eq!(web(&format!("{key} = 'o.log'")).launch.stdout, plain("/srv/app/o.log"));
     }
     for key in ["stderr_log", "stderrlog"] {
-        assert_eq!(web(&format!("{key} = '/e:1.log'")).launch.stderr, Output::File("/e:1.log".into()));
+        assert_eq!(web(&format!("{key} = '/e:1.log'")).launch.stderr, plain("/e:1.log"));
     }
 }
 
@@ -233,4 +233,8 @@ fn a_variable_is_never_split_and_must_be_set() {
     let value = |name: &str| (name == "A").then(|| "x y \"z".into());
     assert_eq!(expand(&words("p -$A-").unwrap(), value).unwrap(), ["p", "-x y \"z-"]);
     assert_eq!(expand(&words("p $NO").unwrap(), value).unwrap_err().to_string(), "the variable NO is not set");
+}
+
+fn plain(path: &str) -> Output {
+    Output::File(LogFile { path: path.into(), rotation: Rotation::Never })
 }

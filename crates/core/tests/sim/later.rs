@@ -1,0 +1,100 @@
+//! The laws of what was added to the bare life of a group: hooks, signs of life, giving up, beginnings and ends by
+//! themselves. Watched from outside, as in `checks`.
+
+use firestarter_core::action::{Action, Next, Notice};
+use firestarter_core::event::{Event, Exit, HookKind};
+use firestarter_core::ids::{GroupId, WorkerId};
+use firestarter_core::spec::{ExitWhen, Restart};
+use firestarter_core::time::Instant;
+
+use crate::checks::{Checks, SeenHook};
+
+impl Checks {
+    pub(crate) fn hooks_and_life(&mut self, now: Instant, event: &Event, action: &Action) {
+        match action {
+            Action::RunHook { hook, group, kind, pids } => self.run_hook(now, event, *hook, *group, *kind, pids.len()),
+            Action::Notice(Notice::Silent { .. }) => {
+                let Event::Looked { worker, .. } = event else { panic!("silent without a look") };
+                let seen = self.seen.get_mut(worker).expect("a worker that never was is silent");
+                assert!(!seen.ended, "silent, but dead");
+                seen.silent = true;
+            }
+            Action::Notice(Notice::WorkerExited { group, next: Next::GiveUp { times, .. }, .. })
+            | Action::Notice(Notice::NotSpawned { group, next: Next::GiveUp { times, .. }, .. }) => {
+                let most = self.groups[group.0 as usize].spec.give_up.expect("gives up without being told to");
+                assert!(*times >= most.get(), "gives up after {times} failures, not {most}");
+            }
+            Action::Notice(Notice::RolloutBegan { group, .. }) => self.rollout_may_begin(*group),
+            Action::Notice(Notice::LeftBehind { .. }) => self.left_behind = true,
+            Action::Notice(Notice::ExitWhen { group }) => self.exits(now, *group),
+            _ => {}
+        }
+    }
+
+    /// A worker has ended by itself or not: failures in a row are counted as the configuration says.
+    pub(crate) fn ended(&mut self, now: Instant, worker: WorkerId) {
+        let Some(seen) = self.seen.get_mut(&worker) else { return };
+        let unasked = !seen.leaving && !seen.ended;
+        seen.ended = true;
+        let (group, slot) = (seen.group, seen.slot);
+        let wish = &mut self.groups[group.0 as usize];
+        let lived = seen.spawned.is_some_and(|at| now.since(at) >= wish.spec.backoff.reset);
+        if unasked && lived {
+            wish.failures.remove(&slot);
+        }
+    }
+
+    /// Nothing starts before its time, or without being asked to.
+    pub(crate) fn may_start(&mut self, now: Instant, group: GroupId) {
+        let wish = &mut self.groups[group.0 as usize];
+        assert!(wish.started || wish.spec.autostart, "a group starts that waits for a command");
+        assert!(wish.started || now >= wish.begun + wish.spec.warmup, "a group starts before it is warm");
+        wish.started = true;
+    }
+
+    fn run_hook(
+        &mut self,
+        now: Instant,
+        event: &Event,
+        hook: WorkerId,
+        group: GroupId,
+        kind: HookKind,
+        workers: usize,
+    ) {
+        let before = |seen: &&SeenHook| seen.group == group && seen.kind == kind && seen.ended.is_none();
+        assert!(!self.hooks.values().any(|seen| before(&seen)), "two hooks of a kind at once");
+        let spec = &self.groups[group.0 as usize].spec;
+        match kind {
+            HookKind::Stop => {
+                assert!(spec.stop_hook && workers > 0, "a stop hook for nobody");
+            }
+            HookKind::Upgrader => {
+                let upgrader = spec.upgrader.expect("an upgrader that is not configured");
+                assert!(upgrader.every.is_none() || matches!(event, Event::Deadline), "an upgrader out of turn");
+            }
+        }
+        self.hooks.insert(hook, SeenHook { group, kind, began: now, ended: None });
+    }
+
+    /// With an upgrader that is asked, no rollout begins but after its success.
+    fn rollout_may_begin(&self, group: GroupId) {
+        let spec = &self.groups[group.0 as usize].spec;
+        if spec.upgrader.is_some_and(|upgrader| upgrader.every.is_none()) {
+            let upgraders = self.hooks.values().filter(|seen| seen.group == group && seen.kind == HookKind::Upgrader);
+            let last = upgraders.max_by_key(|seen| seen.began).and_then(|seen| seen.ended);
+            assert_eq!(last, Some(Exit::Code(0)), "a rollout without the upgrader's consent");
+        }
+    }
+
+    fn exits(&mut self, now: Instant, group: Option<GroupId>) {
+        match self.policy.exit_when {
+            ExitWhen::Never => panic!("exits without being told to"),
+            ExitWhen::Failed => {
+                let spec = &self.groups[group.expect("a group has failed").0 as usize].spec;
+                assert!(spec.give_up.is_some() || spec.restart != Restart::Always, "a group that cannot fail");
+            }
+            ExitWhen::Done => assert!(self.seen.values().all(|seen| seen.ended), "done while workers live"),
+        }
+        self.shut_down(now);
+    }
+}

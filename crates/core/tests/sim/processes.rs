@@ -1,0 +1,145 @@
+//! How the processes of the simulated world behave: they boot, ack, crash, ignore signals and hang, as badly as their
+//! group's temper says.
+
+use std::collections::BTreeSet;
+
+use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
+use firestarter_core::ids::{GroupId, Pid, WorkerId};
+use firestarter_core::spec::{Ack, Signal};
+use firestarter_core::time::Duration;
+
+use crate::plan::Temper;
+use crate::world::{Process, World};
+
+impl World {
+    pub fn spawn(&mut self, worker: WorkerId, group: GroupId) {
+        let temper = self.tempers[group.0 as usize];
+        let takes = match () {
+            () if self.rng.chance(temper.spawn_hangs) => self.rng.within(200_000),
+            () if self.rng.chance(temper.spawn_slow) => self.rng.within(2_000),
+            () => self.rng.within(30),
+        };
+        let stubborn = self.rng.chance(temper.stubborn);
+        let unkillable = self.rng.chance(temper.unkillable);
+        let silent = self.rng.chance(temper.silent);
+        let process = Process { stubborn, unkillable, silent, ..Process::of(group) };
+        assert!(self.processes.insert(worker, process).is_none(), "spawned twice");
+        if self.rng.chance(temper.spawn_fails) {
+            let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
+            self.plan(takes, Event::SpawnFailed { worker, error });
+            return;
+        }
+        let pid = Pid(1000 + worker.ordinal() as u32);
+        let place = self.plan(takes, Event::Spawned { worker, pid });
+        self.processes.get_mut(&worker).unwrap().spawned = Some(place);
+        if self.specs[group.0 as usize].ack == Ack::Manual || self.rng.chance(50) {
+            self.plan_ack(worker, takes, temper);
+        }
+        if self.rng.chance(temper.crashes) {
+            let lives = self.rng.pick(&[1, 100, 20_000]);
+            let lives = self.rng.within(lives);
+            let exit = self.rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(Signal::QUIT, true), Exit::Unknown]);
+            self.plan_exit(worker, takes + lives, exit);
+        }
+    }
+
+    /// A stop hook that does its work makes the workers go that it was told of.
+    pub fn run_hook(&mut self, hook: WorkerId, group: GroupId, pids: &[Pid]) {
+        let temper = self.tempers[group.0 as usize];
+        let process = Process::of(group);
+        assert!(self.processes.insert(hook, process).is_none(), "a hook is run twice");
+        let takes = self.rng.within(30);
+        if self.rng.chance(temper.spawn_fails) {
+            let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
+            self.plan(takes, Event::SpawnFailed { worker: hook, error });
+            return;
+        }
+        let place = self.plan(takes, Event::Spawned { worker: hook, pid: Pid(1000 + hook.ordinal() as u32) });
+        self.processes.get_mut(&hook).unwrap().spawned = Some(place);
+        if self.rng.chance(temper.hook_hangs) {
+            return;
+        }
+        let runs = takes + self.rng.within(800);
+        let fails = self.rng.chance(temper.hook_fails);
+        self.plan_exit(hook, runs, Exit::Code(fails.into()));
+        let told: BTreeSet<u64> = pids.iter().map(|pid| u64::from(pid.0) - 1000).filter(|_| !fails).collect();
+        let told: Vec<WorkerId> = self.processes.keys().copied().filter(|id| told.contains(&id.ordinal())).collect();
+        for worker in told {
+            if !self.processes[&worker].stubborn {
+                let after = runs + self.rng.within(300);
+                self.plan_exit(worker, after, Exit::Code(0));
+            }
+        }
+    }
+
+    pub fn look(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        process.signs += u64::from(!process.silent);
+        let mark = process.signs;
+        let ago = self.rng.within(2_500);
+        let after = self.rng.within(3);
+        self.plan(after, Event::Looked { worker, mark, ago });
+    }
+
+    /// Whether a process gives signs of life.
+    pub fn is_silent(&self, worker: WorkerId) -> bool {
+        self.processes.get(&worker).is_some_and(|process| process.silent)
+    }
+
+    /// The ack of a process may overtake the answer to its spawn.
+    pub fn plan_ack(&mut self, worker: WorkerId, takes: Duration, temper: Temper) {
+        if self.rng.chance(temper.never_acks) {
+            return;
+        }
+        let boots = self.rng.pick(&[10, 200, 3_000]);
+        let early = self.rng.chance(300);
+        let after = self.rng.within(boots) + if early { takes / 2 } else { takes };
+        let signal = self.rng.chance(200).then_some(Signal::HUP);
+        self.plan(after, Event::Acked { worker, signal });
+    }
+
+    pub fn signal(&mut self, worker: WorkerId, signal: Signal) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        assert!(process.told.insert(signal) || process.told.len() > 1, "the same signal twice");
+        if process.stubborn {
+            return;
+        }
+        let slow = self.tempers[process.group.0 as usize].stubborn > 0;
+        let after = self.rng.within(if slow { 8_000 } else { 300 });
+        let exit = self.rng.pick(&[Exit::Code(0), Exit::Signal(signal, false)]);
+        self.plan_exit(worker, after, exit);
+    }
+
+    /// The exit comes after the answer to the spawn, and not later than it would have come anyway.
+    pub fn plan_exit(&mut self, worker: WorkerId, after: Duration, exit: Exit) {
+        let Some(process) = self.processes.get(&worker) else { return };
+        let before = process.exit;
+        if before.is_some_and(|(at, _)| at <= self.now + after) {
+            return;
+        }
+        if let Some(place) = before {
+            self.agenda.remove(&place);
+        }
+        let place = self.plan(after, Event::Exited { worker, exit });
+        self.processes.get_mut(&worker).unwrap().exit = Some(place);
+    }
+
+    /// Some things are told twice, or when nobody is there any more.
+    pub fn plan_late(&mut self, event: &Event) {
+        let Event::Exited { worker, exit } = *event else { return };
+        if !self.rng.chance(100) {
+            return;
+        }
+        let after = self.rng.within(1_000);
+        let pid = Pid(1);
+        let late = [
+            Event::Exited { worker, exit },
+            Event::Acked { worker, signal: None },
+            Event::Spawned { worker, pid },
+            Event::Acked { worker: WorkerId(u64::MAX), signal: None },
+            Event::Connection { group: GroupId(77) },
+        ];
+        let event = self.rng.pick(&late);
+        self.plan(after, event);
+    }
+}
