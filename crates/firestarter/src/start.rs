@@ -9,12 +9,12 @@ use firestarter_core::spec::Policy;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, Setup};
+use crate::daemon::{self, limits, Setup};
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
-use crate::sys::{fds, maps, signals};
+use crate::sys::{fds, maps, oom, signals};
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -72,7 +72,8 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = signals::block_and_reset();
     let open_files = fds::raise_limit();
-    open::check_limit(&config, open_files.1)?;
+    limits::check(&config, open_files.1)?;
+    let oom_score = oom::lower_score();
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(kernel("/dev/null"))?;
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
     // Its number is one of the stage's; the placeholders are copies of it.
@@ -82,7 +83,7 @@ fn start(config: Config, socket: Place) -> Result<u8, OpenError> {
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let policy = Policy::default();
-    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, policy, since }));
+    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, oom_score, policy, since }));
     let (records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;

@@ -14,7 +14,7 @@ use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
 use super::spawner::{Crew, Job, Outcome, Yard};
-use super::{now, Fact, Receipt, Shared, Source};
+use super::{live, now, Fact, Receipt, Shared, Source};
 use crate::journal::Row;
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
 use crate::say::{plain, say};
@@ -115,6 +115,13 @@ impl Children {
         }
     }
 
+    /// When a worker's last sign of life came. Of one that has ended nobody wants to know.
+    pub(super) fn look_for_life(&self, worker: WorkerId) -> Option<Fact> {
+        let row = self.known.get(&worker)?.row;
+        let event = live::look(&self.shared.setup.runtime, self.shared.table.group(row), row, worker);
+        Some(Fact { event, receipt: Receipt::None })
+    }
+
     /// The end of a worker is journalled. It is buried when the loop has nothing more urgent to do: its successor may be
     /// waited for.
     pub(super) fn ended_for_good(&mut self, row: Row, worker: WorkerId) {
@@ -140,6 +147,7 @@ impl Children {
             self.reaps.extend(pid.as_raw_nonzero().get().to_le_bytes());
         }
         self.known.remove(&worker);
+        live::forget(self.shared.setup, self.shared.table.group(row), row);
         self.shared.table.clear(row);
         self.free.push(row);
     }

@@ -10,9 +10,10 @@ use std::path::Path;
 
 use firestarter_core::event::{SpawnError, SpawnStep};
 
-use super::Setup;
-use crate::config::{words, Group, Output};
-use crate::sys::clone::Image;
+use super::live::Signs;
+use super::{identity, Setup};
+use crate::config::{words, Account, Address, Group, Identity, Output, SocketSpec};
+use crate::sys::image::{Image, Number, Parts};
 
 /// All that a spawn needs.
 pub(super) struct Recipe {
@@ -23,10 +24,13 @@ pub(super) struct Recipe {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) null: RawFd,
+    /// Makes the worker's watch file, if the group has any.
+    pub(super) signs: Option<Signs>,
 }
 
-/// What the daemon may have been given itself and must not pass on: it would be taken for the worker's own.
-const NOT_PASSED_ON: [&str; 12] = [
+/// What the daemon may have been given itself and must not pass on: it would be taken for the worker's own. A name that
+/// ends in `_` stands for all that begin so.
+const NOT_PASSED_ON: [&str; 13] = [
     "LISTEN_",
     "NOTIFY_SOCKET",
     "WATCHDOG_",
@@ -34,12 +38,19 @@ const NOT_PASSED_ON: [&str; 12] = [
     "EINHORN_",
     "SERVER_STARTER_",
     "FIRESTARTER_",
+    WATCH_FILE_TOO,
     "GUNICORN_PID",
     "GUNICORN_FD",
     "NGINX",
     "PUMA_INHERIT_",
     "MAINPID",
 ];
+
+/// The other spelling of `FIRESTARTER_WATCH_FILE`, whatever the prefix.
+const WATCH_FILE_TOO: &str = "FIRESTARTERWATCHFILE";
+
+/// Where programs are looked for if nobody says: systemd's choice too.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The first descriptor of a worker's sockets: systemd's `SD_LISTEN_FDS_START`.
 const FIRST: usize = 3;
@@ -52,25 +63,52 @@ pub(super) fn recipe(
     pair: RawFd,
     null: RawFd,
 ) -> Recipe {
-    let env = environment(setup, group, index, listeners.len());
-    let image = image(setup, group, &env, !listeners.is_empty());
+    let signs = Signs::of(group, index, &setup.runtime);
+    let image = image(setup, group, index, signs.as_ref());
     let sockets = listeners.iter().copied().chain([pair]).collect();
     let (stdout, stderr) = (group.launch.stdout.clone(), group.launch.stderr.clone());
-    Recipe { image, sockets, stdout, stderr, null }
+    Recipe { image, sockets, stdout, stderr, null, signs }
 }
 
-fn image(setup: &Setup, group: &Group, env: &BTreeMap<OsString, OsString>, listens: bool) -> Result<Image, SpawnError> {
-    let invalid = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
-    let words = words::expand(&group.launch.exec, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| invalid)?;
-    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-    let programs = programs(words.first().ok_or(invalid)?, &path);
-    let c_string = |bytes: Vec<u8>| CString::new(bytes).map_err(|_| invalid);
-    let argv = words.into_iter().map(|word| c_string(word.into_vec())).collect::<Result<_, _>>()?;
+fn image(setup: &Setup, group: &Group, index: u32, signs: Option<&Signs>) -> Result<Image, SpawnError> {
+    let launch = &group.launch;
+    let env = environment(setup, group, index, std::env::vars_os());
+    let words = words::expand(&launch.exec, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
+    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into());
+    let programs = programs(words.first().ok_or(INVALID)?, &path);
     let assign = |(name, value): (&OsString, &OsString)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat());
-    let assignments = env.iter().map(assign).collect::<Result<_, _>>()?;
-    let programs = programs.into_iter().map(|p| c_string(p.into_vec())).collect::<Result<_, _>>()?;
-    let directory = c_string(group.launch.working_directory.clone().into_os_string().into_vec())?;
-    Ok(Image::new(programs, argv, assignments, directory, setup.open_files, listens))
+    Ok(Image::new(Parts {
+        programs: programs.into_iter().map(|program| c_string(program.into_vec())).collect::<Result<_, _>>()?,
+        argv: words.into_iter().map(|word| c_string(word.into_vec())).collect::<Result<_, _>>()?,
+        env: env.iter().map(assign).collect::<Result<_, _>>()?,
+        numbered: numbered(group, signs)?,
+        directory: c_string(launch.working_directory.clone().into_os_string().into_vec())?,
+        open_files: setup.open_files,
+        oom_score: setup.oom_score,
+        user: identity::change(group),
+        umask: launch.umask,
+    }))
+}
+
+const INVALID: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
+
+fn c_string(bytes: Vec<u8>) -> Result<CString, SpawnError> {
+    CString::new(bytes).map_err(|_| INVALID)
+}
+
+/// The variables that only the spawn can complete.
+fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number)>, SpawnError> {
+    let mut numbered = Vec::new();
+    if group.launch.listen_pid && !group.sockets.is_empty() {
+        numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));
+    }
+    if let Some(signs) = signs {
+        for name in [&format!("{}_WATCH_FILE", group.launch.base_name), WATCH_FILE_TOO] {
+            let path = signs.beginning().into_os_string().into_vec();
+            numbered.push((c_string([name.as_bytes(), b"=", &path].concat())?, Number::Record));
+        }
+    }
+    Ok(numbered)
 }
 
 /// Where a program may be: itself if it has a slash, else in each folder of PATH.
@@ -86,25 +124,81 @@ fn in_folder(folder: &Path, word: &OsStr) -> OsString {
     folder.join(word).into_os_string()
 }
 
-/// The daemon's own environment without what is meant for the daemon, then the group's, then what the contracts say.
-fn environment(setup: &Setup, group: &Group, index: u32, listeners: usize) -> BTreeMap<OsString, OsString> {
-    let passes = |name: &OsStr| !NOT_PASSED_ON.iter().any(|taboo| name.as_bytes().starts_with(taboo.as_bytes()));
-    let mut env: BTreeMap<OsString, OsString> = std::env::vars_os().filter(|(name, _)| passes(name)).collect();
-    for (name, value) in &group.launch.environments {
+type Environment = BTreeMap<OsString, OsString>;
+
+/// `own`, the daemon's environment, without what is meant for the daemon, then what follows from the user, then the
+/// group's, then what the contracts say.
+fn environment(
+    setup: &Setup,
+    group: &Group,
+    index: u32,
+    own: impl Iterator<Item = (OsString, OsString)>,
+) -> Environment {
+    let launch = &group.launch;
+    let passed_on = |(name, _): &(OsString, OsString)| launch.inherit_env && passes(name.as_bytes(), &launch.base_name);
+    let mut env: Environment = own.filter(passed_on).collect();
+    if let Some(Identity { account, .. }) = &launch.identity {
+        follow(account.as_ref(), &mut env);
+    }
+    for (name, value) in &launch.environments {
         env.insert(name.into(), value.into());
     }
-    let prefix = &group.launch.base_name;
+    if !launch.inherit_env {
+        env.entry("PATH".into()).or_insert_with(|| PATH.into());
+    }
+    contracts(setup, group, index, &mut env);
+    env
+}
+
+/// Whether a variable of the daemon's own is a worker's as well.
+fn passes(name: &[u8], base_name: &str) -> bool {
+    let taboo =
+        |taboo: &str| if taboo.ends_with('_') { name.starts_with(taboo.as_bytes()) } else { name == taboo.as_bytes() };
+    let rest = name.strip_prefix(base_name.as_bytes());
+    let of_base = rest.is_some_and(|rest| rest.starts_with(b"_FD_") || rest == b"_WATCH_FILE");
+    !of_base && !NOT_PASSED_ON.into_iter().any(taboo)
+}
+
+/// The home and the name of the user that workers run as, never those of another.
+fn follow(account: Option<&Account>, env: &mut Environment) {
+    for name in ["HOME", "USER", "LOGNAME"] {
+        env.remove(OsStr::new(name));
+    }
+    if let Some(Account { name, home }) = account {
+        env.insert("HOME".into(), home.into());
+        env.insert("USER".into(), name.into());
+        env.insert("LOGNAME".into(), name.into());
+    }
+}
+
+/// What firestarter, Einhorn and systemd say of their sockets.
+fn contracts(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
+    let (sockets, prefix) = (&group.sockets, &group.launch.base_name);
+    let einhorn = prefix == "EINHORN";
     let mut set = |name: String, value: OsString| env.insert(name.into(), value);
-    if listeners > 0 {
-        set("LISTEN_FDS".into(), listeners.to_string().into());
-        set("LISTEN_FDNAMES".into(), vec![group.spec.name.as_str(); listeners].join(":").into());
-        set(format!("{prefix}_FD_COUNT"), listeners.to_string().into());
-        for listener in 0..listeners {
-            set(format!("{prefix}_FD_{listener}"), (FIRST + listener).to_string().into());
+    if !sockets.is_empty() {
+        let name_of = |socket: &SocketSpec| socket.name.clone().unwrap_or_else(|| group.spec.name.clone());
+        set("LISTEN_FDS".into(), sockets.len().to_string().into());
+        set("LISTEN_FDNAMES".into(), sockets.iter().map(name_of).collect::<Vec<_>>().join(":").into());
+    }
+    if !sockets.is_empty() || einhorn {
+        set(format!("{prefix}_FD_COUNT"), sockets.len().to_string().into());
+    }
+    for (place, socket) in sockets.iter().enumerate() {
+        set(format!("{prefix}_FD_{place}"), (FIRST + place).to_string().into());
+        if einhorn {
+            set(format!("{prefix}_FD_FAMILY_{place}"), family(&socket.address).into());
         }
     }
-    set(format!("{prefix}_SOCK_PATH"), setup.runtime.worker_socket(index).into_os_string());
-    set(format!("{prefix}_SOCK_FD"), (FIRST + listeners).to_string().into());
+    set(format!("{prefix}_SOCK_PATH"), setup.runtime.worker_socket(group, index).into_os_string());
+    set(format!("{prefix}_SOCK_FD"), (FIRST + sockets.len()).to_string().into());
     set(format!("{prefix}_MASTER_PID"), setup.keeper.as_raw_nonzero().to_string().into());
-    env
+}
+
+fn family(address: &Address) -> &'static str {
+    match address {
+        Address::Tcp(address) | Address::Udp(address) if address.is_ipv4() => "AF_INET",
+        Address::Tcp(_) | Address::Udp(_) => "AF_INET6",
+        Address::Unix(_) | Address::Abstract(_) => "AF_UNIX",
+    }
 }

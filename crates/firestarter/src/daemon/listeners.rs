@@ -41,12 +41,17 @@ impl Listeners {
     /// Where a group's sockets listen: as configured, with the port that the kernel chose where that is 0.
     pub(super) fn addresses(&self, index: usize, group: &Group) -> Vec<String> {
         let sockets = self.sockets.get(index).into_iter().flatten();
-        let shown = |(spec, socket): (&crate::config::SocketSpec, &OwnedFd)| match &spec.address {
-            Address::Tcp(address) | Address::Udp(address) if address.port() == 0 => rustix::net::getsockname(socket)
-                .ok()
-                .and_then(|bound| std::net::SocketAddr::try_from(bound).ok())
-                .map_or_else(|| spec.written.clone(), |bound| bound.to_string()),
-            Address::Tcp(_) | Address::Udp(_) | Address::Unix(_) | Address::Abstract(_) => spec.written.clone(),
+        let bound = |socket: &OwnedFd| {
+            let bound = rustix::net::getsockname(socket).ok()?;
+            std::net::SocketAddr::try_from(bound).ok()
+        };
+        let shown = |(spec, socket): (&crate::config::SocketSpec, &OwnedFd)| {
+            let chosen = match &spec.address {
+                Address::Tcp(address) if address.port() == 0 => bound(socket).map(|bound| bound.to_string()),
+                Address::Udp(address) if address.port() == 0 => bound(socket).map(|bound| format!("udp::{bound}")),
+                Address::Tcp(_) | Address::Udp(_) | Address::Unix(_) | Address::Abstract(_) => None,
+            };
+            chosen.unwrap_or_else(|| spec.written.clone())
         };
         group.sockets.iter().zip(sockets).map(shown).collect()
     }

@@ -5,11 +5,15 @@
 //! [`run`] is the loop; [`perform`] maps an action of the core to an effect; each other module owns the descriptors of
 //! one kind and turns what comes from them into [`Fact`]s. No module decides what should happen: that is the core's.
 
+mod bind;
 mod channel;
 mod children;
 mod control;
+mod identity;
 mod launch;
+pub(crate) mod limits;
 mod listeners;
+mod live;
 mod notices;
 pub(crate) mod open;
 mod perform;
@@ -44,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) keeper: Pid,
     /// The soft and hard limit of open files that workers get: what Firestarter itself was started with.
     pub(crate) open_files: (u64, u64),
+    /// The score that workers get back, where Firestarter has lowered its own.
+    pub(crate) oom_score: Option<i32>,
     /// What holds for all groups together.
     pub(crate) policy: Policy,
     /// When the keeper was started.

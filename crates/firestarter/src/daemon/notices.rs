@@ -102,7 +102,7 @@ fn describe(failure: &Failure) -> String {
                 SpawnStep::Prepare => "prepare its start",
                 SpawnStep::Clone => "create a process",
                 SpawnStep::Directory => "enter its working directory",
-                SpawnStep::Setup => "set up its process",
+                SpawnStep::Setup => "set up user, limits or descriptors",
                 SpawnStep::Exec => "run its program",
                 SpawnStep::Watch => "watch its process",
             };

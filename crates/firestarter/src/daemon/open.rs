@@ -2,31 +2,28 @@
 //! the shared sockets. Each is named in the ledger, where every daemon finds it. What cannot be opened is an error of the
 //! start, told with its reason; then nothing was started and nothing is left behind.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use firestarter_core::event::Event;
 use firestarter_core::Supervisor;
-use rustix::fs::{flock, FlockOperation, Mode};
-use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::fs::{flock, FlockOperation};
+use rustix::net::{self, sockopt, AddressFamily, SocketFlags, SocketType};
 
-use super::Setup;
-use crate::config::{Address, Config};
+use super::{bind, identity, live, Setup};
+use crate::config::{Address, Config, Group};
 use crate::journal::{Log, LogError, Meaning, Records};
 use crate::place::{check_own, FolderError, Place};
 use crate::say::plain;
-use crate::sys::fds::STAGE_END;
 
 /// Where the files of a running Firestarter are.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     place: Place,
-    /// Holds the workers' sockets.
+    /// Holds what workers use: their sockets and watch files.
     folder: PathBuf,
     lock: PathBuf,
 }
@@ -44,24 +41,28 @@ pub(crate) enum OpenError {
     Live(PathBuf),
     #[error("bind {}: there is something that is no socket; remove it or name another place", .0.display())]
     NoSocket(PathBuf),
-    #[error("bind {}: longer than the 107 bytes that a socket's path can have; name a shorter place with -d", .0.display())]
+    #[error("bind {}: longer than the 107 bytes that a socket's path can have; name a shorter place", .0.display())]
     TooLong(PathBuf),
     #[error("control socket: {0}")]
     Folder(#[from] FolderError),
     #[error("open {what}: {}", plain(source))]
     Kernel { what: &'static str, source: io::Error },
+    #[error("{name} is {most}, and this configuration needs {needed}: raise it ({remedy})")]
+    Limit { name: String, most: u64, needed: u64, remedy: String },
+    #[error("{group}: run workers as uid {uid}, gid {gid}: {}{}", plain(source), identity::advice(source))]
+    Identity { group: String, uid: u32, gid: u32, source: io::Error },
     #[error(
-        "the limit of open files is {limit}, and this configuration needs {needed}: raise it (`ulimit -n {needed}`, or \
-         LimitNOFILE= of systemd)"
+        "{group}: uid {uid} does not reach its watch files in {}: {}; name another place with -d", path.display(),
+        plain(source)
     )]
-    TooFewFiles { limit: u64, needed: u64 },
+    Unreachable { group: String, uid: u32, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
 fn advice(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => " (another program has it: `ss -ltnp` shows which)",
+        Some(libc::EADDRINUSE) => " (another program has it: `ss -tulnp` shows which)",
         Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
         Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
         _ => "",
@@ -84,33 +85,16 @@ impl Runtime {
     }
 
     /// Where the workers of a group connect.
-    pub(crate) fn worker_socket(&self, group: u32) -> PathBuf {
-        self.folder.join(format!("worker-{group}.sock"))
+    pub(super) fn worker_socket(&self, group: &Group, index: u32) -> PathBuf {
+        let here = || self.folder.join(format!("worker-{index}.sock"));
+        group.launch.control_socket.clone().unwrap_or_else(here)
+    }
+
+    /// Where the watch files of a group's workers are, if it has any.
+    pub(super) fn watch_folder(&self, index: u32) -> PathBuf {
+        self.folder.join(format!("watch-{index}"))
     }
 }
-
-/// What Firestarter keeps open for itself, and room for a few clients.
-const OWN_FILES: u64 = 32;
-
-/// Whether the limit of open files is high enough for all workers at once, with those that an upgrade starts beside them
-/// left to chance.
-///
-/// # Errors
-/// It is not; says how high it must be.
-pub(crate) fn check_limit(config: &Config, limit: u64) -> Result<(), OpenError> {
-    // For each group a worker socket and a pair, for each worker a pidfd.
-    let of_group = |group: &crate::config::Group| 3 + group.sockets.len() as u64 + u64::from(group.spec.count.get());
-    let needed = STAGE_END as u64 + OWN_FILES + config.groups.iter().map(of_group).sum::<u64>();
-    if limit < needed {
-        return Err(OpenError::TooFewFiles { limit, needed });
-    }
-    Ok(())
-}
-
-/// How many clients may wait to be taken in.
-const CLIENT_BACKLOG: i32 = 512;
-/// How many connections may wait at a shared socket; the kernel's `somaxconn` may be lower.
-const BACKLOG: i32 = 4096;
 
 /// Opens everything and writes the journal's beginning.
 ///
@@ -118,11 +102,14 @@ const BACKLOG: i32 = 4096;
 /// The first thing that could not be opened; what had been made is removed.
 pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
+    identity::check(&setup.config.groups)?;
     let lock = lock(runtime)?;
     name(journal, lock.into(), Meaning::Keeper)?;
     let mut made = vec![runtime.lock.clone()];
-    open_sockets(setup, journal, &mut made).inspect_err(|_| {
+    let opened = open_sockets(setup, journal, &mut made).and_then(|()| identity::check_reach(setup));
+    opened.inspect_err(|_| {
         made.iter().for_each(|path| drop(fs::remove_file(path)));
+        (0..setup.config.groups.len() as u32).for_each(|index| live::remove_all(&runtime.watch_folder(index)));
         let _ = fs::remove_dir(&runtime.folder);
     })?;
     let specs = setup.config.groups.iter().map(|group| group.spec.clone()).collect();
@@ -135,30 +122,19 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
 /// Every path that is bound is added to `made`.
 fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
-    let control = bind_private(&runtime.place.path)?;
+    let control = bind::private(&runtime.place.path, None)?.map_err(file("bind", &runtime.place.path))?;
     made.push(runtime.place.path.clone());
-    net::listen(&control, CLIENT_BACKLOG).map_err(kernel("the control socket"))?;
     name(journal, control, Meaning::Control)?;
     private_folder(&runtime.folder)?;
     for (group, index) in setup.config.groups.iter().zip(0..) {
-        let socket = bind_private(&runtime.worker_socket(index))?;
-        made.push(runtime.worker_socket(index));
-        net::listen(&socket, CLIENT_BACKLOG).map_err(kernel("a worker socket"))?;
-        name(journal, socket, Meaning::WorkerSocket { group: index })?;
-        let flags = SocketFlags::CLOEXEC;
-        let (here, there) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-            .map_err(kernel("a socketpair for acks"))?;
-        sockopt::set_socket_passcred(&here, true).map_err(kernel("a socketpair for acks"))?;
-        name(journal, here, Meaning::PairHere { group: index })?;
-        name(journal, there, Meaning::PairThere { group: index })?;
+        open_worker_socket(runtime, group, index, journal, made)?;
+        if group.spec.live_check.is_some() {
+            private_folder(&runtime.watch_folder(index))?;
+        }
         for (socket, place) in group.sockets.iter().zip(0..) {
-            let fd = match &socket.address {
-                Address::Tcp(address) => tcp(*address),
-                Address::Udp(_) | Address::Abstract(_) => Err(io::ErrorKind::Unsupported.into()),
-                Address::Unix(path) => unix(path)?,
-            };
-            let address = socket.written.clone();
-            let listener = fd.map_err(|source| OpenError::Bind { group: group.spec.name.clone(), address, source })?;
+            let (name_of_group, address) = (group.spec.name.clone(), socket.written.clone());
+            let listener = bind::shared(socket)?;
+            let listener = listener.map_err(|source| OpenError::Bind { group: name_of_group, address, source })?;
             if let Address::Unix(path) = &socket.address {
                 made.push(path.clone());
             }
@@ -166,6 +142,26 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
         }
     }
     Ok(())
+}
+
+/// Where a group's workers connect, and the connected pair that they inherit.
+fn open_worker_socket(
+    runtime: &Runtime,
+    group: &Group,
+    index: u32,
+    journal: Records,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), OpenError> {
+    let path = runtime.worker_socket(group, index);
+    let owner = identity::change(group).map(|user| (user.uid, user.gid));
+    let socket = bind::private(&path, owner)?.map_err(file("bind", &path))?;
+    made.push(path);
+    name(journal, socket, Meaning::WorkerSocket { group: index })?;
+    let (here, there) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(kernel("a socketpair for acks"))?;
+    sockopt::set_socket_passcred(&here, true).map_err(kernel("a socketpair for acks"))?;
+    name(journal, here, Meaning::PairHere { group: index })?;
+    name(journal, there, Meaning::PairThere { group: index })
 }
 
 /// From now on the descriptor belongs to whoever reads the ledger.
@@ -189,6 +185,8 @@ fn lock(runtime: &Runtime) -> Result<File, OpenError> {
     let Runtime { place, lock: path, .. } = runtime;
     if let Some(parent) = place.path.parent().filter(|parent| !parent.exists()) {
         DirBuilder::new().mode(0o711).create(parent).map_err(file("create", parent))?;
+        // Whatever the umask: workers of other users pass through.
+        fs::set_permissions(parent, Permissions::from_mode(0o711)).map_err(file("chmod", parent))?;
     }
     check_own(place, rustix::process::geteuid().as_raw())?;
     loop {
@@ -210,60 +208,15 @@ fn lock(runtime: &Runtime) -> Result<File, OpenError> {
     }
 }
 
-/// A folder of one's own that nobody else writes to.
+/// A folder of one's own that others enter and nobody else writes to.
 fn private_folder(path: &Path) -> Result<(), OpenError> {
     match DirBuilder::new().mode(0o711).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(file("create", path)(error)),
         Ok(()) | Err(_) => {}
     }
     let inside = Place { path: path.join("socket"), shared_parent: true };
-    Ok(check_own(&inside, rustix::process::geteuid().as_raw())?)
-}
-
-/// A unix socket that only its owner, and root, can connect to.
-fn bind_private(path: &Path) -> Result<OwnedFd, OpenError> {
-    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
-    let bound = unix_stream(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
-    rustix::process::umask(before);
-    bound?.map_err(file("bind", path))
-}
-
-fn unix(path: &Path) -> Result<io::Result<OwnedFd>, OpenError> {
-    Ok(unix_stream(path, SocketFlags::CLOEXEC)?.and_then(|socket| {
-        net::listen(&socket, BACKLOG)?;
-        Ok(socket)
-    }))
-}
-
-/// Binds a path. A socket that nobody listens at any more is replaced.
-fn unix_stream(path: &Path, flags: SocketFlags) -> Result<io::Result<OwnedFd>, OpenError> {
-    let address = SocketAddrUnix::new(path).map_err(|_| OpenError::TooLong(path.to_owned()))?;
-    match fs::symlink_metadata(path) {
-        Err(_) => {}
-        Ok(there) if !there.file_type().is_socket() => return Err(OpenError::NoSocket(path.to_owned())),
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(file("remove", path))?;
-            }
-            Ok(_) | Err(_) => return Err(OpenError::Live(path.to_owned())),
-        },
-    }
-    let bind = || {
-        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        net::bind(&socket, &address)?;
-        Ok(socket)
-    };
-    Ok(bind())
-}
-
-/// A listening TCP socket. It blocks, as workers of any family expect.
-fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(socket.as_fd(), true)?;
-    net::bind(&socket, &address)?;
-    net::listen(&socket, BACKLOG)?;
-    Ok(socket)
+    check_own(&inside, rustix::process::geteuid().as_raw())?;
+    fs::set_permissions(path, Permissions::from_mode(0o711)).map_err(file("chmod", path))
 }
 
 /// Removes what `open` made, at the end of everything.
@@ -271,7 +224,8 @@ pub(crate) fn remove_files(setup: &Setup) {
     let Setup { config: Config { groups, .. }, runtime, .. } = setup;
     let _ = fs::remove_file(&runtime.place.path);
     for (group, index) in groups.iter().zip(0..) {
-        let _ = fs::remove_file(runtime.worker_socket(index));
+        let _ = fs::remove_file(runtime.worker_socket(group, index));
+        live::remove_all(&runtime.watch_folder(index));
         for socket in &group.sockets {
             if let Address::Unix(path) = &socket.address {
                 let _ = fs::remove_file(path);

@@ -23,7 +23,8 @@ impl Daemon<'_> {
             Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => self.notices.push(notice),
-            Action::RunHook { .. } | Action::Tell { .. } | Action::Look { .. } | Action::WatchProgram { .. } => {}
+            Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
+            Action::RunHook { .. } | Action::Tell { .. } | Action::WatchProgram { .. } => {}
             Action::Halt { code } => {
                 self.clear_up();
                 super::open::remove_files(self.shared.setup);

@@ -20,6 +20,7 @@ use firestarter_core::ids::{GroupId, WorkerId};
 use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
+use super::limits::Culprit;
 use super::Shared;
 use crate::config::Output;
 use crate::journal::Row;
@@ -169,9 +170,13 @@ impl Crew {
             if turn == 0 {
                 wait_for_the_last_child(shared);
             }
+            let mut culprit = Culprit::default();
             let mut stage = Stage { recipes, spawner: Spawner::new(), shared, staged: None, taken: STREAMS[0] };
             while let Some(job) = yard.next(turn) {
                 let result = stage.spawn(&job);
+                if let (Err(error), Some(group)) = (&result, shared.setup.config.groups.get(job.group.0 as usize)) {
+                    culprit.search(group, error);
+                }
                 yard.done(turn, Outcome { job, result });
             }
         };
@@ -224,6 +229,9 @@ impl Stage {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
         self.set(job.group).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
+        if let Some(signs) = &recipe.signs {
+            signs.make(job.row).map_err(|error| prepare(&error))?;
+        }
         let image = recipe.image.as_mut().map_err(|error| *error)?;
         let record = self.shared.table.record(job.row);
         let pid = self
@@ -288,7 +296,7 @@ fn errno(error: &io::Error) -> i32 {
 
 pub(super) fn core_step(step: Step) -> SpawnStep {
     match step {
-        Step::Descriptors | Step::Limits => SpawnStep::Setup,
+        Step::Descriptors | Step::Limits | Step::User => SpawnStep::Setup,
         Step::Directory => SpawnStep::Directory,
         Step::Exec => SpawnStep::Exec,
     }

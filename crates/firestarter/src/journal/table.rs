@@ -87,7 +87,7 @@ impl Table {
 
     /// Where a spawn is recorded.
     pub(crate) fn record(&self, row: Row) -> Record<'_> {
-        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS) }
+        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS), number: row.0 }
     }
 
     /// The rows that name a worker.

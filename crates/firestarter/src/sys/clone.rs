@@ -5,7 +5,7 @@
 //! outlive it. A worker's process gives itself a copy of the stage alone before it does anything else, which costs the
 //! same however many descriptors are open.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::Pid;
 
 use crate::sys::fds::STAGE_END;
+use crate::sys::image::{Image, User};
 
 /// Forks a process that shares the table of descriptors and runs `body`. The calling process must have one thread.
 ///
@@ -46,71 +47,14 @@ pub(crate) fn unshare_descriptors() {
     unsafe { libc::unshare(libc::CLONE_FILES) };
 }
 
-/// What a worker's process will be: strings and pointers to them, made once per group and used for each spawn.
-pub(crate) struct Image {
-    programs: Vec<CString>,
-    argv: Strings,
-    env: Strings,
-    directory: CString,
-    open_files: libc::rlimit64,
-    /// The text behind `LISTEN_PID=`, which only the new process can know.
-    listen_pid: Option<Box<[u8; PID_TEXT]>>,
-}
-
-const LISTEN_PID: &[u8] = b"LISTEN_PID=";
-const PID_TEXT: usize = LISTEN_PID.len() + 11;
-
-/// C strings and the null-terminated array of pointers to them.
-struct Strings {
-    _owned: Vec<CString>,
-    pointers: Vec<*const libc::c_char>,
-}
-
-// SAFETY: the pointers point into the heap memory of the strings beside them, which nothing changes or frees before
-// `self` goes; they are of no thread.
-unsafe impl Send for Image {}
-
-impl Strings {
-    fn new(strings: Vec<CString>, extra: Option<*const libc::c_char>) -> Strings {
-        let pointers = strings.iter().map(|s| s.as_ptr()).chain(extra).chain([std::ptr::null()]).collect();
-        Strings { _owned: strings, pointers }
-    }
-}
-
-impl Image {
-    /// `programs` are tried in turn, as a search along PATH does. With `listen_pid` the environment gets
-    /// `LISTEN_PID=` and the new process's pid. `open_files` are the soft and hard limit that the worker gets.
-    pub(crate) fn new(
-        programs: Vec<CString>,
-        argv: Vec<CString>,
-        env: Vec<CString>,
-        directory: CString,
-        open_files: (u64, u64),
-        listen_pid: bool,
-    ) -> Image {
-        let listen_pid = listen_pid.then(|| {
-            let mut text = Box::new([0; PID_TEXT]);
-            text[..LISTEN_PID.len()].copy_from_slice(LISTEN_PID);
-            text
-        });
-        let extra = listen_pid.as_ref().map(|text| text.as_ptr().cast());
-        Image {
-            programs,
-            argv: Strings::new(argv, None),
-            env: Strings::new(env, extra),
-            directory,
-            open_files: libc::rlimit64 { rlim_cur: open_files.0, rlim_max: open_files.1 },
-            listen_pid,
-        }
-    }
-}
-
 /// Where a spawn is recorded, in memory that outlives the daemon.
 pub(crate) struct Record<'a> {
     /// The kernel writes the pid here before the child runs and before anybody can die in between.
     pub(crate) pid: &'a AtomicU64,
     /// The child writes here how far it came; see [`Progress`].
     pub(crate) progress: &'a AtomicU64,
+    /// The record's own number.
+    pub(crate) number: u32,
 }
 
 /// How far a spawn came, as its process wrote it down.
@@ -131,6 +75,7 @@ pub(crate) enum Step {
     Directory = 2,
     Limits = 3,
     Exec = 4,
+    User = 5,
 }
 
 const APART: u64 = 1 << 63;
@@ -145,6 +90,7 @@ impl Progress {
             1 => Progress::Failed(Step::Descriptors, errno),
             2 => Progress::Failed(Step::Directory, errno),
             3 => Progress::Failed(Step::Limits, errno),
+            5 => Progress::Failed(Step::User, errno),
             _ => Progress::Failed(Step::Exec, errno),
         }
     }
@@ -160,6 +106,7 @@ const STACK: usize = 64 * 1024;
 struct Child<'a> {
     image: &'a mut Image,
     progress: &'a AtomicU64,
+    number: u32,
     /// Numbers on the stage that become 0, 1 and 2.
     streams: [RawFd; 3],
 }
@@ -177,7 +124,7 @@ impl Spawner {
     /// There is no new process: `EAGAIN` or `ENOMEM`.
     pub(crate) fn spawn(&mut self, image: &mut Image, streams: [RawFd; 3], record: &Record<'_>) -> io::Result<Pid> {
         record.progress.store(0, Ordering::Release);
-        let mut child = Child { image, progress: record.progress, streams };
+        let mut child = Child { image, progress: record.progress, number: record.number, streams };
         let flags = libc::CLONE_VM
             | libc::CLONE_VFORK
             | libc::CLONE_FILES
@@ -230,17 +177,34 @@ impl Child<'_> {
         for (number, staged) in self.streams.iter().enumerate() {
             call(libc::SYS_dup3, [*staged as usize, number, 0, 0]).map_err(|e| (Step::Descriptors, e))?;
         }
-        let limits = (&raw const self.image.open_files) as usize;
-        call(libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as usize, limits, 0]).map_err(|e| (Step::Limits, e))?;
+        self.set_limits().map_err(|e| (Step::Limits, e))?;
+        if let Some(user) = &self.image.user {
+            become_user(user).map_err(|e| (Step::User, e))?;
+        }
         let directory = self.image.directory.as_ptr() as usize;
         call(libc::SYS_chdir, [directory, 0, 0, 0]).map_err(|e| (Step::Directory, e))?;
-        if let Some(text) = &mut self.image.listen_pid {
-            write_pid(&mut text[LISTEN_PID.len()..], call(libc::SYS_getpid, [0; 4]).unwrap_or(0));
-        }
+        self.image.number(call(libc::SYS_getpid, [0; 4]).unwrap_or(0), self.number as usize);
         let none = 0u64;
         let mask = [libc::SIG_SETMASK as usize, (&raw const none) as usize, 0, size_of::<u64>()];
         call(libc::SYS_rt_sigprocmask, mask).map_err(|e| (Step::Limits, e))?;
         Err((Step::Exec, self.exec()))
+    }
+
+    /// Gives back what Firestarter took for itself. The score comes first: while it is written one more descriptor is
+    /// open, and afterwards another user may not open that file.
+    fn set_limits(&self) -> Result<(), i32> {
+        if let Some(score) = &self.image.oom_score {
+            let flags = (libc::O_WRONLY | libc::O_CLOEXEC) as usize;
+            let path = c"/proc/self/oom_score_adj".as_ptr() as usize;
+            let file = call(libc::SYS_openat, [libc::AT_FDCWD as usize, path, flags, 0])?;
+            call(libc::SYS_write, [file, score.as_ptr() as usize, score.len(), 0])?;
+        }
+        let open_files = (&raw const self.image.open_files) as usize;
+        call(libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as usize, open_files, 0])?;
+        if let Some(umask) = self.image.umask {
+            call(libc::SYS_umask, [umask as usize, 0, 0, 0])?;
+        }
+        Ok(())
     }
 
     /// Tries one program after the other; returns the error that says most.
@@ -259,6 +223,48 @@ impl Child<'_> {
     }
 }
 
+/// Makes this process, which has one thread, another user's: by raw calls, because those of the C library would do it to
+/// every thread of the process that memory is shared with.
+///
+/// While memory is shared with root, that user could reach into it by `ptrace` or /proc; the kernel forbids it as soon as
+/// the ids change (it marks the memory as not dumpable; `setuid`, prctl(2)).
+fn become_user(user: &User) -> Result<(), i32> {
+    let (uid, gid) = (user.uid as usize, user.gid as usize);
+    call(SETGROUPS, [user.groups.len(), user.groups.as_ptr() as usize, 0, 0])?;
+    call(SETRESGID, [gid, gid, gid, 0])?;
+    call(SETRESUID, [uid, uid, uid, 0])?;
+    // From one user who is not root to another, ambient capabilities would be passed on.
+    let clear = [libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_CLEAR_ALL as usize, 0, 0];
+    call(libc::SYS_prctl, clear).map(|_| ())
+}
+
+/// The calls that take ids of 32 bits.
+#[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
+#[cfg(any(target_arch = "x86", target_arch = "arm"))]
+use libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
+
+/// Tries in a process of its own what it is to be a user: runs `body` there, which returns an exit code below 100. The
+/// calling process must have one thread.
+///
+/// # Errors
+/// There is no new process; or `EPERM` or `EINVAL`: it cannot become that user.
+pub(crate) fn as_user(user: &User, body: impl FnOnce() -> u8) -> io::Result<u8> {
+    let child = fork_sharing_descriptors(|| match become_user(user) {
+        Ok(()) => exit_now(body().into()),
+        Err(errno) => exit_now(NOT_THAT_USER + errno),
+    })?;
+    let ended = super::wait::reap_blocking(child)?.filter(|ended| ended.code == libc::CLD_EXITED);
+    match ended.map(|ended| ended.status) {
+        Some(code) if code < NOT_THAT_USER => Ok(code as u8),
+        Some(code) => Err(io::Error::from_raw_os_error(code - NOT_THAT_USER)),
+        None => Err(io::ErrorKind::Other.into()),
+    }
+}
+
+/// Exit codes from here on are an error number, which is at most 133, above this.
+const NOT_THAT_USER: i32 = 100;
+
 /// A raw system call: no cancellation point, no lock.
 fn call(number: libc::c_long, [a, b, c, d]: [usize; 4]) -> Result<usize, i32> {
     // SAFETY: the callers pass addresses of live memory of the types that each call wants. errno is this thread's and
@@ -269,21 +275,4 @@ fn call(number: libc::c_long, [a, b, c, d]: [usize; 4]) -> Result<usize, i32> {
             result => Ok(result as usize),
         }
     }
-}
-
-/// Decimal digits and a zero byte.
-fn write_pid(text: &mut [u8], pid: usize) {
-    let mut digits = [0; 10];
-    let mut rest = pid;
-    let mut first = digits.len();
-    while first > 0 && (rest > 0 || first == digits.len()) {
-        first -= 1;
-        digits[first] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    let len = digits.len() - first;
-    for (to, from) in text.iter_mut().zip(digits[first..].iter().chain([&0])) {
-        *to = *from;
-    }
-    debug_assert!(len < text.len(), "eleven bytes hold ten digits and a zero");
 }

@@ -4,7 +4,9 @@
 pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod fds;
+pub(crate) mod image;
 pub(crate) mod maps;
+pub(crate) mod oom;
 pub(crate) mod signals;
 pub(crate) mod wait;
 

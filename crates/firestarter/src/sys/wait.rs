@@ -35,7 +35,6 @@ pub(crate) fn reap(pid: Pid) -> Option<Ended> {
 ///
 /// # Errors
 /// `ECHILD` if there is no such child.
-#[cfg(test)]
 pub(crate) fn reap_blocking(pid: Pid) -> io::Result<Option<Ended>> {
     let id = pid.as_raw_nonzero().get() as libc::id_t;
     Ok(waitid(libc::P_PID, id, libc::WEXITED)?.map(|(_, ended)| ended))

@@ -1,0 +1,139 @@
+//! Opens sockets: TCP, UDP, unix paths and names. Called by `open`, before the keeper, when there is one thread. Sockets
+//! block, as workers of any family expect, unless the daemon alone uses them. What else there may be at a path is neither
+//! followed nor harmed.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::{fstat, AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::umask;
+
+use super::open::OpenError;
+use crate::config::{Address, SocketSpec};
+
+/// Who may connect to a path; where nothing is said, whom the umask leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub(super) mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+}
+
+/// How many clients, or connections of workers, may wait to be taken in.
+const CLIENT_BACKLOG: i32 = 512;
+
+/// A group's shared socket. The inner error is one of its address.
+pub(super) fn shared(spec: &SocketSpec) -> Result<io::Result<OwnedFd>, OpenError> {
+    let SocketSpec { address, backlog, mode, uid, gid, .. } = spec;
+    let (backlog, rights) = (*backlog, Rights { mode: *mode, uid: *uid, gid: *gid });
+    Ok(match address {
+        Address::Tcp(address) => tcp(*address, backlog),
+        Address::Udp(address) => udp(*address),
+        Address::Abstract(name) => abstract_name(name, backlog),
+        Address::Unix(path) => unix(path, SocketFlags::CLOEXEC, backlog, rights)?,
+    })
+}
+
+/// A socket of the daemon that only one user, and root, can connect to: its own, or the given one.
+pub(super) fn private(path: &Path, owner: Option<(u32, u32)>) -> Result<io::Result<OwnedFd>, OpenError> {
+    let rights = Rights { mode: Some(0o600), uid: owner.map(|(uid, _)| uid), gid: owner.map(|(_, gid)| gid) };
+    unix(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, CLIENT_BACKLOG, rights)
+}
+
+/// Listens at a path. A socket that nobody listens at any more is replaced.
+fn unix(path: &Path, flags: SocketFlags, backlog: i32, rights: Rights) -> Result<io::Result<OwnedFd>, OpenError> {
+    let address = SocketAddrUnix::new(path).map_err(|_| OpenError::TooLong(path.to_owned()))?;
+    make_way(path, &address)?;
+    let listen = || {
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let own = umask(Mode::from_raw_mode(0o177));
+        umask(if rights == Rights::default() { own } else { Mode::from_raw_mode(0o177) });
+        let bound = net::bind(&socket, &address);
+        umask(own);
+        bound?;
+        // Listening comes last: until the rights are as they should be, nobody connects.
+        give(path, rights, own)
+            .and_then(|()| Ok(net::listen(&socket, backlog)?))
+            .inspect_err(|_| drop(fs::remove_file(path)))?;
+        Ok(socket)
+    };
+    Ok(listen())
+}
+
+/// Removes a socket that nobody listens at.
+fn make_way(path: &Path, address: &SocketAddrUnix) -> Result<(), OpenError> {
+    match fs::symlink_metadata(path) {
+        Err(_) => return Ok(()),
+        Ok(there) if !there.file_type().is_socket() => return Err(OpenError::NoSocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    let failed = |what| move |source: io::Error| OpenError::File { what, path: path.to_owned(), source };
+    // Who listens there may have a full queue: that is not waited for.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| failed("connect to")(errno.into()))?;
+    match net::connect(&socket, address) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed("remove")),
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno @ (Errno::ACCESS | Errno::PERM)) => Err(failed("connect to")(errno.into())),
+        Ok(()) | Err(_) => Err(OpenError::Live(path.to_owned())),
+    }
+}
+
+/// Sets the rights of the path that was just bound. It is opened first, without following a link, and looked at: whoever
+/// can write to its folder may have put something else there, which must not be given away.
+fn give(path: &Path, rights: Rights, own_umask: Mode) -> io::Result<()> {
+    if rights == Rights::default() {
+        return Ok(());
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = rustix::fs::open(path, flags, Mode::empty())?;
+    let found = fstat(&there)?;
+    let own = rustix::process::geteuid().as_raw();
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_uid != own || found.st_nlink != 1 {
+        return Err(io::Error::other("somebody else has put something in its place"));
+    }
+    if rights.uid.is_some() || rights.gid.is_some() {
+        let (uid, gid) = (rights.uid.map(Uid::from_raw), rights.gid.map(Gid::from_raw));
+        rustix::fs::chownat(&there, "", uid, gid, AtFlags::EMPTY_PATH)?;
+    }
+    // There is no call that does this by such a descriptor before Linux 6.6, but /proc has a name for it.
+    let mode = rights.mode.unwrap_or(0o777 & !own_umask.as_raw_mode());
+    fs::set_permissions(format!("/proc/self/fd/{}", there.as_raw_fd()), Permissions::from_mode(mode))
+}
+
+/// A name without a file. Anybody in the network namespace may connect: the kernel knows no rights of such names.
+fn abstract_name(name: &str, backlog: i32) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+fn tcp(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = internet(address, SocketType::STREAM)?;
+    // Connections of a Firestarter before this one may still be dying.
+    sockopt::set_socket_reuseaddr(socket.as_fd(), true)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Without SO_REUSEADDR: a port of UDP is free as soon as it is closed, and with it two programs could share one unawares.
+fn udp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = internet(address, SocketType::DGRAM)?;
+    net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+fn internet(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?)
+}
