@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use firestarter_core::event::{SpawnError, SpawnStep};
 
@@ -70,12 +70,23 @@ pub(super) fn recipe(
     Recipe { image, sockets, stdout, stderr, null, signs }
 }
 
+/// Where a group's program may be, absolute, in the order in which a spawn looks for it.
+///
+/// # Errors
+/// Its name cannot be made out; a spawn would say the same.
+pub(super) fn program(setup: &Setup, group: &Group, index: u32) -> Result<Vec<PathBuf>, SpawnError> {
+    let env = environment(setup, group, index, std::env::vars_os());
+    let first = group.launch.exec.get(..1).unwrap_or_default();
+    let words = words::expand(first, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
+    let programs = programs(words.first().ok_or(INVALID)?, &env);
+    Ok(programs.into_iter().map(|program| group.launch.working_directory.join(program)).collect())
+}
+
 fn image(setup: &Setup, group: &Group, index: u32, signs: Option<&Signs>) -> Result<Image, SpawnError> {
     let launch = &group.launch;
     let env = environment(setup, group, index, std::env::vars_os());
     let words = words::expand(&launch.exec, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
-    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into());
-    let programs = programs(words.first().ok_or(INVALID)?, &path);
+    let programs = programs(words.first().ok_or(INVALID)?, &env);
     let assign = |(name, value): (&OsString, &OsString)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat());
     Ok(Image::new(Parts {
         programs: programs.into_iter().map(|program| c_string(program.into_vec())).collect::<Result<_, _>>()?,
@@ -112,11 +123,12 @@ fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number
 }
 
 /// Where a program may be: itself if it has a slash, else in each folder of PATH.
-fn programs(word: &OsStr, path: &OsStr) -> Vec<OsString> {
+fn programs(word: &OsStr, env: &BTreeMap<OsString, OsString>) -> Vec<OsString> {
     if word.as_bytes().contains(&b'/') {
         return vec![word.to_owned()];
     }
-    std::env::split_paths(path).map(|folder| in_folder(&folder, word)).collect()
+    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| PATH.into());
+    std::env::split_paths(&path).map(|folder| in_folder(&folder, word)).collect()
 }
 
 fn in_folder(folder: &Path, word: &OsStr) -> OsString {

@@ -17,6 +17,7 @@ mod live;
 mod notices;
 pub(crate) mod open;
 mod perform;
+mod programs;
 mod recover;
 mod run;
 mod spawner;
@@ -91,6 +92,7 @@ struct Daemon<'a> {
     listeners: listeners::Listeners,
     control: control::Control,
     channel: channel::Channel,
+    programs: programs::Programs,
     halted: bool,
 }
 
@@ -138,6 +140,8 @@ enum Source {
     Pair(u32),
     /// A worker's connection.
     WorkerConnection(u64),
+    /// The thread that watches programs has a report.
+    Programs,
 }
 
 impl Source {
@@ -153,6 +157,7 @@ impl Source {
             Source::WorkerSocket(group) => (7, group.into()),
             Source::Pair(group) => (8, group.into()),
             Source::WorkerConnection(arrival) => (9, arrival),
+            Source::Programs => (10, 0),
         };
         kind << 56 | value
     }
@@ -170,6 +175,7 @@ impl Source {
             7 => Source::WorkerSocket(value as u32),
             8 => Source::Pair(value as u32),
             9 => Source::WorkerConnection(value),
+            10 => Source::Programs,
             _ => return None,
         })
     }

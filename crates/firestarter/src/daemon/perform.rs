@@ -24,7 +24,8 @@ impl Daemon<'_> {
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => self.notices.push(notice),
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
-            Action::RunHook { .. } | Action::Tell { .. } | Action::WatchProgram { .. } => {}
+            Action::WatchProgram { group, known } => self.programs.watch(group, known),
+            Action::RunHook { .. } | Action::Tell { .. } => {}
             Action::Halt { code } => {
                 self.clear_up();
                 super::open::remove_files(self.shared.setup);

@@ -24,6 +24,7 @@ use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
 use super::control::{self, Control};
 use super::listeners::Listeners;
+use super::programs::Programs;
 use super::spawner::{Crew, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
@@ -114,8 +115,10 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     };
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
     let (inbox, notices) = Default::default();
+    let programs = Programs::start(shared.setup);
+    let halted = false;
     let mut daemon =
-        Daemon { shared, log, core, inbox, notices, epoll, children, listeners, control, channel, halted: false };
+        Daemon { shared, log, core, inbox, notices, epoll, children, listeners, control, channel, programs, halted };
     must(daemon.listen());
     must(daemon.find_workers());
     daemon.find_clients(found, said);
@@ -207,6 +210,9 @@ impl Daemon<'_> {
         let add_door = |fd: &dyn AsFd, source| add_with(fd, source, epoll::EventFlags::ET);
         add(&self.children.told, Source::Told)?;
         add(&self.children.yard.bell, Source::Spawned)?;
+        if let Some(bell) = self.programs.bell() {
+            add(&bell, Source::Programs)?;
+        }
         add_door(&self.control.socket, Source::Control)?;
         for (doors, group) in self.channel.groups.iter().zip(0..) {
             add_door(&doors.socket, Source::WorkerSocket(group))?;

@@ -93,6 +93,7 @@ impl Daemon<'_> {
                 let over = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP);
                 self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
             }
+            Source::Programs => self.programs.hear(&mut self.inbox),
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod fds;
 pub(crate) mod image;
+pub(crate) mod leases;
 pub(crate) mod maps;
 pub(crate) mod oom;
 pub(crate) mod signals;
