@@ -13,7 +13,7 @@ use firestarter_core::time::{Duration, Instant};
 use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
-use super::spawner::{Crew, Job, Outcome, Yard};
+use super::spawner::{Crew, Hook, Job, Outcome, Yard};
 use super::{live, now, Fact, Receipt, Shared, Source};
 use crate::journal::Row;
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
@@ -53,7 +53,8 @@ pub(super) struct Child {
 }
 
 impl Children {
-    pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, inbox: &mut VecDeque<Fact>) {
+    /// Starts a worker, or a hook.
+    pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, hook: Option<Hook>, inbox: &mut VecDeque<Fact>) {
         let Some(row) = self.free.pop().or_else(|| self.shared.table.unused()) else {
             let error = SpawnError { step: SpawnStep::Prepare, errno: libc::EAGAIN };
             inbox.push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::None });
@@ -61,11 +62,11 @@ impl Children {
         };
         self.shared.table.claim(row, worker, group);
         self.known.insert(worker, Child { row, process: None });
-        self.queue(worker, group, row);
+        self.queue(Job { worker, group, row, hook });
     }
 
-    pub(super) fn queue(&mut self, worker: WorkerId, group: GroupId, row: Row) {
-        let waits = self.yard.put(Job { worker, group, row });
+    pub(super) fn queue(&mut self, job: Job) {
+        let waits = self.yard.put(job);
         if waits && self.look.is_none() {
             self.look = Some((now() + PATIENCE, None));
         }
@@ -75,13 +76,13 @@ impl Children {
     pub(super) fn look_after_spawns(&mut self) {
         let Some((_, before)) = self.look.take_if(|(at, _)| *at <= now()) else { return };
         let Some(job) = self.yard.awaited() else { return };
-        let stuck = before == Some(job) && self.shared.table.progress(job.row) == Progress::Apart;
+        let stuck = before.as_ref() == Some(&job) && self.shared.table.progress(job.row) == Progress::Apart;
         if stuck {
             let group = self.shared.setup.config.groups.get(job.group.0 as usize).map_or("", |group| &group.spec.name);
             say(format_args!(
                 "{group}: its program has not begun to run for {PATIENCE:?}; other groups go on without it"
             ));
-            if let Err(error) = self.yard.pass_turn(job, |turn| self.spawners.start(self.yard, turn)) {
+            if let Err(error) = self.yard.pass_turn(&job, |turn| self.spawners.start(self.yard, turn)) {
                 say(format_args!("start a thread: {}; the others wait", plain(&error)));
             }
         }

@@ -8,9 +8,10 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use firestarter_core::event::{SpawnError, SpawnStep};
+use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
 
 use super::live::Signs;
+use super::spawner::Hook;
 use super::{identity, Setup};
 use crate::config::{words, Account, Address, Group, Identity, Output, SocketSpec};
 use crate::sys::image::{Image, Number, Parts};
@@ -86,19 +87,52 @@ fn image(setup: &Setup, group: &Group, index: u32, signs: Option<&Signs>) -> Res
     let launch = &group.launch;
     let env = environment(setup, group, index, std::env::vars_os());
     let words = words::expand(&launch.exec, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
-    let programs = programs(words.first().ok_or(INVALID)?, &env);
-    let assign = |(name, value): (&OsString, &OsString)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat());
     Ok(Image::new(Parts {
+        numbered: numbered(group, signs)?,
+        directory: c_string(launch.working_directory.clone().into_os_string().into_vec())?,
+        user: identity::change(group),
+        umask: launch.umask,
+        ..parts(setup, words, &env)?
+    }))
+}
+
+/// What workers and hooks have in common: a command, an environment, limits.
+fn parts(setup: &Setup, words: Vec<OsString>, env: &Environment) -> Result<Parts, SpawnError> {
+    let programs = programs(words.first().ok_or(INVALID)?, env);
+    let assign = |(name, value): (&OsString, &OsString)| c_string([name.as_bytes(), b"=", value.as_bytes()].concat());
+    Ok(Parts {
         programs: programs.into_iter().map(|program| c_string(program.into_vec())).collect::<Result<_, _>>()?,
         argv: words.into_iter().map(|word| c_string(word.into_vec())).collect::<Result<_, _>>()?,
         env: env.iter().map(assign).collect::<Result<_, _>>()?,
-        numbered: numbered(group, signs)?,
-        directory: c_string(launch.working_directory.clone().into_os_string().into_vec())?,
+        numbered: Vec::new(),
+        directory: CString::default(),
         open_files: setup.open_files,
         oom_score: setup.oom_score,
-        user: identity::change(group),
-        umask: launch.umask,
-    }))
+        user: None,
+        umask: None,
+    })
+}
+
+/// The process of a hook: as Firestarter itself runs, in its folder, environment and user. Its command may mention the
+/// variables of the group's workers too.
+///
+/// # Errors
+/// There is no such command, or it mentions a variable that is not set.
+pub(super) fn hook(setup: &Setup, group: &Group, index: u32, hook: &Hook) -> Result<Image, SpawnError> {
+    let command = match hook.kind {
+        HookKind::Stop => group.launch.exec_stop.as_ref(),
+        HookKind::Upgrader => group.launch.upgrader.as_ref(),
+    };
+    let mut env: Environment = std::env::vars_os().filter(|(name, _)| passes(name.as_bytes(), "")).collect();
+    if hook.kind == HookKind::Stop {
+        let pids: Vec<String> = hook.pids.iter().map(|pid| pid.to_string()).collect();
+        env.extend(pids.first().map(|main| ("MAINPID".into(), main.into())));
+        env.insert("FIRESTARTER_PIDS".into(), pids.join(" ").into());
+    }
+    let of_workers = environment(setup, group, index, std::env::vars_os());
+    let look_up = |name: &str| env.get(OsStr::new(name)).or_else(|| of_workers.get(OsStr::new(name))).cloned();
+    let words = words::expand(command.ok_or(INVALID)?, look_up).map_err(|_| INVALID)?;
+    Ok(Image::new(Parts { directory: c_string(b".".to_vec())?, ..parts(setup, words, &env)? }))
 }
 
 const INVALID: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };

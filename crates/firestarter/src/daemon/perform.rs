@@ -4,6 +4,7 @@ use firestarter_core::action::Action;
 use firestarter_core::command::{Command, Reply};
 use firestarter_core::ids::{Pid, RequestId};
 
+use super::spawner::Hook;
 use super::{now, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
 use firestarter_core::event::Event;
@@ -11,7 +12,10 @@ use firestarter_core::event::Event;
 impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, group, .. } => self.children.spawn(worker, group, &mut self.inbox),
+            Action::Spawn { worker, group, .. } => self.children.spawn(worker, group, None, &mut self.inbox),
+            Action::RunHook { hook, group, kind, pids } => {
+                self.children.spawn(hook, group, Some(Hook { kind, pids }), &mut self.inbox);
+            }
             Action::Signal { worker, signal, uncaught } => {
                 if let Some(unheard) = self.children.signal(worker, signal, uncaught) {
                     let name = self.core.workers().find(|(id, _)| *id == worker).map(|(_, group)| group);
@@ -25,7 +29,7 @@ impl Daemon<'_> {
             Action::Notice(notice) => self.notices.push(notice),
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
             Action::WatchProgram { group, known } => self.programs.watch(group, known),
-            Action::RunHook { .. } | Action::Tell { .. } => {}
+            Action::Tell { .. } => {}
             Action::Halt { code } => {
                 self.clear_up();
                 super::open::remove_files(self.shared.setup);

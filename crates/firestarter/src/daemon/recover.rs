@@ -8,7 +8,7 @@
 //! - a *reply* is sent if the client's ledger row says that it has not been;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -25,7 +25,7 @@ use super::children::{Child, Children};
 use super::control::{self, Control};
 use super::listeners::Listeners;
 use super::programs::Programs;
-use super::spawner::{Crew, Yard};
+use super::spawner::{Crew, Hook, Job, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
@@ -232,37 +232,44 @@ impl Daemon<'_> {
 
     /// Matches the table's rows with the workers that the core knows, then does what is outstanding.
     fn find_workers(&mut self) -> Result<(), RecoverError> {
-        let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().collect();
+        let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().chain(self.core.hooks()).collect();
         let outstanding = self.core.outstanding();
         let spawned = |action: &Action| match action {
-            Action::Spawn { worker, .. } => Some(*worker),
+            Action::Spawn { worker, .. } => Some((*worker, None)),
+            Action::RunHook { hook, kind, pids, .. } => Some((*hook, Some(Hook { kind: *kind, pids: pids.clone() }))),
             Action::Signal { .. }
             | Action::Kill { .. }
             | Action::Watch { .. }
             | Action::Reply { .. }
             | Action::Notice(_)
-            | Action::RunHook { .. }
             | Action::Tell { .. }
             | Action::Look { .. }
             | Action::WatchProgram { .. }
             | Action::Halt { .. } => None,
         };
-        let spawning: BTreeSet<WorkerId> = outstanding.iter().filter_map(spawned).collect();
+        let mut spawning: BTreeMap<WorkerId, Option<Hook>> = outstanding.iter().filter_map(spawned).collect();
         let rows: BTreeMap<WorkerId, Row> = self.shared.table.rows().map(|(row, worker)| (worker, row)).collect();
         for (&worker, &row) in &rows {
             match groups.get(&worker) {
-                Some(&group) => self.find_worker(worker, group, row, spawning.contains(&worker))?,
+                Some(&group) => self.find_worker(worker, group, row, spawning.remove(&worker))?,
                 None => self.children.bury(row, worker),
             }
         }
-        let has_row = |action: &Action| spawned(action).is_some_and(|worker| rows.contains_key(&worker));
+        let has_row = |action: &Action| spawned(action).is_some_and(|(worker, _)| rows.contains_key(&worker));
         outstanding.into_iter().filter(|action| !has_row(action)).for_each(|action| self.perform(action));
         Ok(())
     }
 
-    fn find_worker(&mut self, worker: WorkerId, group: GroupId, row: Row, spawning: bool) -> Result<(), RecoverError> {
+    /// `spawning` is what is being spawned, if the answer to that has not been journalled.
+    fn find_worker(
+        &mut self,
+        worker: WorkerId,
+        group: GroupId,
+        row: Row,
+        spawning: Option<Option<Hook>>,
+    ) -> Result<(), RecoverError> {
         match self.shared.table.pid(row) {
-            Some(pid) if !spawning => self.children.watch(worker, row, pid)?,
+            Some(pid) if spawning.is_none() => self.children.watch(worker, row, pid)?,
             Some(pid) => match self.children.failure(row) {
                 None => self.children.adopt(worker, row, pid, &mut self.inbox),
                 Some(error) => {
@@ -272,7 +279,7 @@ impl Daemon<'_> {
             },
             None => {
                 self.children.known.insert(worker, Child { row, process: None });
-                self.children.queue(worker, group, row);
+                self.children.queue(Job { worker, group, row, hook: spawning.flatten() });
             }
         }
         Ok(())

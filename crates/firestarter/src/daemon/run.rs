@@ -53,7 +53,7 @@ impl Daemon<'_> {
                 say(format_args!("{error}"));
             }
         }
-        let look = self.children.look.map(|(at, _)| at);
+        let look = self.children.look.as_ref().map(|(at, _)| *at);
         let timeout = self.core.next_deadline().into_iter().chain(look).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }

@@ -15,8 +15,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use firestarter_core::event::{SpawnError, SpawnStep};
-use firestarter_core::ids::{GroupId, WorkerId};
+use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
+use firestarter_core::ids::{self, GroupId, WorkerId};
 use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
@@ -26,13 +26,24 @@ use crate::config::Output;
 use crate::journal::Row;
 use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
+use crate::sys::image::Image;
 
-/// A worker to spawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A worker to spawn, or a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) worker: WorkerId,
     pub(super) group: GroupId,
     pub(super) row: Row,
+    /// Which hook; none for a worker.
+    pub(super) hook: Option<Hook>,
+}
+
+/// A hook to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hook {
+    pub(super) kind: HookKind,
+    /// The workers that it is about.
+    pub(super) pids: Vec<ids::Pid>,
 }
 
 /// What came of it.
@@ -58,7 +69,7 @@ struct Inside {
     /// What the thread whose turn it is has in hand.
     in_hand: Option<Job>,
     /// Groups whose exec hangs, and what waits for it.
-    held: BTreeMap<GroupId, Vec<Job>>,
+    held: BTreeMap<GroupId, VecDeque<Job>>,
 }
 
 impl Yard {
@@ -72,7 +83,7 @@ impl Yard {
     pub(super) fn put(&self, job: Job) -> bool {
         let mut inside = self.lock();
         match inside.held.get_mut(&job.group) {
-            Some(held) => held.push(job),
+            Some(held) => held.push_back(job),
             None => inside.jobs.push_back(job),
         }
         let waits = inside.in_hand.is_some() || inside.jobs.len() > 1;
@@ -91,7 +102,7 @@ impl Yard {
     /// The job in hand, if others wait for it.
     pub(super) fn awaited(&self) -> Option<Job> {
         let inside = self.lock();
-        inside.in_hand.filter(|_| !inside.jobs.is_empty())
+        inside.in_hand.clone().filter(|_| !inside.jobs.is_empty())
     }
 
     /// Takes the turn from the thread that has this job in hand, if it has it still, and gives it to one that `start`
@@ -99,16 +110,16 @@ impl Yard {
     ///
     /// # Errors
     /// That of `start`; then nothing has changed.
-    pub(super) fn pass_turn(&self, stuck: Job, start: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn pass_turn(&self, stuck: &Job, start: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
         let mut inside = self.lock();
-        if inside.in_hand != Some(stuck) {
+        if inside.in_hand.as_ref() != Some(stuck) {
             return Ok(());
         }
         start(inside.turn + 1)?;
         inside.turn += 1;
         inside.in_hand = None;
-        let held = inside.jobs.iter().copied().filter(|job| job.group == stuck.group).collect();
-        inside.jobs.retain(|job| job.group != stuck.group);
+        let (held, others) = std::mem::take(&mut inside.jobs).into_iter().partition(|job| job.group == stuck.group);
+        inside.jobs = others;
         inside.held.insert(stuck.group, held);
         Ok(())
     }
@@ -121,7 +132,7 @@ impl Yard {
             return None;
         }
         inside.in_hand = inside.jobs.pop_front();
-        inside.in_hand
+        inside.in_hand.clone()
     }
 
     fn done(&self, turn: u64, outcome: Outcome) {
@@ -227,21 +238,36 @@ struct Stage {
 
 impl Stage {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
+        if let Some(hook) = &job.hook {
+            return self.spawn_hook(job, hook);
+        }
         self.set(job.group).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         if let Some(signs) = &recipe.signs {
             signs.make(job.row).map_err(|error| prepare(&error))?;
         }
         let image = recipe.image.as_mut().map_err(|error| *error)?;
-        let record = self.shared.table.record(job.row);
-        let pid = self
-            .spawner
-            .spawn(image, STREAMS, &record)
-            .map_err(|error| SpawnError { step: SpawnStep::Clone, errno: errno(&error) })?;
-        match self.shared.table.progress(job.row) {
-            Progress::Failed(step, errno) => Err(SpawnError { step: core_step(step), errno }),
-            Progress::Sharing | Progress::Apart => Ok(pid),
+        run(&mut self.spawner, image, self.shared, job.row)
+    }
+
+    /// A hook is made anew for each run: it is told of other workers each time.
+    fn spawn_hook(&mut self, job: &Job, hook: &Hook) -> Result<Pid, SpawnError> {
+        let setup = self.shared.setup;
+        let group = setup.config.groups.get(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
+        self.clear().map_err(|error| prepare(&error))?;
+        let mut image = launch::hook(setup, group, job.group.0, hook)?;
+        run(&mut self.spawner, &mut image, self.shared, job.row)
+    }
+
+    /// Leaves nothing on the stage but the daemon's own streams.
+    fn clear(&mut self) -> io::Result<()> {
+        self.staged = None;
+        for number in FIRST..self.taken {
+            fds::place(NULL, number, true)?;
         }
+        self.taken = FIRST;
+        fds::place(NULL, STREAMS[0], true)?;
+        (1..=2).try_for_each(|stream| fds::place(stream, STREAMS[stream as usize], true))
     }
 
     /// Puts a group's sockets and streams on the stage. A log is opened for each worker anew, as it may have been moved.
@@ -276,6 +302,17 @@ impl Stage {
     }
 }
 
+/// Starts a process from what is on the stage.
+fn run(spawner: &mut Spawner, image: &mut Image, shared: Shared, row: Row) -> Result<Pid, SpawnError> {
+    let pid = spawner
+        .spawn(image, STREAMS, &shared.table.record(row))
+        .map_err(|error| SpawnError { step: SpawnStep::Clone, errno: errno(&error) })?;
+    match shared.table.progress(row) {
+        Progress::Failed(step, errno) => Err(SpawnError { step: core_step(step), errno }),
+        Progress::Sharing | Progress::Apart => Ok(pid),
+    }
+}
+
 const PREPARE_UNKNOWN: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
 
 /// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
@@ -307,7 +344,7 @@ mod tests {
     use super::*;
 
     fn job(worker: u64, group: u32) -> Job {
-        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32) }
+        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32), hook: None }
     }
 
     fn failed(job: Job) -> Outcome {
@@ -323,16 +360,16 @@ mod tests {
         assert_eq!(yard.next(0), Some(job(1, 0)));
         assert_eq!(yard.awaited(), Some(job(1, 0)));
         let no_thread = |_| Err(io::ErrorKind::WouldBlock.into());
-        assert!(yard.pass_turn(job(1, 0), no_thread).is_err());
+        assert!(yard.pass_turn(&job(1, 0), no_thread).is_err());
         assert_eq!(yard.awaited(), Some(job(1, 0)), "without a thread for it the turn is not passed");
         let mut next = 0;
         let start = |turn| {
             next = turn;
             Ok(())
         };
-        yard.pass_turn(job(1, 0), start).unwrap();
+        yard.pass_turn(&job(1, 0), start).unwrap();
         assert_eq!(next, 1);
-        yard.pass_turn(job(1, 0), |_| unreachable!("a turn is passed once")).unwrap();
+        yard.pass_turn(&job(1, 0), |_| unreachable!("a turn is passed once")).unwrap();
         assert_eq!(yard.next(1), Some(job(3, 1)));
         yard.done(1, failed(job(3, 1)));
         yard.put(job(4, 0));
