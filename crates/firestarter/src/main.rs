@@ -20,7 +20,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let code = match cli::main(std::env::args_os().skip(1)) {
         cli::Next::Exit(code) => code,
-        cli::Next::Run { config, socket } => start::run(config, socket),
+        cli::Next::Run { config, socket, exit_when } => start::run(config, socket, exit_when),
         cli::Next::Check { config } => start::check(config),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),

@@ -5,9 +5,11 @@
 //! A request, one line: `{"jsonrpc":"2.0","id":1,"method":"upgrade","params":{"group":"web","signal":"SIGUSR2"}}`.
 //! Its reply, one line: `{"jsonrpc":"2.0","id":1,"result":{...}}` or `{...,"error":{"code","message","data"}}`.
 //!
-//! - Methods: `list` and `status` ask; `start stop restart upgrade inc dec killall` want `group` and may name a `signal`
-//!   (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
-//! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches.
+//! - Methods: `list` and `status` ask; `start stop restart upgrade inc dec killall signal` want `group` and may name a
+//!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
+//! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
+//! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
+//!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
 //! - `data.code` of an error is the machine's word for it and what a program should look at; `message` is for logs.
 //! - All keys are snake_case; a time in a key ends in `_ms`; a signal is its name, or its number if it has none.
 
@@ -15,16 +17,17 @@ mod convert;
 mod reply;
 mod request;
 mod status;
+mod wire;
 mod word;
 
-pub(crate) use reply::{
-    fault_line, parse_reply, reply_line, Answer, Cause, Done, Failure, Garbled, Names, Outcome, Problem, Received,
-    Step, Trouble, What,
-};
+pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
-pub(crate) use status::{Facts, GroupStatus, Listener, Stage, State, Status};
+pub(crate) use status::{Facts, GroupStatus, Hook, LastFailure, Listener, Stage, State, Status, Worker};
+pub(crate) use wire::{fault_line, parse_reply, reply_line, Garbled, Received};
 
 #[cfg(test)]
-pub(crate) use reply::tests::any_reply as any_core_reply;
-#[cfg(test)]
 pub(crate) use status::tests::example as status_example;
+#[cfg(test)]
+pub(crate) use status::GaveUp;
+#[cfg(test)]
+pub(crate) use wire::tests::any_reply as any_core_reply;

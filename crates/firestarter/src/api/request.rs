@@ -37,6 +37,8 @@ pub(crate) enum Call {
     Ask(Question),
     /// Changes something; answered when it is done.
     Do(Order),
+    /// Changes something; answered when it has begun.
+    Begin(Order),
 }
 
 /// What can be asked.
@@ -44,10 +46,14 @@ pub(crate) enum Call {
 pub(crate) enum Question {
     /// The names of the groups.
     List,
-    /// How they are.
-    Status {
-        /// Of one group; none means all.
-        group: Option<String>,
+    /// How they all are.
+    Status,
+    /// How one of them is.
+    GroupStatus {
+        /// Its name; it may not exist.
+        group: String,
+        /// One worker of it.
+        slot: Option<Slot>,
     },
 }
 
@@ -84,7 +90,7 @@ pub(crate) struct Fault {
 }
 
 /// The methods, for the message about an unknown one.
-const METHODS: &str = "list, status, start, stop, restart, upgrade, inc, dec, killall, shutdown";
+const METHODS: &str = "list, status, start, stop, restart, upgrade, inc, dec, killall, signal, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -114,16 +120,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
 
 /// The request as a line with its newline, for clients.
 pub(crate) fn request_line(request: &Request) -> String {
-    let (method, params) = match &request.call {
+    let (method, mut params) = match &request.call {
         Call::Ask(Question::List) => ("list", json!({})),
-        Call::Ask(Question::Status { group: None }) => ("status", json!({})),
-        Call::Ask(Question::Status { group: Some(group) }) => ("status", json!({ "group": group })),
-        Call::Do(Order::Group { group, verb, signal: None, slot: _ }) => (verb.word(), json!({ "group": group })),
-        Call::Do(Order::Group { group, verb, signal: Some(signal), slot: _ }) => {
-            (verb.word(), json!({ "group": group, "signal": signal.number() }))
-        }
-        Call::Do(Order::Shutdown) => ("shutdown", json!({})),
+        Call::Ask(Question::Status) => ("status", json!({})),
+        Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
+        Call::Do(order) => order_words(order, None),
+        Call::Begin(order) => order_words(order, Some(false)),
     };
+    if let Value::Object(params) = &mut params {
+        params.retain(|_, value| !value.is_null());
+    }
     let id = match &request.id {
         Id::Null => Value::Null,
         Id::Number(number) => Value::Number(number.clone()),
@@ -132,6 +138,17 @@ pub(crate) fn request_line(request: &Request) -> String {
     let mut line = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
     line.push('\n');
     line
+}
+
+/// The method of an order, and its params; what is null is to be left out.
+fn order_words(order: &Order, wait: Option<bool>) -> (&'static str, Value) {
+    match order {
+        Order::Group { group, verb, signal, slot } => {
+            let signal = signal.map(Signal::number);
+            (verb.word(), json!({ "group": group, "signal": signal, "slot": slot, "wait": wait }))
+        }
+        Order::Shutdown => ("shutdown", json!({ "wait": wait })),
+    }
 }
 
 fn take_id(envelope: &mut Map<String, Value>) -> Result<Id, Fault> {
@@ -154,15 +171,22 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
     let mut params = Params::read(id, params)?;
     let call = match method {
         "list" => Call::Ask(Question::List),
-        "status" => Call::Ask(Question::Status { group: params.text("group")? }),
-        "shutdown" => Call::Do(Order::Shutdown),
+        "status" => Call::Ask(match (params.text("group")?, params.slot("slot")?) {
+            (Some(group), slot) => Question::GroupStatus { group, slot },
+            (None, None) => Question::Status,
+            (None, Some(_)) => return Err(Fault::params(id, "slot: of which group? group is missing")),
+        }),
+        "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
-            Some(verb) => Call::Do(Order::Group {
-                group: params.text("group")?.ok_or_else(|| Fault::params(id, "group: missing"))?,
-                verb,
-                signal: params.signal("signal")?,
-                slot: None,
-            }),
+            Some(verb) => {
+                let order = Order::Group {
+                    group: params.text("group")?.ok_or_else(|| Fault::params(id, "group: missing"))?,
+                    verb,
+                    signal: params.signal("signal")?,
+                    slot: params.slot("slot")?,
+                };
+                params.order(order)?
+            }
             None => {
                 let message = format!("unknown method {other:?}; there are {METHODS}");
                 return Err(Fault::new(id.clone(), -32601, "unknown_method", message));
@@ -215,12 +239,45 @@ impl<'a> Params<'a> {
         }
     }
 
+    fn slot(&mut self, key: &str) -> Result<Option<Slot>, Fault> {
+        let slot = match self.left.remove(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(number)) => number.as_u64().and_then(|number| u32::try_from(number).ok()),
+            Some(Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => None,
+        };
+        match slot {
+            Some(slot) => Ok(Some(Slot(slot))),
+            None => Err(Fault::params(self.id, &format!("{key}: must be a whole number, the first slot is 0"))),
+        }
+    }
+
+    /// An order, and whether its end is waited for.
+    fn order(&mut self, order: Order) -> Result<Call, Fault> {
+        match self.left.remove("wait") {
+            None | Some(Value::Null | Value::Bool(true)) => Ok(Call::Do(order)),
+            Some(Value::Bool(false)) => Ok(Call::Begin(order)),
+            Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
+                Err(Fault::params(self.id, "wait: must be true or false"))
+            }
+        }
+    }
+
     fn nothing_left(self, method: &str) -> Result<(), Fault> {
         if self.left.is_empty() {
             return Ok(());
         }
         let names: Vec<String> = self.left.keys().map(|key| format!("{key:?}")).collect();
         Err(Fault::params(self.id, &format!("{method} does not take {}", names.join(", "))))
+    }
+}
+
+impl Order {
+    /// The group that it is about; none: all.
+    pub(crate) fn group(&self) -> Option<&str> {
+        match self {
+            Order::Group { group, .. } => Some(group),
+            Order::Shutdown => None,
+        }
     }
 }
 
@@ -270,7 +327,7 @@ mod tests {
     fn params_may_be_missing_where_none_are_needed() {
         for (method, call) in [
             ("list", Call::Ask(Question::List)),
-            ("status", Call::Ask(Question::Status { group: None })),
+            ("status", Call::Ask(Question::Status)),
             ("shutdown", Call::Do(Order::Shutdown)),
         ] {
             for params in ["", r#","params":{}"#, r#","params":null"#] {
@@ -287,6 +344,29 @@ mod tests {
             let order = Order::Group { group: "web".into(), verb, signal: None, slot: None };
             assert_eq!(parse(line.as_bytes()), Ok(Request { id: 1.into(), call: Call::Do(order) }));
             assert!(METHODS.contains(verb.word()));
+        }
+    }
+
+    #[test]
+    fn one_worker_and_no_waiting() {
+        let read = |method: &str, params: &str| {
+            let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+            parse(line.as_bytes()).map(|request| request.call)
+        };
+        let slot = Some(Slot(2));
+        let order = |verb, signal, slot| Order::Group { group: "w".into(), verb, signal, slot };
+        for (method, params, call) in [
+            ("status", r#"{"group":"w","slot":2}"#, Call::Ask(Question::GroupStatus { group: "w".into(), slot })),
+            (
+                "signal",
+                r#"{"group":"w","slot":2,"signal":"hup","wait":true}"#,
+                Call::Do(order(Verb::Signal, Some(Signal::HUP), slot)),
+            ),
+            ("upgrade", r#"{"group":"w","wait":false}"#, Call::Begin(order(Verb::Upgrade, None, None))),
+            ("stop", r#"{"group":"w","wait":null,"slot":null}"#, Call::Do(order(Verb::Stop, None, None))),
+            ("shutdown", r#"{"wait":false}"#, Call::Begin(Order::Shutdown)),
+        ] {
+            assert_eq!(read(method, params), Ok(call), "{method} {params}");
         }
     }
 
@@ -310,6 +390,12 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":7}}"#, -32602, "group: must"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":65}}"#, -32602, "signal"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":"BOO"}}"#, -32602, "signal"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"status","params":{"slot":1}}"#, -32602, "group is missing"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"status","params":{"group":"w","slot":-1}}"#, -32602, "slot: must"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"signal","params":{"group":"w","slot":"1"}}"#, -32602, "slot: must"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","slot":4294967296}}"#, -32602, "slot"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","wait":0}}"#, -32602, "wait: must"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"list","params":{"wait":false}}"#, -32602, r#"take "wait""#),
         ];
         for (line, code, part) in cases {
             let (got, _, message) = fault(line);
@@ -340,16 +426,19 @@ mod tests {
         ];
         let verb = prop::sample::select(super::super::word::VERBS.to_vec());
         let signal = prop::option::of((1_u8..=64).prop_filter_map("1 to 64", Signal::from_number));
+        let slot = || prop::option::of(any::<u32>().prop_map(Slot));
+        let group = (any::<String>(), verb, signal, slot()).prop_map(|(group, verb, signal, slot)| Order::Group {
+            group,
+            verb,
+            signal,
+            slot,
+        });
+        let order = prop_oneof![4 => group, 1 => Just(Order::Shutdown)];
         let call = prop_oneof![
             Just(Call::Ask(Question::List)),
-            prop::option::of(any::<String>()).prop_map(|group| Call::Ask(Question::Status { group })),
-            (any::<String>(), verb, signal).prop_map(|(group, verb, signal)| Call::Do(Order::Group {
-                group,
-                verb,
-                signal,
-                slot: None
-            })),
-            Just(Call::Do(Order::Shutdown)),
+            Just(Call::Ask(Question::Status)),
+            (any::<String>(), slot()).prop_map(|(group, slot)| Call::Ask(Question::GroupStatus { group, slot })),
+            (order, any::<bool>()).prop_map(|(order, wait)| if wait { Call::Do(order) } else { Call::Begin(order) }),
         ];
         (id, call).prop_map(|(id, call)| Request { id, call })
     }
@@ -366,8 +455,8 @@ mod tests {
         #[test]
         fn any_json_is_a_request_or_a_fault(
             id in "(1|null|\"a\"|1e9|-3|\\[\\]|99999999999999999999)",
-            method in "(list|status|stop|inc|x)",
-            params in "(null|\\{\\}|\\[1\\]|\\{\"group\":(1|\"w\")\\}|\\{\"group\":\"w\",\"signal\":(0|-1|1.5|\"TERM\"|9)\\})",
+            method in "(list|status|stop|inc|signal|shutdown|x)",
+            params in "(null|\\{\\}|\\[1\\]|\\{\"group\":(1|\"w\")\\}|\\{\"group\":\"w\",\"(signal|slot|wait)\":(0|-1|1.5|\"TERM\"|9|false)\\})",
         ) {
             let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
             let _ = parse(line.as_bytes());

@@ -195,6 +195,16 @@ impl Status {
         self.groups.retain(|g| g.name == group);
         (!self.groups.is_empty()).then_some(self)
     }
+
+    /// With the workers in this slot only, two in the middle of an upgrade. None if the slot is beyond those that are
+    /// wanted and nobody is left there.
+    pub(crate) fn only_slot(mut self, slot: Slot) -> Option<Status> {
+        for group in &mut self.groups {
+            group.workers.retain(|worker| worker.slot == slot);
+        }
+        let exists = |group: &GroupStatus| slot.0 < group.wanted || !group.workers.is_empty();
+        self.groups.iter().all(exists).then_some(self)
+    }
 }
 
 impl GroupStatus {
@@ -377,5 +387,56 @@ pub(crate) mod tests {
     #[test]
     fn only_a_group_that_is_there() {
         assert!(example().only("nix").is_none());
+    }
+
+    #[test]
+    fn only_a_slot_that_is_there() {
+        let web = || example().only("web").expect("there is one");
+        let pids = |slot| {
+            let status = web().only_slot(Slot(slot))?;
+            Some(status.groups[0].workers.iter().map(|worker| worker.pid).collect::<Vec<_>>())
+        };
+        assert_eq!(pids(0), Some(vec![Some(Pid(99)), Some(Pid(101))]));
+        assert_eq!(pids(2), None);
+        let mut shrunk = web();
+        shrunk.groups[0].wanted = 1;
+        assert!(shrunk.only_slot(Slot(1)).is_some(), "one that drains is still there");
+        let idle = example().only("api").expect("there is one");
+        assert!(idle.clone().only_slot(Slot(0)).is_some(), "wanted, and nobody there");
+        assert!(idle.only_slot(Slot(1)).is_none());
+    }
+
+    #[test]
+    fn a_group_that_gave_up_and_a_hook_that_runs_on_the_wire() {
+        let mut group = GroupView {
+            name: "web".into(),
+            phase: Phase::GaveUp,
+            wanted: 1,
+            ready: 0,
+            generation: Generation(1),
+            restarts: 3,
+            uptime: None,
+            last_failure: Some((event::Failure::Exit(Exit::Code(3)), Duration::from_secs(5))),
+            gave_up: Some(view::GaveUp { times: 4, within: Duration::from_secs(10) }),
+            hook: None,
+            rollout: None,
+            workers: vec![],
+        };
+        let wire = |group: &GroupView| serde_json::to_value(GroupStatus::new(group, vec![])).expect("strings for keys");
+        let json = wire(&group);
+        assert_eq!(json["state"], "gave_up");
+        let failure = serde_json::json!({
+            "kind": "exit", "exit_code": 3, "ago_ms": 5000, "gave_up": { "times": 4, "within_ms": 10_000 }
+        });
+        assert_eq!(json["last_failure"], failure);
+        assert_eq!(json.get("hook"), None);
+        for (phase, hook, state, name) in [
+            (Phase::Stopping, HookKind::Stop, "stopping", "exec_stop"),
+            (Phase::WarmingUp, HookKind::Upgrader, "warming_up", "upgrader"),
+        ] {
+            (group.phase, group.hook) = (phase, Some(hook));
+            let json = wire(&group);
+            assert_eq!((&json["state"], &json["hook"]), (&state.into(), &name.into()));
+        }
     }
 }

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use firestarter_core::command::Verb;
-use firestarter_core::spec::Signal;
+use firestarter_core::ids::Slot;
+use firestarter_core::spec::{ExitWhen, Signal};
 use lexopt::{Arg, Parser};
 
-use super::render::plain;
+use super::errand::{Errand, Wanted};
+use super::render::{plain, target};
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
-use crate::api::{Call, Order, Question};
 use crate::nearest::nearest;
 
 /// What is to be done.
@@ -23,6 +24,8 @@ pub(crate) enum Invocation {
         config: Option<PathBuf>,
         /// `-d`.
         socket: Option<PathBuf>,
+        /// `--exit-when`.
+        exit_when: Option<ExitWhen>,
     },
     /// Check a configuration.
     Check {
@@ -42,46 +45,6 @@ pub(crate) enum Invocation {
     Print(String),
 }
 
-/// Something for a daemon, and how to tell of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Errand {
-    /// What.
-    pub(crate) wanted: Wanted,
-    /// `-d`.
-    pub(crate) socket: Option<PathBuf>,
-    /// `--timeout`.
-    pub(crate) timeout: Option<Duration>,
-    /// `-q`.
-    pub(crate) quiet: bool,
-    /// `--json`.
-    pub(crate) json: bool,
-}
-
-/// What is wanted of a daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// `list`.
-    List,
-    /// `status`.
-    Status,
-    /// `stop`.
-    Stop,
-    /// `ctrl NAME status`.
-    GroupStatus {
-        /// The group.
-        group: String,
-    },
-    /// `ctrl NAME VERB`.
-    Ctrl {
-        /// The group.
-        group: String,
-        /// What.
-        verb: Verb,
-        /// `-s`.
-        signal: Option<Signal>,
-    },
-}
-
 /// A command line that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}\nsee firestarter help{}{}", if topic.is_empty() { "" } else { " " }, topic)]
@@ -93,7 +56,8 @@ pub(crate) struct Usage {
 }
 
 /// What `ctrl` does to a group, in the order of its help.
-const VERBS: [Verb; 7] = [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall];
+const VERBS: [Verb; 8] =
+    [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall, Verb::Signal];
 
 /// Reads the words after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
@@ -179,7 +143,8 @@ impl Given {
         match self.row.word {
             Word::Run => {
                 self.no_operands("")?;
-                Ok(Invocation::Run { config: self.path(Opt::Config), socket: self.path(Opt::Socket) })
+                let exit_when = self.exit_when()?;
+                Ok(Invocation::Run { config: self.path(Opt::Config), socket: self.path(Opt::Socket), exit_when })
             }
             Word::Check => {
                 self.no_operands("")?;
@@ -215,29 +180,79 @@ impl Given {
     }
 
     fn ctrl(&self) -> Result<Wanted, Usage> {
-        let (group, word) = match self.operands.as_slice() {
+        let (name, word, rest) = match self.operands.as_slice() {
             [] => return Err(self.wrong("NAME and VERB are missing")),
             [name] => return Err(self.wrong(format!("VERB is missing: what shall {name:?} do?"))),
-            [group, verb] => (group, verb.as_str()),
-            [_, _, more, ..] => return Err(self.wrong(format!("unexpected {more:?} after NAME and VERB"))),
+            [name, word, rest @ ..] => (name, word.as_str(), rest),
         };
-        let signal = self.signal()?;
         let verb = VERBS.into_iter().find(|verb| verb.word() == word);
+        let rest = match (verb, rest) {
+            (Some(Verb::Signal), [signal, ..]) if self.has(Opt::Signal) => {
+                return Err(self.wrong(format!("the signal is named twice: {signal:?} and -s")))
+            }
+            (Some(Verb::Signal), [_, rest @ ..]) => rest,
+            (_, rest) => rest,
+        };
+        if let [more, ..] = rest {
+            return Err(self.wrong(format!("unexpected {more:?} after NAME and VERB")));
+        }
+        let signal = self.signal(self.operands.get(2))?;
+        let (group, slot) = self.target(name)?;
         match verb {
-            Some(verb) if signal.is_some() && !verb.takes_signal() => {
-                Err(self.wrong(format!("{verb} takes no signal; stop, restart, dec and upgrade do")))
+            Some(verb) => self.order(group, slot, verb, signal),
+            None if word != "status" => Err(self.no_verb(name, word)),
+            None if signal.is_some() => Err(self.wrong("status takes no signal")),
+            None if self.has(Opt::NoWait) => Err(self.wrong("status is answered at once: leave out --no-wait")),
+            None => Ok(Wanted::GroupStatus { group, slot }),
+        }
+    }
+
+    fn order(&self, group: String, slot: Option<Slot>, verb: Verb, signal: Option<Signal>) -> Result<Wanted, Usage> {
+        match (verb, slot, signal) {
+            (Verb::Signal, _, None) => {
+                let name = target(&group, slot);
+                Err(self.wrong(format!("SIGNAL is missing: firestarter ctrl {name} signal HUP")))
             }
-            Some(verb) => Ok(Wanted::Ctrl { group: group.clone(), verb, signal }),
-            None if word == "status" && signal.is_some() => Err(self.wrong("status takes no signal")),
-            None if word == "status" => Ok(Wanted::GroupStatus { group: group.clone() }),
-            None => {
-                let words = || VERBS.into_iter().map(Verb::word).chain(["status"]);
-                let meant = match words().any(|verb| verb == group) {
-                    true => format!("; did you mean firestarter ctrl {word} {group}?"),
-                    false => meant(word, words()),
-                };
-                Err(self.wrong(format!("unknown verb {word:?}{meant}")))
+            (verb, _, Some(_)) if !verb.takes_signal() => {
+                Err(self.wrong(format!("{verb} takes no signal; stop, restart, dec, upgrade and signal do")))
             }
+            (verb, Some(_), _) if verb != Verb::Signal => {
+                let instead = format!("firestarter ctrl {} {verb}", target(&group, None));
+                Err(self.wrong(format!("{verb} is for a whole group: {instead}; for one worker are signal and status")))
+            }
+            (verb, slot, signal) => Ok(Wanted::Ctrl { group, slot, verb, signal }),
+        }
+    }
+
+    fn no_verb(&self, name: &str, word: &str) -> Usage {
+        let words = || VERBS.into_iter().map(Verb::word).chain(["status"]);
+        let meant = match words().any(|verb| verb == name) {
+            true => format!("; did you mean firestarter ctrl {word} {name}?"),
+            false => meant(word, words()),
+        };
+        self.wrong(format!("unknown verb {word:?}{meant}"))
+    }
+
+    /// `web` is a group, `web/2` the worker in slot 2 of it. A group's name has no `/` in it.
+    fn target(&self, name: &str) -> Result<(String, Option<Slot>), Usage> {
+        let Some((group, slot)) = name.split_once('/') else { return Ok((name.to_owned(), None)) };
+        let digits = !slot.is_empty() && slot.bytes().all(|byte| byte.is_ascii_digit());
+        match slot.parse() {
+            _ if group.is_empty() => Err(self.wrong(format!("{name:?}: which group? a worker is written web/0"))),
+            Ok(slot) if digits => Ok((group.to_owned(), Some(Slot(slot)))),
+            Ok(_) | Err(_) => {
+                Err(self.wrong(format!("{name:?}: after the / stands a slot, a number from 0: {group}/0")))
+            }
+        }
+    }
+
+    fn exit_when(&self) -> Result<Option<ExitWhen>, Usage> {
+        let Some(text) = self.value(Opt::ExitWhen) else { return Ok(None) };
+        match text.to_str() {
+            Some("done") => Ok(Some(ExitWhen::Done)),
+            Some("failed") => Ok(Some(ExitWhen::Failed)),
+            Some("never") => Ok(Some(ExitWhen::Never)),
+            Some(_) | None => Err(self.wrong(format!("--exit-when: {text:?} is none of done, failed, never"))),
         }
     }
 
@@ -255,14 +270,16 @@ impl Given {
             wanted,
             socket: self.path(Opt::Socket),
             timeout,
+            wait: !self.has(Opt::NoWait),
             quiet: self.has(Opt::Quiet),
             json: self.has(Opt::Json),
         }))
     }
 
-    fn signal(&self) -> Result<Option<Signal>, Usage> {
-        let Some(text) = self.value(Opt::Signal) else { return Ok(None) };
-        match Signal::parse(&text.to_string_lossy()) {
+    fn signal(&self, operand: Option<&String>) -> Result<Option<Signal>, Usage> {
+        let option = self.value(Opt::Signal).map(|text| text.to_string_lossy());
+        let Some(text) = option.or(operand.map(|text| text.into())) else { return Ok(None) };
+        match Signal::parse(&text) {
             Some(signal) => Ok(Some(signal)),
             None => Err(self.wrong(format!("unknown signal {text:?}; write SIGTERM, TERM or 15"))),
         }
@@ -294,21 +311,6 @@ impl Given {
     }
 }
 
-impl Errand {
-    /// What goes over the socket.
-    pub(crate) fn call(&self) -> Call {
-        match &self.wanted {
-            Wanted::List => Call::Ask(Question::List),
-            Wanted::Status => Call::Ask(Question::Status { group: None }),
-            Wanted::GroupStatus { group } => Call::Ask(Question::Status { group: Some(group.clone()) }),
-            Wanted::Stop => Call::Do(Order::Shutdown),
-            Wanted::Ctrl { group, verb, signal } => {
-                Call::Do(Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: None })
-            }
-        }
-    }
-}
-
 fn usage(topic: &'static str, message: impl Into<String>) -> Usage {
     Usage { message: plain(&message.into()), topic }
 }
@@ -334,6 +336,7 @@ fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Call, Order, Question};
 
     fn line(text: &str) -> Result<Invocation, Usage> {
         parse(text.split(' ').filter(|word| !word.is_empty()).map(OsString::from))
@@ -350,11 +353,16 @@ mod tests {
 
     #[test]
     fn run_and_check() {
-        let run = Invocation::Run { config: Some("a.toml".into()), socket: Some("s".into()) };
+        let run = Invocation::Run { config: Some("a.toml".into()), socket: Some("s".into()), exit_when: None };
         for text in ["run -c a.toml -d s", "run --config a.toml --socket-path s", "run --socket-path=s -ca.toml"] {
             assert_eq!(line(text), Ok(run.clone()), "{text}");
         }
-        assert_eq!(line("run"), Ok(Invocation::Run { config: None, socket: None }));
+        for (word, exit_when) in [("done", ExitWhen::Done), ("failed", ExitWhen::Failed), ("never", ExitWhen::Never)] {
+            let run = Invocation::Run { config: None, socket: None, exit_when: Some(exit_when) };
+            assert_eq!(line(&format!("run --exit-when={word}")), Ok(run.clone()));
+            assert_eq!(line(&format!("run --exit-when {word}")), Ok(run));
+        }
+        assert_eq!(line("run"), Ok(Invocation::Run { config: None, socket: None, exit_when: None }));
         assert_eq!(line("check -c a"), Ok(Invocation::Check { config: Some("a".into()) }));
         assert_eq!(line("demo"), Ok(Invocation::Demo));
         let args = vec!["-x".into(), "--help".into()];
@@ -363,7 +371,7 @@ mod tests {
 
     #[test]
     fn options_stand_anywhere_after_the_command() {
-        let wanted = Wanted::Ctrl { group: "w".into(), verb: Verb::Upgrade, signal: Some(Signal::HUP) };
+        let wanted = Wanted::Ctrl { group: "w".into(), slot: None, verb: Verb::Upgrade, signal: Some(Signal::HUP) };
         for text in ["ctrl -d s w upgrade -s HUP", "ctrl w -s 1 upgrade -d s", "ctrl w upgrade --signal=SIGHUP -ds"] {
             let errand = errand(text);
             assert_eq!(errand.wanted, wanted, "{text}");
@@ -376,12 +384,40 @@ mod tests {
     #[test]
     fn every_verb() {
         for verb in VERBS {
-            let wanted = Wanted::Ctrl { group: "w".into(), verb, signal: None };
-            assert_eq!(errand(&format!("ctrl w {verb}")).wanted, wanted);
-            assert_eq!(line(&format!("ctrl w {verb} -s 9")).is_ok(), verb.takes_signal());
+            let wanted = |signal| Wanted::Ctrl { group: "w".into(), slot: None, verb, signal };
+            if verb != Verb::Signal {
+                assert_eq!(errand(&format!("ctrl w {verb}")).wanted, wanted(None));
+                assert_eq!(errand(&format!("ctrl w {verb}")).call(), Call::Do(order(verb, None, None)));
+            }
+            let signalled = line(&format!("ctrl w {verb} -s 1"));
+            assert_eq!(signalled.is_ok(), verb.takes_signal());
+            if let Ok(Invocation::Errand(errand)) = signalled {
+                assert_eq!(errand.wanted, wanted(Some(Signal::HUP)));
+            }
+            let hurried = errand(&format!("ctrl w {verb} --no-wait{}", if verb == Verb::Signal { " HUP" } else { "" }));
+            let signal = (verb == Verb::Signal).then_some(Signal::HUP);
+            assert_eq!(hurried.call(), Call::Begin(order(verb, signal, None)));
         }
-        assert_eq!(errand("ctrl w status").wanted, Wanted::GroupStatus { group: "w".into() });
-        assert_eq!(errand("ctrl -- -w status").wanted, Wanted::GroupStatus { group: "-w".into() });
+        assert_eq!(errand("ctrl w status").wanted, Wanted::GroupStatus { group: "w".into(), slot: None });
+        assert_eq!(errand("ctrl -- -w status").wanted, Wanted::GroupStatus { group: "-w".into(), slot: None });
+        assert_eq!(errand("stop").call(), Call::Do(Order::Shutdown));
+        assert_eq!(errand("stop --no-wait").call(), Call::Begin(Order::Shutdown));
+    }
+
+    fn order(verb: Verb, signal: Option<Signal>, slot: Option<Slot>) -> Order {
+        Order::Group { group: "w".into(), verb, signal, slot }
+    }
+
+    #[test]
+    fn one_worker_and_signals() {
+        let slot = Some(Slot(2));
+        for text in ["ctrl w/2 signal HUP", "ctrl w/2 signal sighup", "ctrl w/2 -s 1 signal", "ctrl w/02 signal 1"] {
+            assert_eq!(errand(text).call(), Call::Do(order(Verb::Signal, Some(Signal::HUP), slot)), "{text}");
+        }
+        let all = order(Verb::Signal, Some(Signal::USR2), None);
+        assert_eq!(errand("ctrl w signal USR2 --timeout 5").call(), Call::Do(all));
+        let status = Question::GroupStatus { group: "w".into(), slot };
+        assert_eq!(errand("ctrl w/2 status").call(), Call::Ask(status));
     }
 
     #[test]
@@ -428,10 +464,31 @@ mod tests {
                 "ctrl upgrade w",
                 "unknown verb \"w\"; did you mean firestarter ctrl w upgrade?\nsee firestarter help ctrl",
             ),
+            ("run --exit-when", "--exit-when: WHEN is missing\nsee firestarter help run"),
+            ("run --exit-when soon", "--exit-when: \"soon\" is none of done, failed, never\nsee firestarter help run"),
+            ("list --no-wait", "list does not take --no-wait\nsee firestarter help list"),
+            ("ctrl w status --no-wait", "status is answered at once: leave out --no-wait\nsee firestarter help ctrl"),
+            ("ctrl w signal", "SIGNAL is missing: firestarter ctrl w signal HUP\nsee firestarter help ctrl"),
+            ("ctrl w/1 signal", "SIGNAL is missing: firestarter ctrl w/1 signal HUP\nsee firestarter help ctrl"),
+            ("ctrl w signal BOO", "unknown signal \"BOO\"; write SIGTERM, TERM or 15\nsee firestarter help ctrl"),
+            ("ctrl w signal HUP now", "unexpected \"now\" after NAME and VERB\nsee firestarter help ctrl"),
+            ("ctrl w signal HUP -s 2", "the signal is named twice: \"HUP\" and -s\nsee firestarter help ctrl"),
+            ("ctrl w status HUP", "unexpected \"HUP\" after NAME and VERB\nsee firestarter help ctrl"),
+            (
+                "ctrl w/1 stop",
+                "stop is for a whole group: firestarter ctrl w stop; for one worker are signal and status\n\
+                 see firestarter help ctrl",
+            ),
+            ("ctrl w/x status", "\"w/x\": after the / stands a slot, a number from 0: w/0\nsee firestarter help ctrl"),
+            ("ctrl w/ status", "\"w/\": after the / stands a slot, a number from 0: w/0\nsee firestarter help ctrl"),
+            ("ctrl /1 status", "\"/1\": which group? a worker is written web/0\nsee firestarter help ctrl"),
             ("ctrl w stop now", "unexpected \"now\" after NAME and VERB\nsee firestarter help ctrl"),
             ("ctrl w stop -s X", "unknown signal \"X\"; write SIGTERM, TERM or 15\nsee firestarter help ctrl"),
             ("ctrl w status -s 1", "status takes no signal\nsee firestarter help ctrl"),
-            ("ctrl w inc -s 1", "inc takes no signal; stop, restart, dec and upgrade do\nsee firestarter help ctrl"),
+            (
+                "ctrl w inc -s 1",
+                "inc takes no signal; stop, restart, dec, upgrade and signal do\nsee firestarter help ctrl",
+            ),
             (
                 "list --timeout x",
                 "--timeout: \"x\" is no time; write 10, 500ms, 30s, 2m or 1h\nsee firestarter help list",
@@ -444,6 +501,9 @@ mod tests {
             assert_eq!(message(text), want, "{text}");
         }
         assert!(message("stop web").starts_with("stop takes no name: it stops everything and the daemon"));
+        for text in ["ctrl w/+1 status", "ctrl w/1/2 status", "ctrl w/4294967296 status", "ctrl w/-1 status"] {
+            assert!(message(text).contains("after the / stands a slot"), "{text}");
+        }
         assert!(message("list --json=1").ends_with("see firestarter help list"));
     }
 }

@@ -2,6 +2,8 @@
 //! which does itself what is no client's work (`Next`). The only room that prints; it never touches the daemon's inside.
 
 mod args;
+mod errand;
+mod overview;
 mod render;
 mod table;
 mod trouble;
@@ -11,11 +13,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use firestarter_core::spec::ExitWhen;
+
 use crate::place::{self, check_own, FolderError, Place};
 
 use crate::api::{Answer, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
-use args::{Errand, Invocation, Wanted};
+use args::Invocation;
+use errand::{Errand, Wanted};
 
 /// The exit codes.
 pub(crate) mod code {
@@ -33,8 +38,10 @@ pub(crate) mod code {
     pub(crate) const TIMED_OUT: u8 = 5;
 }
 
-/// How long a question may take without `--timeout`. An order may take as long as it takes.
+/// How long a question may take without `--timeout`, and the beginning of an order. Its end may take as long as it takes.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+
+const USUAL_WIDTH: usize = 80;
 
 /// What is left to do for `main.rs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub(crate) enum Next {
         config: Option<PathBuf>,
         /// Where its control socket belongs.
         socket: Place,
+        /// When it ends by itself, if that was said.
+        exit_when: Option<ExitWhen>,
     },
     /// Check a configuration.
     Check {
@@ -64,7 +73,7 @@ pub(crate) enum Next {
 
 /// Reads the words after the program's name and does what a client can do.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
-    let mut page = Page { out: &mut io::stdout(), err: &mut io::stderr(), terminal: io::stdout().is_terminal() };
+    let mut page = Page { out: &mut io::stdout(), err: &mut io::stderr(), width: terminal_width() };
     let invocation = match args::parse(args) {
         Ok(invocation) => invocation,
         Err(usage) => {
@@ -73,8 +82,8 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         }
     };
     match invocation {
-        Invocation::Run { config, socket } => match place(socket.as_deref()) {
-            Ok(socket) => Next::Run { config, socket },
+        Invocation::Run { config, socket, exit_when } => match place(socket.as_deref()) {
+            Ok(socket) => Next::Run { config, socket, exit_when },
             Err(error) => {
                 page.complain(&format!("firestarter: {error}\n"));
                 Next::Exit(code::FAILED)
@@ -92,6 +101,13 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
             }
         },
     }
+}
+
+/// How many characters a line of the terminal has that is printed to; none if it is no terminal. Some do not say.
+fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let told = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col.into());
+    out.is_terminal().then(told).map(|width| if width == 0 { USUAL_WIDTH } else { width })
 }
 
 /// Where the control socket is, checked as far as a client must.
@@ -121,8 +137,8 @@ enum PlaceError {
 struct Page<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
-    /// Whether `out` is one.
-    terminal: bool,
+    /// Of a line, in characters, if `out` is a terminal.
+    width: Option<usize>,
 }
 
 impl Page<'_> {
@@ -131,7 +147,7 @@ impl Page<'_> {
         let received = match self.ask(errand, path) {
             Ok(received) => received,
             Err(error) => {
-                self.complain(&trouble::no_reply(&errand.wanted, &error));
+                self.complain(&trouble::no_reply(&errand.wanted, errand.wait, &error));
                 return code_of_error(&error);
             }
         };
@@ -155,12 +171,12 @@ impl Page<'_> {
     fn ask(&mut self, errand: &Errand, path: &Path) -> Result<Received, ClientError> {
         let default = match errand.wanted {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Some(QUESTION_TIMEOUT),
-            Wanted::Stop | Wanted::Ctrl { .. } => None,
+            Wanted::Stop | Wanted::Ctrl { .. } => (!errand.wait).then_some(QUESTION_TIMEOUT),
         };
         let client = Client::connect(path, errand.timeout.or(default))?;
         let announcement = match &errand.wanted {
-            Wanted::Ctrl { group, verb, signal: _ } => render::announcement(verb.word(), group),
-            Wanted::GroupStatus { group } => render::announcement("status", group),
+            Wanted::Ctrl { group, slot, verb, signal: _ } => render::announcement(verb.word(), group, *slot),
+            Wanted::GroupStatus { group, slot } => render::announcement("status", group, *slot),
             Wanted::List | Wanted::Status | Wanted::Stop => String::new(),
         };
         if !errand.quiet && !errand.json {
@@ -173,8 +189,14 @@ impl Page<'_> {
     fn answer(&mut self, errand: &Errand, answer: &Answer, code: u8) -> u8 {
         let text = match (&errand.wanted, answer) {
             (Wanted::List, Answer::Names(names)) => render::names(names, errand.quiet),
-            (Wanted::Status, Answer::Status(status)) if self.terminal => render::table(status, errand.quiet),
-            (Wanted::Status | Wanted::GroupStatus { .. }, Answer::Status(status)) => render::blocks(status),
+            (Wanted::Status, Answer::Status(status)) => match self.width {
+                Some(width) => overview::overview(status, errand.quiet, width),
+                None => render::blocks(status),
+            },
+            (Wanted::GroupStatus { slot: None, .. }, Answer::Status(status)) => render::blocks(status),
+            (Wanted::GroupStatus { slot: Some(slot), .. }, Answer::Status(status)) => {
+                render::worker_block(status, *slot)
+            }
             (Wanted::Stop | Wanted::Ctrl { .. }, Answer::Done(done)) => render::done(done),
             (
                 Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Stop | Wanted::Ctrl { .. },
@@ -245,11 +267,15 @@ fn code_of_error(error: &ClientError) -> u8 {
 mod tests {
     use super::*;
     use crate::api::{self, Call, Done, Order, Problem, Question, What};
-    use firestarter_core::ids::Pid;
+    use firestarter_core::command::Verb;
+    use firestarter_core::ids::{Pid, Slot};
+    use firestarter_core::spec::Signal;
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixListener;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
+
+    const WIDE: Option<usize> = Some(200);
 
     /// What a command printed, and its code.
     struct Printed {
@@ -285,7 +311,7 @@ mod tests {
     }
 
     /// Runs the command against a daemon that replies `outcome`.
-    fn run_onto(line: &str, outcome: Outcome, terminal: bool, out: &mut dyn Write) -> (u8, String, Call) {
+    fn run_onto(line: &str, outcome: Outcome, width: Option<usize>, out: &mut dyn Write) -> (u8, String, Call) {
         let folder = Folder::new();
         let path = folder.0.join("s");
         let listener = UnixListener::bind(&path).expect("bind");
@@ -298,13 +324,13 @@ mod tests {
             request.call
         });
         let mut err = Vec::new();
-        let code = Page { out, err: &mut err, terminal }.run(&errand(line), &path);
+        let code = Page { out, err: &mut err, width }.run(&errand(line), &path);
         (code, String::from_utf8(err).expect("UTF-8"), daemon.join().expect("no panic"))
     }
 
-    fn run(line: &str, outcome: Outcome, terminal: bool) -> Printed {
+    fn run(line: &str, outcome: Outcome, width: Option<usize>) -> Printed {
         let mut out = Vec::new();
-        let (code, err, asked) = run_onto(line, outcome, terminal, &mut out);
+        let (code, err, asked) = run_onto(line, outcome, width, &mut out);
         Printed { out: String::from_utf8(out).expect("UTF-8"), err, code, asked }
     }
 
@@ -319,37 +345,72 @@ mod tests {
 
     #[test]
     fn an_order_with_and_without_its_first_line() {
-        let printed = run("ctrl web killall", killed(), false);
+        let printed = run("ctrl web killall", killed(), None);
         assert_eq!(printed.out, "send ctrl command [killall] to [web] worker\nkill processes pid [5]\n");
         assert_eq!((printed.err.as_str(), printed.code), ("", code::DONE));
-        let verb = firestarter_core::command::Verb::Killall;
+        let verb = Verb::Killall;
         assert_eq!(printed.asked, Call::Do(Order::Group { group: "web".into(), verb, signal: None, slot: None }));
-        assert_eq!(run("ctrl web killall -q", killed(), false).out, "kill processes pid [5]\n");
+        assert_eq!(run("ctrl web killall -q", killed(), None).out, "kill processes pid [5]\n");
     }
 
     #[test]
     fn the_status_of_one_group_as_the_original_prints_it() {
         let status = api::status_example().only("web").expect("there is one");
-        let printed = run("ctrl web status", Outcome::status(status), true);
+        let printed = run("ctrl web status", Outcome::status(status), WIDE);
         let want = "send ctrl command [status] to [web] worker\n[web] active\nprocesses [101, 100]\ntime 01:01:06\n";
         assert_eq!(printed.out, want);
-        assert_eq!(printed.asked, Call::Ask(Question::Status { group: Some("web".into()) }));
+        assert_eq!(printed.asked, Call::Ask(Question::GroupStatus { group: "web".into(), slot: None }));
     }
 
     #[test]
     fn status_is_a_table_on_a_terminal_and_blocks_in_a_pipe() {
         let answer = || Outcome::status(api::status_example());
-        assert!(run("status", answer(), true).out.starts_with("group   state"));
-        assert!(run("status -q", answer(), true).out.starts_with("web     upgrading"));
-        assert!(run("status", answer(), false).out.starts_with("[web] active\n"));
+        assert!(run("status", answer(), WIDE).out.starts_with("group   state"));
+        assert!(run("status -q", answer(), WIDE).out.starts_with("web     upgrading"));
+        assert!(run("status", answer(), None).out.starts_with("[web] active\n"));
+        let narrow = run("status", answer(), Some(40)).out;
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+    }
+
+    #[test]
+    fn one_worker() {
+        let status = api::status_example().only("web").and_then(|status| status.only_slot(Slot(1)));
+        let printed = run("ctrl web/1 status", Outcome::status(status.expect("there is one")), WIDE);
+        let want = "send ctrl command [status] to [web/1] worker\n[web/1] active\nprocesses [100]\ntime 01:01:06\n";
+        assert_eq!(printed.out, want);
+        let what = What::Signalled { signal: Signal::HUP, pids: vec![Pid(5)] };
+        let signalled = Outcome::Answer(Answer::Done(Done { group: Some("web".into()), what }));
+        let printed = run("ctrl web/1 signal HUP", signalled, None);
+        assert_eq!(printed.out, "send ctrl command [signal] to [web/1] worker\nsend signal SIGHUP pid [5]\n");
+        let (verb, signal, slot) = (Verb::Signal, Some(Signal::HUP), Some(Slot(1)));
+        assert_eq!(printed.asked, Call::Do(Order::Group { group: "web".into(), verb, signal, slot }));
+        let printed = run("ctrl web/9 status -q", trouble(Trouble::NoWorker { slot: Slot(9) }), None);
+        assert_eq!((printed.out.as_str(), printed.code), ("", code::FAILED));
+        assert!(printed.err.starts_with("firestarter: web: status refused: no worker runs in slot 9\n"));
+    }
+
+    #[test]
+    fn a_beginning_is_all_that_is_waited_for() {
+        let order = Order::Group { group: "web".into(), verb: Verb::Upgrade, signal: None, slot: None };
+        let printed = run("ctrl web upgrade --no-wait", Outcome::begun(&order), None);
+        let want = "send ctrl command [upgrade] to [web] worker\nupgrade begun; see: firestarter status\n";
+        assert_eq!((printed.out.as_str(), printed.err.as_str(), printed.code), (want, "", code::DONE));
+        assert_eq!(printed.asked, Call::Begin(order.clone()));
+        let printed = run("ctrl web upgrade --no-wait --json", Outcome::begun(&order), None);
+        assert_eq!(printed.out, "{\"done\":\"begun\",\"group\":\"web\",\"verb\":\"upgrade\"}\n");
+        let printed = run("stop --no-wait", Outcome::begun(&Order::Shutdown), None);
+        assert_eq!((printed.out.as_str(), printed.code), ("stop begun; see: firestarter status\n", code::DONE));
+        let printed = run("ctrl web upgrade --no-wait", trouble(Trouble::NotRunning), None);
+        assert_eq!(printed.code, code::FAILED);
+        assert!(printed.err.contains("upgrade refused"), "{}", printed.err);
     }
 
     #[test]
     fn json_is_one_document_and_nothing_else() {
-        let printed = run("status --json", Outcome::status(api::status_example()), true);
+        let printed = run("status --json", Outcome::status(api::status_example()), WIDE);
         let value: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
         assert_eq!(value["groups"][0]["state"], "upgrading");
-        let printed = run("ctrl web inc --json", trouble(Trouble::NotRunning), false);
+        let printed = run("ctrl web inc --json", trouble(Trouble::NotRunning), None);
         let value: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
         assert_eq!(value["data"]["code"], "not_running");
         assert_eq!((printed.err.as_str(), printed.code), ("", code::FAILED));
@@ -363,7 +424,7 @@ mod tests {
             (Outcome::Other { code: -1, message: "m".into(), machine: "new".into() }, code::FAILED),
             (Outcome::names(vec![]), code::FAILED),
         ] {
-            let printed = run("ctrl web dec -q", outcome, false);
+            let printed = run("ctrl web dec -q", outcome, None);
             assert_eq!((printed.out.as_str(), printed.code), ("", want), "{}", printed.err);
             assert!(printed.err.starts_with("firestarter: "), "{}", printed.err);
         }
@@ -372,7 +433,7 @@ mod tests {
     #[test]
     fn no_daemon_is_said_and_nothing_else() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut page = Page { out: &mut out, err: &mut err, terminal: false };
+        let mut page = Page { out: &mut out, err: &mut err, width: None };
         assert_eq!(page.run(&errand("ctrl web stop"), Path::new("/nowhere/s")), code::NO_DAEMON);
         assert!(out.is_empty());
         assert!(String::from_utf8_lossy(&err).starts_with("firestarter: no daemon at /nowhere/s: "));
@@ -384,7 +445,7 @@ mod tests {
         let path = folder.0.join("s");
         let _listener = UnixListener::bind(&path).expect("bind");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut page = Page { out: &mut out, err: &mut err, terminal: false };
+        let mut page = Page { out: &mut out, err: &mut err, width: None };
         assert_eq!(page.run(&errand("ctrl web stop --timeout 20ms"), &path), code::TIMED_OUT);
         assert!(String::from_utf8_lossy(&err).contains("web: stop not finished within 20ms; the work goes on"));
     }
@@ -400,10 +461,10 @@ mod tests {
                 Ok(())
             }
         }
-        let (code, err, asked) = run_onto("ctrl web killall", killed(), false, &mut Broken(io::ErrorKind::BrokenPipe));
+        let (code, err, asked) = run_onto("ctrl web killall", killed(), None, &mut Broken(io::ErrorKind::BrokenPipe));
         assert_eq!((code, err.as_str()), (code::DONE, ""));
         assert!(matches!(asked, Call::Do(_)));
-        let (code, err, _) = run_onto("list", Outcome::names(vec![]), false, &mut Broken(io::ErrorKind::StorageFull));
+        let (code, err, _) = run_onto("list", Outcome::names(vec![]), None, &mut Broken(io::ErrorKind::StorageFull));
         assert_eq!(code, code::FAILED);
         assert!(err.starts_with("firestarter: write to stdout: "), "{err}");
     }

@@ -1,14 +1,21 @@
 //! Answers as text for people. Called by `cli::main`. Pure: a message in, lines out; what went wrong is worded in
 //! `trouble.rs`. The lines of lists, blocks and orders are the original's, word for word, because scripts read them.
 
-use firestarter_core::ids::Pid;
+use firestarter_core::command::Verb;
+use firestarter_core::ids::{Pid, Slot};
 
-use super::trouble;
-use crate::api::{Done, GroupStatus, Names, Stage, State, Status, What};
+use super::overview::clock;
+use crate::api::{Done, GroupStatus, Names, Stage, State, Status, What, Worker};
 
 /// The first line of `ctrl`, said before there is an answer.
-pub(crate) fn announcement(verb: &str, group: &str) -> String {
-    format!("send ctrl command [{verb}] to [{}] worker\n", plain(group))
+pub(crate) fn announcement(verb: &str, group: &str, slot: Option<Slot>) -> String {
+    format!("send ctrl command [{verb}] to [{}] worker\n", target(group, slot))
+}
+
+/// Whom an order is about, as it is written on the command line: `web`, `web/2`.
+pub(crate) fn target(group: &str, slot: Option<Slot>) -> String {
+    let slot = slot.map_or_else(String::new, |slot| format!("/{slot}"));
+    format!("{}{slot}", plain(group))
 }
 
 /// What was done.
@@ -27,6 +34,7 @@ pub(crate) fn done(done: &Done) -> String {
         What::Decremented { pid, count: _ } => format!("decrements worker process pid {}\n", list(pid.as_slice())),
         What::Killed { pids } => format!("kill processes pid {}\n", list(pids)),
         What::ShutDown => "stopped all groups and the daemon\n".to_owned(),
+        What::Begun { verb } => format!("{} begun; see: firestarter status\n", verb.map_or("stop", Verb::word)),
     }
 }
 
@@ -50,25 +58,15 @@ pub(crate) fn blocks(status: &Status) -> String {
     status.groups.iter().map(block).collect()
 }
 
-/// One row for each group; `quiet` leaves out the heading.
-pub(crate) fn table(status: &Status, quiet: bool) -> String {
-    const HEADING: [&str; 8] =
-        ["group", "state", "ready", "generation", "restarts", "uptime", "listeners", "last failure"];
-    let heading = (!quiet).then(|| HEADING.map(str::to_owned));
-    let rows: Vec<[String; 8]> = heading.into_iter().chain(status.groups.iter().map(row)).collect();
-    let mut widths = [0; 8];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+/// The same three lines for the worker in one slot: the time is its own. In the middle of an upgrade there are two.
+pub(crate) fn worker_block(status: &Status, slot: Slot) -> String {
+    let block = |group: &GroupStatus| {
+        let (name, pids) = (target(&group.name, Some(slot)), pids(group));
+        let word = if pids.is_empty() { "stopped" } else { "active" };
+        let time = clock(members(group).map(|worker| worker.uptime_ms).max().unwrap_or(0));
+        format!("[{name}] {word}\nprocesses {}\ntime {time}\n", list(&pids))
+    };
+    status.groups.iter().map(block).collect()
 }
 
 /// What an operator must know about the whole, for stderr; empty if all is well.
@@ -99,70 +97,22 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
-fn row(group: &GroupStatus) -> [String; 8] {
-    let state = match (group.state, &group.rollout) {
-        (State::Upgrading, Some(rollout)) => format!("upgrading {}/{}", rollout.ready, rollout.wanted),
-        (state, Some(_) | None) => state_word(state).to_owned(),
-    };
-    let listeners: Vec<&str> = group.listeners.iter().map(|listener| listener.address.as_str()).collect();
-    let failure = match &group.last_failure {
-        Some(last) => format!("{}, {} ago", trouble::failure(last.failure), ago(last.ago_ms)),
-        None => "-".to_owned(),
-    };
-    [
-        plain(&group.name),
-        state,
-        format!("{}/{}", group.ready, group.wanted),
-        group.generation.to_string(),
-        group.restarts.to_string(),
-        group.uptime_ms.map_or_else(|| "-".to_owned(), clock),
-        if listeners.is_empty() { "-".to_owned() } else { plain(&listeners.join(", ")) },
-        failure,
-    ]
-}
-
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::Stopped => "stopped",
-        State::GaveUp => "gave up",
-        State::WarmingUp => "warming up",
-        State::Waiting => "waiting",
-        State::Running => "running",
-        State::Upgrading => "upgrading",
-        State::Restarting => "restarting",
-        State::Stopping => "stopping",
-    }
-}
-
-/// The processes that make up the group: those on their way out are not counted, unless the group itself is.
-fn pids(group: &GroupStatus) -> Vec<Pid> {
+/// The workers that make up the group: those on their way out are not counted, unless the whole group is.
+fn members(group: &GroupStatus) -> impl Iterator<Item = &Worker> {
     let counts = |stage| match stage {
         Stage::Spawning | Stage::Starting | Stage::Ready => true,
-        Stage::Draining | Stage::Killing => group.state == State::Stopping,
+        Stage::Draining | Stage::Killing => matches!(group.state, State::Stopping | State::Restarting),
     };
-    group.workers.iter().filter(|worker| counts(worker.state)).filter_map(|worker| worker.pid).collect()
+    group.workers.iter().filter(move |worker| counts(worker.state))
+}
+
+fn pids(group: &GroupStatus) -> Vec<Pid> {
+    members(group).filter_map(|worker| worker.pid).collect()
 }
 
 fn list(pids: &[Pid]) -> String {
     let pids: Vec<String> = pids.iter().map(Pid::to_string).collect();
     format!("[{}]", pids.join(", "))
-}
-
-/// Hours, minutes, seconds; the hours go on beyond a day.
-fn clock(ms: u64) -> String {
-    let seconds = ms / 1000;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// A time in its largest whole unit.
-fn ago(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..86_400 => format!("{} h", seconds / 3600),
-        86_400.. => format!("{} d", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]
@@ -181,9 +131,15 @@ mod tests {
         let (new, old) = (vec![Pid(101), Pid(102)], vec![Pid(99), Pid(100)]);
         let pids = new.clone();
         let both = || (new.clone(), old.clone());
-        assert_eq!(announcement("upgrade", "web"), "send ctrl command [upgrade] to [web] worker\n");
+        assert_eq!(announcement("upgrade", "web", None), "send ctrl command [upgrade] to [web] worker\n");
         assert_eq!(said(What::Started { pids: pids.clone() }), "start processes pid [101, 102]\n");
         let signal = Signal::TERM;
+        assert_eq!(announcement("signal", "web", Some(Slot(2))), "send ctrl command [signal] to [web/2] worker\n");
+        let signalled = What::Signalled { signal: Signal::HUP, pids: pids.clone() };
+        assert_eq!(said(signalled), "send signal SIGHUP pid [101, 102]\n");
+        assert_eq!(said(What::Stopped { signal: None, pids: pids.clone() }), "run exec_stop pid [101, 102]\n");
+        assert_eq!(said(What::Begun { verb: Some(Verb::Upgrade) }), "upgrade begun; see: firestarter status\n");
+        assert_eq!(said(What::Begun { verb: None }), "stop begun; see: firestarter status\n");
         assert_eq!(
             said(What::Stopped { signal: Some(signal), pids: pids.clone() }),
             "send signal SIGTERM pid [101, 102]\n"
@@ -228,18 +184,29 @@ time 00:00:00
         let mut status = example().only("web").expect("there is one");
         status.groups[0].state = State::Stopping;
         assert!(blocks(&status).starts_with("[web] active\nprocesses [99, 101, 100]\n"));
+        status.groups[0].state = State::Restarting;
+        assert!(blocks(&status).starts_with("[web] active\nprocesses [99, 101, 100]\n"));
     }
 
     #[test]
-    fn a_table_for_a_terminal() {
-        let want = "\
-group   state          ready  generation  restarts  uptime    listeners                        last failure
-web     upgrading 1/2  2/2    1           4         01:01:06  0.0.0.0:80, unix::/run/web.sock  exit code 3, 12 s ago
-api     waiting        0/1    1           0         -         127.0.0.1:4000                   -
-mailer  stopped        0/1    1           5         -         -                                exec: no such file or directory, 2 h ago
-";
-        assert_eq!(table(&example(), false), want);
-        assert!(table(&example(), true).starts_with("web     upgrading 1/2  2/2  1  4  01:01:06  0.0.0.0:80, "));
+    fn a_group_that_gave_up_or_warms_up_is_stopped() {
+        let mut status = example().only("mailer").expect("there is one");
+        for state in [State::GaveUp, State::WarmingUp, State::Waiting, State::Stopped] {
+            status.groups[0].state = state;
+            assert_eq!(blocks(&status), "[mailer] stopped\nprocesses []\ntime 00:00:00\n", "{state:?}");
+        }
+    }
+
+    #[test]
+    fn one_worker_as_a_block() {
+        let of = |slot| {
+            let status = example().only("web").and_then(|status| status.only_slot(Slot(slot)));
+            worker_block(&status.expect("there is one"), Slot(slot))
+        };
+        assert_eq!(of(0), "[web/0] active\nprocesses [101]\ntime 00:00:03\n", "the one that drains is not it");
+        assert_eq!(of(1), "[web/1] active\nprocesses [100]\ntime 01:01:06\n");
+        let idle = example().only("api").and_then(|status| status.only_slot(Slot(0))).expect("there is one");
+        assert_eq!(worker_block(&idle, Slot(0)), "[api/0] stopped\nprocesses []\ntime 00:00:00\n");
     }
 
     #[test]
@@ -260,19 +227,7 @@ mailer  stopped        0/1    1           5         -         -                 
     fn names_play_no_tricks_on_a_terminal() {
         let mut status = example();
         status.groups[0].name = "a\u{1b}[2Jb".into();
-        assert!(!table(&status, false).contains('\u{1b}'));
         assert!(blocks(&status).starts_with("[a\\u{1b}[2Jb] active"));
         assert!(names(&Names { names: vec!["a\nb".into()] }, true).starts_with("a\\nb\n"));
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(clock(6_999), "00:00:06");
-        assert_eq!(clock(100 * 3_600_000), "100:00:00");
-        for (ms, want) in
-            [(900, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (7_200_000, "2 h"), (u64::MAX, "213503982334 d")]
-        {
-            assert_eq!(ago(ms), want);
-        }
     }
 }

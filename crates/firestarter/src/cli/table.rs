@@ -26,6 +26,8 @@ pub(super) enum Opt {
     Quiet,
     Json,
     Timeout,
+    NoWait,
+    ExitWhen,
     Help,
 }
 
@@ -57,9 +59,10 @@ pub(super) const COMMANDS: [CommandRow; 9] = [
         word: Word::Run,
         name: "run",
         operands: "",
-        options: &[Opt::Config, Opt::Socket, Opt::Help],
+        options: &[Opt::Config, Opt::ExitWhen, Opt::Socket, Opt::Help],
         about: "run the daemon, in the foreground",
-        more: "INT, TERM and QUIT stop it, and all workers with it.",
+        more: "INT, TERM and QUIT stop it, and all workers with it; HUP too, unless it is ignored. What has not ended
+when stop_timeout of [firestarter] is over is killed; without that key after 30 s, as PID 1 after 8 s.",
     },
     CommandRow {
         word: Word::Check,
@@ -89,7 +92,7 @@ pub(super) const COMMANDS: [CommandRow; 9] = [
         word: Word::Stop,
         name: "stop",
         operands: "",
-        options: &[Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        options: &[Opt::NoWait, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
         about: "stop everything and the daemon",
         more: "To stop one group: firestarter ctrl NAME stop",
     },
@@ -97,7 +100,7 @@ pub(super) const COMMANDS: [CommandRow; 9] = [
         word: Word::Ctrl,
         name: "ctrl",
         operands: " NAME VERB",
-        options: &[Opt::Signal, Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        options: &[Opt::Signal, Opt::NoWait, Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
         about: "ask or order something of one group",
         more: "VERB is one of:
   status   whether it runs, its processes, since when
@@ -107,7 +110,11 @@ pub(super) const COMMANDS: [CommandRow; 9] = [
   upgrade  replace all workers by new ones without a gap
   inc      one worker more
   dec      one worker fewer
-  killall  SIGKILL to all; the group is then stopped",
+  killall  SIGKILL to all; the group is then stopped
+  signal   SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+
+NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
+Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.",
     },
     CommandRow {
         word: Word::Demo,
@@ -129,7 +136,7 @@ pub(super) const COMMANDS: [CommandRow; 9] = [
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 7] = [
+pub(super) const OPTIONS: [OptionRow; 9] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -142,7 +149,21 @@ pub(super) const OPTIONS: [OptionRow; 7] = [
         short: Some('s'),
         long: "signal",
         value: Some("SIGNAL"),
-        about: "in place of stop_signal in stop, restart and dec, of ack_signal in upgrade",
+        about: "in place of stop_signal in stop, restart and dec, of ack_signal in upgrade; what signal sends",
+    },
+    OptionRow {
+        opt: Opt::NoWait,
+        short: None,
+        long: "no-wait",
+        value: None,
+        about: "return when it has begun; a refusal is still told",
+    },
+    OptionRow {
+        opt: Opt::ExitWhen,
+        short: None,
+        long: "exit-when",
+        value: Some("WHEN"),
+        about: "end by itself: done (all groups have ended), failed (a group has), never; as PID 1 failed, else never",
     },
     OptionRow { opt: Opt::Quiet, short: Some('q'), long: "quiet", value: None, about: "leave out the heading line" },
     OptionRow {
@@ -237,7 +258,7 @@ mod tests {
     fn the_help_of_ctrl() {
         let row = COMMANDS.iter().find(|row| row.word == Word::Ctrl).expect("it is in the table");
         let want = "\
-usage: firestarter ctrl NAME VERB [-s SIGNAL] [-q] [--json] [--timeout TIME] [-d SOCKET]
+usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [-q] [--json] [--timeout TIME] [-d SOCKET]
 
 ask or order something of one group
 
@@ -250,9 +271,14 @@ VERB is one of:
   inc      one worker more
   dec      one worker fewer
   killall  SIGKILL to all; the group is then stopped
+  signal   SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+
+NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
+Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
 
 options:
-  -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade
+  -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade; what signal sends
+      --no-wait             return when it has begun; a refusal is still told
   -q, --quiet               leave out the heading line
       --json                print the result, or the error, as one JSON document
       --timeout TIME        wait at most so long: seconds, or 500ms, 2m; without it 10 for a question, for ever for an order
@@ -260,6 +286,18 @@ options:
   -h, --help                show this
 ";
         assert_eq!(row.help(), want);
+    }
+
+    #[test]
+    fn no_line_of_a_help_is_too_long_and_every_option_has_its_command() {
+        for row in &COMMANDS {
+            for line in row.help().lines().chain(help().lines()) {
+                assert!(line.len() <= 140, "{line}");
+            }
+        }
+        for option in &OPTIONS {
+            assert!(COMMANDS.iter().any(|row| row.options.contains(&option.opt)), "{}", option.long);
+        }
     }
 
     #[test]

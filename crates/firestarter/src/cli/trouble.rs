@@ -6,7 +6,7 @@ use std::io;
 use firestarter_core::command::Verb;
 use firestarter_core::ids::{Pid, Slot};
 
-use super::args::Wanted;
+use super::errand::Wanted;
 use super::render::plain;
 use crate::api::{Cause, Failure, Problem, Step, Trouble};
 use crate::client::ClientError;
@@ -54,10 +54,7 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
             "the same without the slot".to_owned(),
         ),
         Trouble::NoWorker { slot } => refused(&format!("no worker runs in slot {slot}"), look),
-        Trouble::Upgrader { failure } => Words {
-            what: format!("upgrade not begun: the upgrader {}", ended(*failure)),
-            next: "see what it wrote in the daemon's log".to_owned(),
-        },
+        Trouble::Upgrader { failure } => upgrader_failed(group, *failure),
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
         }
@@ -81,7 +78,7 @@ pub(crate) fn wrong_answer() -> String {
 }
 
 /// No reply.
-pub(crate) fn no_reply(wanted: &Wanted, error: &ClientError) -> String {
+pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> String {
     let words = match error {
         ClientError::NoDaemon { path, source } => Words {
             what: format!("no daemon at {}: {}", path.display(), io_text(source)),
@@ -108,6 +105,13 @@ pub(crate) fn no_reply(wanted: &Wanted, error: &ClientError) -> String {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Words {
                 what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
                 next: "look at its log and at its processes: ps -ef | grep firestarter".to_owned(),
+            },
+            Wanted::Stop | Wanted::Ctrl { .. } if !wait => Words {
+                what: format!(
+                    "{}: no reply within {after:?}: the daemon is there, but does not answer",
+                    verb_word(wanted)
+                ),
+                next: "whether it has begun is not known; see: firestarter status".to_owned(),
             },
             Wanted::Stop | Wanted::Ctrl { .. } => Words {
                 what: format!("{} not finished within {after:?}; the work goes on", verb_word(wanted)),
@@ -166,6 +170,24 @@ fn aborted(group: &str, cause: &Cause) -> Words {
         }
     };
     Words { what: format!("upgrade aborted: {why}; the old workers serve as before"), next }
+}
+
+/// No upgrade was begun, so everything is as it was.
+fn upgrader_failed(group: &str, how: Failure) -> Words {
+    let (how, first) = match how {
+        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => {
+            (ended(how), "see in the daemon's output what it said")
+        }
+        Failure::Silent { after_ms } => {
+            let after = format!("had not ended after {:.1} s and was killed", after_ms as f64 / 1e3);
+            (after, "see in the daemon's output what it waits for, or set upgrader_timeout")
+        }
+        Failure::Spawn { .. } => (ended(how), "check upgrader"),
+    };
+    Words {
+        what: format!("no upgrade: the upgrader {how}; the workers serve as before"),
+        next: format!("{first}; then: firestarter ctrl {group} upgrade"),
+    }
 }
 
 fn unknown_group(group: &str, groups: &[String]) -> String {
@@ -253,7 +275,7 @@ mod tests {
     use std::time::Duration;
 
     fn ctrl(verb: Verb) -> Wanted {
-        Wanted::Ctrl { group: "web".into(), verb, signal: None }
+        Wanted::Ctrl { group: "web".into(), slot: None, verb, signal: None }
     }
 
     fn said(verb: Verb, trouble: Trouble) -> String {
@@ -315,6 +337,34 @@ mod tests {
     }
 
     #[test]
+    fn failed_upgraders() {
+        let upgrader = |failure| said(Verb::Upgrade, Trouble::Upgrader { failure });
+        assert_eq!(
+            upgrader(EXIT),
+            "firestarter: web: no upgrade: the upgrader ended with exit code 3; the workers serve as before\n  \
+             next: see in the daemon's output what it said; then: firestarter ctrl web upgrade\n"
+        );
+        assert_eq!(
+            upgrader(Failure::Silent { after_ms: 2500 }),
+            "firestarter: web: no upgrade: the upgrader had not ended after 2.5 s and was killed; the workers serve as \
+             before\n  next: see in the daemon's output what it waits for, or set upgrader_timeout; \
+             then: firestarter ctrl web upgrade\n"
+        );
+        assert_eq!(
+            upgrader(Failure::Spawn { step: Step::Exec, errno: 2 }),
+            "firestarter: web: no upgrade: the upgrader could not be started: exec: no such file or directory; \
+             the workers serve as before\n  next: check upgrader; then: firestarter ctrl web upgrade\n"
+        );
+    }
+
+    #[test]
+    fn a_silent_worker() {
+        let cause = Cause::Worker { slot: Slot(0), pid: Some(Pid(7)), failure: Failure::Silent { after_ms: 4000 } };
+        let want = "slot 0 (pid 7) was killed: no sign of life for 4.0 s before it acked; the old workers";
+        assert!(abort(cause).contains(want));
+    }
+
+    #[test]
     fn refusals() {
         for (verb, trouble, want) in [
             (
@@ -336,6 +386,21 @@ mod tests {
                 Verb::Inc,
                 Trouble::NoSignal { verb: Some(Verb::Inc) },
                 "inc refused: inc takes no signal\n  next: the same without -s",
+            ),
+            (
+                Verb::Signal,
+                Trouble::SignalMissing { verb: Some(Verb::Signal) },
+                "signal refused: no signal was named\n  next: firestarter ctrl web signal HUP",
+            ),
+            (
+                Verb::Stop,
+                Trouble::WholeGroup { verb: Some(Verb::Stop) },
+                "stop refused: stop is for the whole group\n  next: the same without the slot",
+            ),
+            (
+                Verb::Signal,
+                Trouble::NoWorker { slot: Slot(7) },
+                "signal refused: no worker runs in slot 7\n  next: firestarter ctrl web status",
             ),
             (
                 Verb::Start,
@@ -400,9 +465,13 @@ mod tests {
             (&Wanted::Stop, ClientError::TimedOut { after }, "stop not finished within 1.5s; the work goes on\n"),
             (&Wanted::List, ClientError::TimedOut { after }, "no reply within 1.5s: the daemon is there, but"),
         ] {
-            let said = no_reply(wanted, &error);
+            let said = no_reply(wanted, true, &error);
             assert!(said.starts_with(&format!("firestarter: {want}")), "{said}");
         }
+        let hurried = no_reply(&upgrade, false, &ClientError::TimedOut { after });
+        let want = "firestarter: web: upgrade: no reply within 1.5s: the daemon is there, but does not answer\n  \
+                    next: whether it has begun is not known";
+        assert!(hurried.starts_with(want), "{hurried}");
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl Children {
         instead.map(|other| format!("pid {pid} does not catch {signal}, which would end it at once: it got {other}"))
     }
 
+    /// Sends a signal that somebody wants the worker to have: once, and never again by a later daemon.
+    pub(super) fn tell(&self, worker: WorkerId, signal: Signal) {
+        if let Some((_, pidfd)) = self.known.get(&worker).and_then(|child| child.process.as_ref()) {
+            let _ = signals::signal_process(pidfd, signal.number());
+        }
+    }
+
     pub(super) fn kill(&mut self, worker: WorkerId) {
         if let Some((pid, pidfd)) = self.known.get(&worker).and_then(|child| child.process.as_ref()) {
             // The zombie, or the process itself, keeps the group's number taken. Without a keeper nobody does.

@@ -4,6 +4,10 @@
 //!
 //! A client's ledger row says how far its request is; see [`Phase`]. Nobody is waited for: a client that does not read
 //! its reply holds up itself alone.
+//!
+//! An order whose end the client does not wait for is answered when it is journalled and handled: by the core's reply if
+//! there is one by then, else by the word that it has begun. What the core says of it later finds nobody: a reply is for
+//! the order that its client has in work, or for none.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -14,7 +18,7 @@ use rustix::io::Errno;
 use rustix::net::{accept_with, recv, send, RecvFlags, SendFlags, SocketFlags};
 
 use super::{Shared, Source};
-use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome};
+use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome, Request};
 use crate::journal::{Door, Meaning, Phase};
 use crate::say::say;
 use crate::sys::fds::STAGE_END;
@@ -36,6 +40,8 @@ pub(super) struct Control {
     pub(super) spare: Option<OwnedFd>,
     /// It was said that clients are turned away.
     pub(super) turning_away: bool,
+    /// Who has just asked for something whose end is not waited for.
+    pub(super) in_a_hurry: Option<u64>,
     pub(super) buffer: Box<[u8; LONGEST]>,
 }
 
@@ -55,8 +61,24 @@ struct Work {
     id: Id,
     /// None for a question.
     order: Option<Order>,
+    /// The client waits for the order's end, not only for its beginning.
+    waits: bool,
+    /// It is an order, journalled, and no reply to it was made.
+    owed: bool,
     /// Of its line, with the newline.
     length: usize,
+}
+
+impl Work {
+    /// Asked for in a line of that length.
+    fn new(request: Request, length: usize) -> Work {
+        let (order, waits) = match request.call {
+            Call::Ask(_) => (None, true),
+            Call::Do(order) => (Some(order), true),
+            Call::Begin(order) => (Some(order), false),
+        };
+        Work { id: request.id, order, waits, owed: false, length }
+    }
 }
 
 impl Client {
@@ -171,13 +193,10 @@ impl Control {
             };
             match parse(&self.buffer[..end]) {
                 Ok(request) => {
-                    let order = match &request.call {
-                        Call::Ask(_) => None,
-                        Call::Do(order) => Some(order.clone()),
-                    };
                     self.shared.ledger.set_mark(&client.fd, mark(&self.buffer[..=end]));
-                    client.work = Some(Work { id: request.id, order, length: end + 1 });
-                    return Some(request.call);
+                    let call = request.call.clone();
+                    client.work = Some(Work::new(request, end + 1));
+                    return Some(call);
                 }
                 Err(fault) => self.refuse(id, &fault, end + 1),
             }
@@ -186,7 +205,7 @@ impl Control {
 
     fn refuse(&mut self, id: u64, fault: &Fault, length: usize) {
         if let Some(client) = self.clients.get_mut(&id) {
-            client.work = Some(Work { id: Id::Null, order: None, length });
+            client.work = Some(Work { id: Id::Null, order: None, waits: true, owed: false, length });
             client.unsent = fault_line(fault).into_bytes();
             self.send(id);
         }
@@ -203,21 +222,31 @@ impl Control {
         if let Some(client) = self.clients.get_mut(&id) {
             client.seq = client.seq.wrapping_add(1);
             self.shared.ledger.set_request(&client.fd, client.seq, Phase::Asked);
+            if let Some(work) = &mut client.work {
+                work.owed = true;
+                if !work.waits {
+                    self.in_a_hurry = Some(id);
+                }
+            }
         }
     }
 
-    /// The group that a request is about.
-    pub(super) fn order_of(&self, request: RequestId) -> Option<String> {
-        match self.clients.get(&request.client)?.work.as_ref()?.order.as_ref()? {
-            Order::Group { group, .. } => Some(group.clone()),
-            Order::Shutdown => None,
-        }
+    /// The order that a request is, if a reply to it is still owed.
+    pub(super) fn owed(&self, request: RequestId) -> Option<&Order> {
+        let client = self.clients.get(&request.client).filter(|client| client.seq == request.seq)?;
+        client.work.as_ref().filter(|work| work.owed)?.order.as_ref()
+    }
+
+    /// The order of a client that does not wait for its end, if it was not answered yet.
+    pub(super) fn begun(&self, id: u64) -> Option<&Order> {
+        self.clients.get(&id)?.work.as_ref().filter(|work| work.owed && !work.waits)?.order.as_ref()
     }
 
     /// Answers the request that a client has in work.
     pub(super) fn answer(&mut self, id: u64, outcome: &Outcome) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Some(work) = &client.work {
+        if let Some(work) = &mut client.work {
+            work.owed = false;
             client.unsent.extend(reply_line(&work.id, outcome).into_bytes());
             self.send(id);
         }
@@ -295,9 +324,8 @@ impl Control {
             }
             (Phase::Asked | Phase::Answering, Some(line)) => {
                 if let Ok(request) = parse(line) {
-                    if let Call::Do(order) = request.call {
-                        client.work = Some(Work { id: request.id, order: Some(order), length: line.len() });
-                    }
+                    let work = Work::new(request, line.len());
+                    client.work = work.order.is_some().then_some(Work { owed: true, ..work });
                 }
                 if phase == Phase::Answering {
                     // What was sent in part becomes a line that is no reply.
@@ -307,11 +335,6 @@ impl Control {
             (Phase::Idle | Phase::Answered, _) | (Phase::Asked | Phase::Answering, None) => {}
         }
         self.clients.insert(id, client);
-    }
-
-    /// Whether a reply to this request is still owed.
-    pub(super) fn owes(&self, request: RequestId) -> bool {
-        self.clients.get(&request.client).is_some_and(|client| client.seq == request.seq && client.work.is_some())
     }
 
     fn head(&mut self, fd: &OwnedFd) -> Option<usize> {

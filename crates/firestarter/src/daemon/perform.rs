@@ -29,7 +29,7 @@ impl Daemon<'_> {
             Action::Notice(notice) => self.notices.push(notice),
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
             Action::WatchProgram { group, known } => self.programs.watch(group, known),
-            Action::Tell { .. } => {}
+            Action::Tell { worker, signal } => self.children.tell(worker, signal),
             Action::Halt { code } => {
                 self.clear_up();
                 super::open::remove_files(self.shared.setup);
@@ -47,11 +47,23 @@ impl Daemon<'_> {
         }
     }
 
+    /// A reply that nobody waits for (any more) is dropped.
     fn reply(&mut self, request: RequestId, reply: &Reply) {
-        let group = self.control.order_of(request);
-        let outcome = Outcome::from_reply(group.as_deref(), reply);
-        self.control.answer(request.client, &outcome);
-        self.control.watch_again(request.client, &self.epoll);
+        let Some(order) = self.control.owed(request) else { return };
+        let outcome = Outcome::from_reply(order.group(), reply);
+        self.answer(request.client, &outcome);
+    }
+
+    /// Answers a client that does not wait for the end of its order, unless the core has.
+    pub(super) fn say_begun(&mut self, client: u64) {
+        if let Some(outcome) = self.control.begun(client).map(Outcome::begun) {
+            self.answer(client, &outcome);
+        }
+    }
+
+    fn answer(&mut self, client: u64, outcome: &Outcome) {
+        self.control.answer(client, outcome);
+        self.control.watch_again(client, &self.epoll);
     }
 
     /// Answers a client's next question, or puts its order into the inbox.
@@ -59,7 +71,7 @@ impl Daemon<'_> {
         let outcome = match self.control.next_call(client) {
             None => return,
             Some(Call::Ask(question)) => self.answer_to(question),
-            Some(Call::Do(order)) => match self.command(&order) {
+            Some(Call::Do(order) | Call::Begin(order)) => match self.command(&order) {
                 Ok(command) => {
                     let event = Event::Request { request: self.control.request(client), command };
                     return self.inbox.push_back(Fact { event, receipt: Receipt::Request { client } });
@@ -67,8 +79,7 @@ impl Daemon<'_> {
                 Err(outcome) => outcome,
             },
         };
-        self.control.answer(client, &outcome);
-        self.control.watch_again(client, &self.epoll);
+        self.answer(client, &outcome);
     }
 
     fn command(&self, order: &Order) -> Result<Command, Outcome> {
@@ -88,10 +99,13 @@ impl Daemon<'_> {
     fn answer_to(&self, question: Question) -> Outcome {
         match question {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
-            Question::Status { group: None } => Outcome::status(self.status()),
-            Question::Status { group: Some(name) } => match self.status().only(&name) {
-                Some(status) => Outcome::status(status),
-                None => self.unknown_group(&name),
+            Question::Status => Outcome::status(self.status()),
+            Question::GroupStatus { group: name, slot } => match (self.status().only(&name), slot) {
+                (None, _) => self.unknown_group(&name),
+                (Some(status), None) => Outcome::status(status),
+                (Some(status), Some(slot)) => {
+                    status.only_slot(slot).map_or_else(|| Outcome::no_worker(&name, slot), Outcome::status)
+                }
             },
         }
     }

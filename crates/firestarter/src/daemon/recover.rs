@@ -5,7 +5,9 @@
 //! - a *spawn*: the table knows whether the kernel made a process, and how far it came; without one it is spawned now;
 //! - a *signal* that asks to end is sent if it is not marked as sent; between the sending and the mark lies an instant in
 //!   which a worker is asked twice rather than never, since one that was never asked would be killed at its deadline;
-//! - a *reply* is sent if the client's ledger row says that it has not been;
+//! - a *reply* is sent if the client's ledger row says that it has not been; so is the word that an order has begun whose
+//!   end is not waited for, if there is no reply;
+//! - a *signal* that somebody wanted a worker to have (`Tell`) is not sent again: to do something twice may do harm;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
 use std::collections::{BTreeMap, HashMap};
@@ -111,6 +113,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         clients: BTreeMap::new(),
         spare: found.spare.take(),
         turning_away: false,
+        in_a_hurry: None,
         buffer: control::buffer(),
     };
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
@@ -295,11 +298,10 @@ impl Daemon<'_> {
             self.control.take_over(client, fd, said.asked.get(&client).copied());
         }
         for (request, reply) in said.replies {
-            if self.control.owes(request) {
-                self.perform(Action::Reply { request, reply });
-            }
+            self.perform(Action::Reply { request, reply });
         }
         for client in clients {
+            self.say_begun(client);
             self.control.watch(client, &self.epoll);
         }
     }

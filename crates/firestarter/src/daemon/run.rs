@@ -19,6 +19,9 @@ impl Daemon<'_> {
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);
             }
+            if let Some(client) = self.control.in_a_hurry.take() {
+                self.say_begun(client);
+            }
             match self.inbox.pop_front() {
                 _ if self.halted => exit_now(0),
                 Some(fact) => self.take_in(fact),

@@ -102,7 +102,7 @@ impl Stage {
 
     /// `firestarter status`.
     pub(super) fn status(&self) -> Result<View, DemoError> {
-        match self.ask(&Call::Ask(Question::Status { group: None }))? {
+        match self.ask(&Call::Ask(Question::Status))? {
             Outcome::Answer(Answer::Status(mut status)) => match status.groups.pop() {
                 Some(group) => Ok(View { status, group }),
                 None => Err(DemoError::claim("status shows no group")),

@@ -15,7 +15,7 @@ const ALL: &[&str] = &["*"];
 const ROOMS: &[Room] = &[
     // Entry points: they bring the others together and decide nothing.
     Room { name: "main", rooms: ALL, core: &[] },
-    Room { name: "start", rooms: ALL, core: &[] },
+    Room { name: "start", rooms: ALL, core: &["spec"] },
     // What should be, and what is said.
     Room { name: "config", rooms: &[], core: &["spec"] },
     Room { name: "api", rooms: &[], core: &["ids", "command", "event", "view", "spec"] },

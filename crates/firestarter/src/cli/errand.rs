@@ -1,0 +1,79 @@
+//! What is wanted of a daemon, as it was written on the command line and as it goes over the socket. Made by `args.rs`,
+//! run by `cli::main`. It does nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use firestarter_core::command::Verb;
+use firestarter_core::ids::Slot;
+use firestarter_core::spec::Signal;
+
+use crate::api::{Call, Order, Question};
+
+/// Something for a daemon, and how to tell of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Errand {
+    /// What.
+    pub(crate) wanted: Wanted,
+    /// `-d`.
+    pub(crate) socket: Option<PathBuf>,
+    /// `--timeout`.
+    pub(crate) timeout: Option<Duration>,
+    /// Not `--no-wait`.
+    pub(crate) wait: bool,
+    /// `-q`.
+    pub(crate) quiet: bool,
+    /// `--json`.
+    pub(crate) json: bool,
+}
+
+/// What is wanted of a daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// `list`.
+    List,
+    /// `status`.
+    Status,
+    /// `stop`.
+    Stop,
+    /// `ctrl NAME status`.
+    GroupStatus {
+        /// The group.
+        group: String,
+        /// One worker of it.
+        slot: Option<Slot>,
+    },
+    /// `ctrl NAME VERB`.
+    Ctrl {
+        /// The group.
+        group: String,
+        /// One worker of it.
+        slot: Option<Slot>,
+        /// What.
+        verb: Verb,
+        /// `-s`, or what `signal` names.
+        signal: Option<Signal>,
+    },
+}
+
+impl Errand {
+    /// What goes over the socket.
+    pub(crate) fn call(&self) -> Call {
+        let order = match &self.wanted {
+            Wanted::List => return Call::Ask(Question::List),
+            Wanted::Status => return Call::Ask(Question::Status),
+            Wanted::GroupStatus { group, slot } => {
+                return Call::Ask(Question::GroupStatus { group: group.clone(), slot: *slot })
+            }
+            Wanted::Stop => Order::Shutdown,
+            Wanted::Ctrl { group, slot, verb, signal } => {
+                Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: *slot }
+            }
+        };
+        if self.wait {
+            Call::Do(order)
+        } else {
+            Call::Begin(order)
+        }
+    }
+}
