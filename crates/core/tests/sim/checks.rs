@@ -47,8 +47,8 @@ pub struct Wish {
     /// When the group began to be looked after, and whether somebody has asked it to start.
     pub begun: Instant,
     pub started: bool,
-    /// Failures in a row, by slot.
-    pub failures: BTreeMap<Slot, u32>,
+    /// Failures in a row that were followed by a respawn, by slot and generation.
+    pub failures: BTreeMap<(Slot, Generation), u32>,
 }
 
 /// What is known of a hook from outside.
@@ -65,6 +65,8 @@ pub struct Checks {
     /// When everything began to be stopped.
     shut_down_at: Option<Instant>,
     pub left_behind: bool,
+    /// A group has failed, and that was to be the end.
+    pub failed: bool,
     pub seen: BTreeMap<WorkerId, Seen>,
     pub groups: Vec<Wish>,
     pub open: BTreeMap<RequestId, Asked>,
@@ -92,6 +94,7 @@ impl Checks {
             policy,
             shut_down_at: None,
             left_behind: false,
+            failed: false,
             seen: BTreeMap::new(),
             groups: specs.iter().zip(tempers).map(wish).collect(),
             open: BTreeMap::new(),
@@ -156,11 +159,11 @@ impl Checks {
             Event::Spawned { worker, .. } => self.with(*worker, |seen| seen.spawned = seen.spawned.or(Some(now))),
             Event::Acked { worker, .. } => self.with(*worker, |seen| seen.acked = true),
             Event::Exited { worker, exit } => {
-                self.ended(now, *worker);
+                self.with(*worker, |seen| seen.ended = true);
                 self.hooks.get_mut(worker).into_iter().for_each(|hook| hook.ended = Some(*exit));
             }
             Event::SpawnFailed { worker, .. } => {
-                self.ended(now, *worker);
+                self.with(*worker, |seen| seen.ended = true);
                 self.hooks.get_mut(worker).into_iter().for_each(|hook| hook.ended = Some(Exit::Unknown));
             }
             Event::Begin if self.shutting_down => {}
@@ -255,6 +258,7 @@ impl Checks {
                 let all_gone =
                     self.seen.values().all(|seen| seen.ended) && self.hooks.values().all(|h| h.ended.is_some());
                 assert!(all_gone || self.left_behind && *code == 1, "halts while processes live");
+                assert!(!self.failed || *code == 1, "a failure ends with exit code {code}");
                 let took = now.since(self.shut_down_at.expect("halts without being stopped"));
                 assert!(took <= self.policy.stop_timeout + SLACK, "the stop took {took:?}");
                 self.halts += 1;

@@ -24,6 +24,14 @@ impl Checks {
                 let most = self.groups[group.0 as usize].spec.give_up.expect("gives up without being told to");
                 assert!(*times >= most.get(), "gives up after {times} failures, not {most}");
             }
+            Action::Notice(Notice::WorkerExited { group, next: Next::Respawn(_), .. })
+            | Action::Notice(Notice::NotSpawned { group, next: Next::Respawn(_), .. }) => {
+                self.respawns(now, event, *group)
+            }
+            // What a batch has renewed begins anew, and an abort leads back to an older generation.
+            Action::Notice(Notice::ProgramChanged { group } | Notice::RolloutAborted { group, .. }) => {
+                self.groups[group.0 as usize].failures.clear();
+            }
             Action::Notice(Notice::RolloutBegan { group, .. }) => self.rollout_may_begin(*group),
             Action::Notice(Notice::LeftBehind { .. }) => self.left_behind = true,
             Action::Notice(Notice::ExitWhen { group }) => self.exits(now, *group),
@@ -31,22 +39,26 @@ impl Checks {
         }
     }
 
-    /// A worker has ended by itself or not: failures in a row are counted as the configuration says.
-    pub(crate) fn ended(&mut self, now: Instant, worker: WorkerId) {
-        let Some(seen) = self.seen.get_mut(&worker) else { return };
-        let unasked = !seen.leaving && !seen.ended;
-        seen.ended = true;
-        let (group, slot) = (seen.group, seen.slot);
+    /// A failure is followed by a respawn only as long as it is none too many.
+    fn respawns(&mut self, now: Instant, event: &Event, group: GroupId) {
+        let (Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } | Event::Looked { worker, .. }) = event
+        else {
+            panic!("a respawn without a death")
+        };
+        let seen = &self.seen[worker];
         let wish = &mut self.groups[group.0 as usize];
         let lived = seen.spawned.is_some_and(|at| now.since(at) >= wish.spec.backoff.reset);
-        if unasked && lived {
-            wish.failures.remove(&slot);
-        }
+        let failures = wish.failures.entry((seen.slot, seen.generation)).or_default();
+        *failures = if lived { 0 } else { *failures + 1 };
+        let most = wish.spec.give_up.map_or(u32::MAX, |most| most.get());
+        assert!(*failures < most, "a respawn after {failures} failures in a row, of at most {most}");
     }
 
     /// Nothing starts before its time, or without being asked to.
     pub(crate) fn may_start(&mut self, now: Instant, group: GroupId) {
         let wish = &mut self.groups[group.0 as usize];
+        let stopper = |seen: &SeenHook| seen.group == group && seen.kind == HookKind::Stop && seen.ended.is_none();
+        assert!(!self.hooks.values().any(stopper), "a group starts while its stop hook runs");
         assert!(wish.started || wish.spec.autostart, "a group starts that waits for a command");
         assert!(wish.started || now >= wish.begun + wish.spec.warmup, "a group starts before it is warm");
         wish.started = true;
@@ -90,6 +102,7 @@ impl Checks {
         match self.policy.exit_when {
             ExitWhen::Never => panic!("exits without being told to"),
             ExitWhen::Failed => {
+                self.failed = true;
                 let spec = &self.groups[group.expect("a group has failed").0 as usize].spec;
                 assert!(spec.give_up.is_some() || spec.restart != Restart::Always, "a group that cannot fail");
             }
