@@ -62,8 +62,6 @@ pub(crate) struct Group {
     pub(crate) restarts: u64,
     pub(crate) since: Instant,
     pub(crate) last_failure: Option<(Failure, Instant)>,
-    /// The last slot that was given up.
-    pub(crate) gave_up: Option<GaveUp>,
     /// How the group ended by itself.
     pub(crate) finish: Option<Finish>,
     /// The stop hook that runs.
@@ -107,13 +105,15 @@ pub(crate) struct SlotState {
     pub(crate) ended: bool,
     /// It ended by a failure.
     pub(crate) failed: bool,
+    /// It ended because that was one too many.
+    pub(crate) gave_up: Option<GaveUp>,
 }
 
 impl SlotState {
     fn new(generation: Generation) -> SlotState {
         let (serving, candidate, respawn_at, failing_since) = (None, None, None, Instant(0));
-        let (failures, ended, failed) = (0, false, false);
-        SlotState { serving, candidate, generation, failures, failing_since, respawn_at, ended, failed }
+        let (failures, ended, failed, gave_up) = Default::default();
+        SlotState { serving, candidate, generation, failures, failing_since, respawn_at, ended, failed, gave_up }
     }
 }
 
@@ -137,7 +137,6 @@ impl Group {
             restarts: 0,
             since: now,
             last_failure: None,
-            gave_up: None,
             finish: None,
             stopper: None,
             upgrading: None,
@@ -166,7 +165,6 @@ impl Group {
         self.intent = Intent::Running;
         self.since = now;
         self.restarts = 0;
-        self.gave_up = None;
         self.finish = None;
         self.watch_program(crew);
         self.plan_upgrader(crew, now);

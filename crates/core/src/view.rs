@@ -143,7 +143,7 @@ impl Group {
             restarts: self.restarts,
             uptime: (self.intent == Intent::Running).then(|| now.since(self.since)),
             last_failure: self.last_failure.map(|(failure, at)| (failure, now.since(at))),
-            gave_up: self.gave_up,
+            gave_up: self.gave_up(),
             hook: self.hook(),
             rollout: self.rollout.as_ref().map(|rollout| RolloutView {
                 generation: rollout.generation,
@@ -167,7 +167,7 @@ impl Group {
             Intent::Waiting { .. } => Phase::Waiting,
             Intent::WarmingUp { .. } => Phase::WarmingUp,
             Intent::Stopped if self.is_ending() => Phase::Stopping,
-            Intent::Stopped if self.gave_up.is_some() => Phase::GaveUp,
+            Intent::Stopped if self.gave_up().is_some() => Phase::GaveUp,
             Intent::Stopped => Phase::Stopped,
         }
     }

@@ -109,7 +109,7 @@ impl Group {
         if gives_up {
             let within = now.since(place.failing_since);
             next = Next::GiveUp { times, within };
-            self.gave_up = Some(GaveUp { times, within });
+            place.gave_up = Some(GaveUp { times, within });
         }
         place.failures = times;
         self.note_failure(worker, failure, next, crew, now);
@@ -149,9 +149,9 @@ impl Group {
 
     /// All workers have ended for good: wait for the next connection, or stop.
     fn end(&mut self, crew: &mut Crew, now: Instant) {
-        let watched = self.spec.start == Start::OnConnection && self.gave_up.is_none();
+        let watched = self.spec.start == Start::OnConnection && self.gave_up().is_none();
         let group = self.id;
-        crew.act(Action::Notice(match self.gave_up {
+        crew.act(Action::Notice(match self.gave_up() {
             Some(_) => Notice::GaveUp { group },
             None => Notice::GroupEnded { group, watched },
         }));
@@ -167,11 +167,15 @@ impl Group {
         }
     }
 
+    /// How a slot was given up that has not been filled again.
+    pub(crate) fn gave_up(&self) -> Option<GaveUp> {
+        self.slots.iter().rev().find_map(|place| place.gave_up)
+    }
+
     /// Ended slots may be filled again.
     pub(crate) fn forget_ends(&mut self) {
-        self.slots.iter_mut().for_each(|place| (place.ended, place.failed) = (false, false));
+        self.slots.iter_mut().for_each(|place| (place.ended, place.failed, place.gave_up) = (false, false, None));
         self.ended = 0;
-        self.gave_up = None;
     }
 
     /// An operator's command wipes the memory of failures: what waits for a respawn gets it now.

@@ -132,7 +132,6 @@ impl Group {
         self.intent = Intent::Stopped;
         self.unplan_upgrader(crew);
         self.forget_failures(crew);
-        self.gave_up = None;
         self.finish = None;
         reconcile::retire_all(self, farewell, crew, now);
         self.slots.clear();

@@ -129,7 +129,7 @@ fn commit_batch(group: &mut Group, crew: &mut Crew, now: Instant) {
         place.generation = generation;
         place.failures = 0;
         crew.no_longer(place.respawn_at.take(), Waits::Slot(group.id, slot));
-        place.failed = false;
+        (place.failed, place.gave_up) = (false, None);
         group.ended -= u32::from(core::mem::take(&mut place.ended));
         let new_pid = place.serving.and_then(|id| pid(id, crew));
         let old_pid = old.and_then(|id| pid(id, crew));
@@ -164,7 +164,6 @@ fn finish(group: &mut Group, crew: &mut Crew, now: Instant) {
     let Some(rollout) = group.rollout.take() else { return };
     let Rollout { generation, began, requests, new, old, .. } = rollout;
     group.generation = generation;
-    group.gave_up = None;
     let took = now.since(began);
     crew.act(Action::Notice(Notice::RolloutCommitted { group: group.id, generation, took }));
     for request in requests {
