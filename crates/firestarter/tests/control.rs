@@ -106,17 +106,14 @@ fn what_is_no_request_of_ours_is_answered_with_its_code() {
     assert_eq!(fire.settled("web", 1).len(), 1);
 }
 
-#[test]
-fn a_client_that_does_not_read_holds_up_itself_alone() {
-    let fire = Fire::start("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 40\n");
-    let mut deaf = fire.wire();
-    deaf.stream.set_nonblocking(true).expect("set");
-    // Requests until the daemon cannot send replies any more and takes no more requests.
-    let request = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"status\"}\n";
-    let mut sent = 0;
-    let mut idle = 0;
+/// Sends a request as often as is taken, by a client that reads no reply: in the end the daemon can send no more, and
+/// takes no more requests. How often.
+fn deafly(wire: &mut Wire, request: impl Fn(u32) -> String) -> u32 {
+    wire.stream.set_nonblocking(true).expect("set");
+    let (mut sent, mut idle) = (0, 0);
     while idle < 20 {
-        match std::io::Write::write(&mut deaf.stream, request) {
+        let request = request(sent + 1);
+        match std::io::Write::write(&mut wire.stream, request.as_bytes()) {
             Ok(written) => {
                 assert_eq!(written, request.len());
                 (sent, idle) = (sent + 1, 0);
@@ -127,10 +124,18 @@ fn a_client_that_does_not_read_holds_up_itself_alone() {
             }
         }
     }
+    wire.stream.set_nonblocking(false).expect("set");
+    sent
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_itself_alone() {
+    let fire = Fire::start("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 40\n");
+    let mut deaf = fire.wire();
+    let sent = deafly(&mut deaf, |id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"status\"}}\n"));
     fire.settled("web", 40);
     fire.order("web", "dec");
     // Then it reads: every reply is there.
-    deaf.stream.set_nonblocking(false).expect("set");
     for _ in 0..sent {
         assert!(deaf.reply().expect("a reply").get("result").is_some());
     }
@@ -338,6 +343,32 @@ fn who_does_not_wait_is_answered_once_though_the_daemon_is_killed() {
         fire.wait_for("the upgrade, once", |status| status["groups"][0]["generation"] == round);
     }
     fire.stop();
+}
+
+#[test]
+fn who_does_not_wait_and_does_not_read_either_is_answered_once() {
+    for killed in [false, true] {
+        let fire = held();
+        let mut deaf = fire.wire();
+        let hurry = |id| {
+            let params = json!({ "group": "web", "wait": false });
+            format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "method": "upgrade", "params": params }))
+        };
+        let sent = deafly(&mut deaf, hurry);
+        // The last that was taken in has begun, and its client has not been told so: now it ends, or the daemon does.
+        if killed {
+            kill_daemon(&fire);
+        } else {
+            fire.folder.write("go", "");
+            fire.wait_for("both upgrades", |status| status["groups"][0]["generation"] == 3);
+        }
+        for id in 1..=sent {
+            let reply = deaf.reply().expect("a reply");
+            assert_eq!((&reply["id"], &reply["result"]["done"]), (&id.into(), &"begun".into()), "{reply}");
+        }
+        deaf.raw(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"list\"}\n").expect("send");
+        assert_eq!(deaf.reply().expect("a reply")["id"], 0);
+    }
 }
 
 #[test]
