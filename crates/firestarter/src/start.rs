@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firestarter_core::spec::{ExitWhen, Policy};
+use firestarter_core::spec::{ExitWhen, GroupSpec, Policy};
 
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
@@ -26,6 +26,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT_OF_INIT: Duration = Duration::from_secs(8);
 /// What the end itself may take, when all workers have gone.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// So many groups are named in a remark.
+const NAMED: usize = 3;
 
 /// Runs until all is over; returns the exit code.
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
@@ -121,27 +124,27 @@ fn remarks(config: &Config, policy: Policy, init: bool) -> Vec<String> {
     let docker = |stop: Duration| format!("docker stop -t {}", (stop + PARTING).as_millis().div_ceil(1000));
     let mut remarks = Vec::new();
     if init {
-        let (whole, docker) = (seconds(whole), docker(whole));
-        remarks
-            .push(format!("PID 1: a stop may take {whole}, then what is left is killed; give it that time: {docker}"));
+        let (whole, docker) = (whole.as_secs_f64(), docker(whole));
+        remarks.push(format!(
+            "PID 1: a stop may take {whole} s, then what is left is killed: {docker} gives it that time"
+        ));
     }
-    let longer = |time: &Duration| *time > whole;
-    for group in &config.groups {
-        let (name, own) = (&group.spec.name, group.spec.stop_timeout);
-        if longer(&own) {
-            let docker = if init { format!(", and stop the container with {}", docker(own)) } else { String::new() };
-            let (own, whole) = (seconds(own), seconds(whole));
-            remarks.push(format!(
-                "{name}: its stop_timeout is {own}, but a stop of everything may take {whole} only: \
-                 set stop_timeout in [firestarter] to that or more{docker}"
-            ));
+    let longer = config.groups.iter().map(|group| &group.spec).filter(|spec| spec.stop_timeout > whole);
+    let longer: Vec<&GroupSpec> = longer.collect();
+    if let Some(longest) = longer.iter().map(|spec| spec.stop_timeout).max() {
+        let named = longer.iter().take(NAMED).map(|s| format!("{} ({} s)", s.name, s.stop_timeout.as_secs_f64()));
+        let mut named = named.collect::<Vec<_>>().join(", ");
+        if longer.len() > NAMED {
+            named.push_str(&format!(" and {} more", longer.len() - NAMED));
         }
+        let docker = if init { format!(", and stop the container by {}", docker(longest)) } else { String::new() };
+        let (whole, longest) = (whole.as_secs_f64(), longest.as_secs_f64());
+        remarks.push(format!(
+            "a stop of everything may take {whole} s, less than the stop_timeout of {named}: \
+             for more set stop_timeout = {longest} in [firestarter]{docker}"
+        ));
     }
     remarks
-}
-
-fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -179,26 +182,20 @@ mod tests {
             let config = config("remarks", stop_timeout);
             remarks(&config, policy(&config, None, init), init)
         };
-        assert_eq!(said(Some(60), false), Vec::<String>::new());
-        let web = "web: its stop_timeout is 30.5 s, but a stop of everything may take";
-        let advice = "set stop_timeout in [firestarter] to that or more";
-        assert_eq!(said(None, false), [format!("{web} 30 s only: {advice}")]);
-        let init = |seconds, docker| {
-            format!(
-                "PID 1: a stop may take {seconds} s, then what is left is killed; give it that time: \
-                 docker stop -t {docker}"
-            )
-        };
-        assert_eq!(said(Some(60), true), [init(60, 62)]);
-        let both = said(None, true);
-        assert_eq!(both[0], init(8, 10));
-        assert_eq!(
-            both[1],
-            format!(
-                "api: its stop_timeout is 10 s, but a stop of everything may take 8 s only: {advice}, and stop the \
-                     container with docker stop -t 12"
-            )
-        );
-        assert_eq!(both[2], format!("{web} 8 s only: {advice}, and stop the container with docker stop -t 33"));
+        let none: [&str; 0] = [];
+        assert_eq!(said(Some(60), false), none);
+        let advice = "for more set stop_timeout = 30.5 in [firestarter]";
+        let of_web = "a stop of everything may take 30 s, less than the stop_timeout of web (30.5 s): ";
+        assert_eq!(said(None, false), [format!("{of_web}{advice}")]);
+        let minute = "PID 1: a stop may take 60 s, then what is left is killed: docker stop -t 62 gives it that time";
+        assert_eq!(said(Some(60), true), [minute]);
+        let usual = "PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time";
+        let of_both = "a stop of everything may take 8 s, less than the stop_timeout of api (10 s), web (30.5 s): ";
+        let docker = ", and stop the container by docker stop -t 33";
+        assert_eq!(said(None, true), [usual.to_owned(), format!("{of_both}{advice}{docker}")]);
+        let mut many = config("many", Some(1));
+        many.groups.extend(many.groups.clone());
+        let named = "less than the stop_timeout of api (10 s), web (30.5 s), api (10 s) and 1 more: ";
+        assert!(remarks(&many, policy(&many, None, false), false)[0].contains(named));
     }
 }

@@ -5,7 +5,6 @@ mod harness;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
-use harness::proc::Sig;
 use harness::wire::Wire;
 use harness::{proc, said, until, Fire, Folder, BIN};
 use serde_json::{json, Value};
@@ -106,33 +105,11 @@ fn what_is_no_request_of_ours_is_answered_with_its_code() {
     assert_eq!(fire.settled("web", 1).len(), 1);
 }
 
-/// Sends a request as often as is taken, by a client that reads no reply: in the end the daemon can send no more, and
-/// takes no more requests. How often.
-fn deafly(wire: &mut Wire, request: impl Fn(u32) -> String) -> u32 {
-    wire.stream.set_nonblocking(true).expect("set");
-    let (mut sent, mut idle) = (0, 0);
-    while idle < 20 {
-        let request = request(sent + 1);
-        match std::io::Write::write(&mut wire.stream, request.as_bytes()) {
-            Ok(written) => {
-                assert_eq!(written, request.len());
-                (sent, idle) = (sent + 1, 0);
-            }
-            Err(_) => {
-                idle += 1;
-                harness::pause();
-            }
-        }
-    }
-    wire.stream.set_nonblocking(false).expect("set");
-    sent
-}
-
 #[test]
 fn a_client_that_does_not_read_holds_up_itself_alone() {
     let fire = Fire::start("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 40\n");
     let mut deaf = fire.wire();
-    let sent = deafly(&mut deaf, |id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"status\"}}\n"));
+    let sent = deaf.send_deafly(|id| format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"status\"}}\n"));
     fire.settled("web", 40);
     fire.order("web", "dec");
     // Then it reads: every reply is there.
@@ -198,6 +175,32 @@ fn the_socket_is_its_owners_alone() {
 }
 
 #[test]
+fn a_client_from_outside_the_container_is_served() {
+    let folder = Folder::new();
+    let contained = |words: &[&str]| {
+        let mut command = folder.command("unshare");
+        command.args(["--fork", "--pid", "--mount-proc", "--kill-child"]).args(words);
+        command
+    };
+    let allowed = said(contained(&["true"]));
+    if allowed.code != 0 {
+        eprintln!("no pid namespace to be had, so none is tried: {}", allowed.err);
+        return;
+    }
+    folder.config(ONE);
+    let mut command = contained(&[BIN, "run", "-c", "config.toml", "-d", "c"]);
+    command.stderr(std::fs::File::create(folder.join("stderr")).expect("a file"));
+    let keeper = command.spawn().expect("start");
+    // To it the client's pid is 0.
+    let mut fire = Fire::watch(folder, keeper);
+    assert_eq!(fire.status()["keeper_pid"], 1);
+    fire.hears("PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time");
+    fire.hears("less than the stop_timeout of web (10 s)");
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    assert_eq!(fire.ended().code(), Some(0));
+}
+
+#[test]
 fn folders_are_made_for_the_socket_and_for_it_alone() {
     let folder = Folder::new();
     let mut command = folder.command(BIN);
@@ -235,140 +238,6 @@ fn a_stop_is_answered_to_all_who_ask_and_new_orders_are_refused_meanwhile() {
     }
     assert_eq!(fire.ended().code(), Some(0));
     fire.nothing_left();
-}
-
-/// A worker that acks when there is a file `go`.
-const ACKS_ON_GO: &str = "[web]\nexec_start = ['sh', '-c', 'while [ ! -e @DIR@/go ]; do sleep 0.02; done; \
-    exec @WORKER@ serve path']\nsocket_address = ['127.0.0.1:0']\nstart_immediate = true\nack = 'manual'\n";
-
-/// With a worker that serves, and the next one held back.
-fn held() -> Fire {
-    let fire = Fire::start(ACKS_ON_GO);
-    fire.folder.write("go", "");
-    fire.settled("web", 1);
-    std::fs::remove_file(fire.folder.join("go")).expect("remove");
-    fire
-}
-
-#[test]
-fn who_does_not_wait_is_told_of_the_beginning_and_of_what_is_refused() {
-    let mut fire = held();
-    let before = fire.settled("web", 1);
-    let hurried = |words: &[&str]| {
-        let said = fire.ctl(&[words, &["--no-wait"]].concat());
-        (said.code, said.out.lines().last().unwrap_or_default().to_owned(), said.err)
-    };
-    let begun = |what: &str| (0, format!("{what} begun; see: firestarter status"), String::new());
-    assert_eq!(hurried(&["ctrl", "web", "upgrade"]), begun("upgrade"));
-    let group = fire.group("web");
-    assert_eq!((&group["state"], harness::pids(&group)[0]), (&"upgrading".into(), before[0]));
-    let (code, _, err) = hurried(&["ctrl", "web", "dec"]);
-    assert!(code == 1 && err.contains("web: dec refused: one worker is the least"), "{code} {err}");
-    assert_eq!(hurried(&["ctrl", "nobody", "stop"]).0, 4);
-    let nothing_to_do = (0, "start processes pid []".to_owned(), String::new());
-    assert_eq!(hurried(&["ctrl", "web", "start"]), nothing_to_do, "what is done at once is told");
-    fire.folder.write("go", "");
-    assert_ne!(fire.settled("web", 1), before);
-    assert_eq!(hurried(&["stop"]), begun("stop"));
-    assert_eq!(fire.ended().code(), Some(0));
-    fire.nothing_left();
-}
-
-#[test]
-fn a_late_reply_is_not_taken_for_that_of_the_next_order() {
-    let fire = held();
-    let mut wire = fire.wire();
-    let begun = wire.ask("upgrade", json!({ "group": "web", "wait": false }));
-    assert_eq!(begun["result"], json!({ "group": "web", "done": "begun", "verb": "upgrade" }));
-    // It waits for the first upgrade, whose reply nobody waits for, and then for its own.
-    let id = wire.send("upgrade", json!({ "group": "web" })).expect("send");
-    fire.status();
-    fire.folder.write("go", "");
-    let reply = wire.reply().expect("a reply");
-    assert_eq!((&reply["id"], &reply["result"]["generation"]), (&id.into(), &3.into()), "{reply}");
-    assert_eq!(wire.ask("list", json!({}))["result"]["names"][0], "web");
-}
-
-/// Kills the daemon that lives now, and returns when it is dead.
-fn kill_daemon(fire: &Fire) {
-    until("a daemon", || proc::daemon(fire.keeper_pid).is_some());
-    let daemon = proc::daemon(fire.keeper_pid).expect("there is one");
-    proc::signal(daemon, Sig::KILL);
-    until("its death", || !proc::alive(daemon));
-}
-
-/// The reply to the request of that number. A daemon that is killed in the instant after it has sent one leaves the next
-/// to send it again, as it was; and what it had sent in part becomes a line that is no reply.
-fn reply_to(wire: &mut Wire, id: u64, before: &Value) -> Value {
-    loop {
-        let line = wire.line().expect("a reply");
-        match serde_json::from_str::<Value>(&line) {
-            Ok(reply) if reply["id"] == id => return reply,
-            Ok(other) => assert_eq!(&other, before, "a second reply"),
-            Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
-        }
-    }
-}
-
-#[test]
-fn who_does_not_wait_is_answered_once_though_the_daemon_is_killed() {
-    let fire = held();
-    let hurry = json!({ "group": "web", "wait": false });
-    // Killed before it has read the order.
-    let daemon = fire.daemon();
-    proc::signal(daemon, Sig::STOP);
-    until("it stands still", || proc::status(daemon, "State").starts_with('T'));
-    let mut wire = fire.wire();
-    wire.send("upgrade", hurry.clone()).expect("send");
-    kill_daemon(&fire);
-    let begun = wire.reply().expect("a reply");
-    assert_eq!(begun["result"]["done"], "begun");
-    // Killed between the beginning and the end: the end is told to nobody, and the next order is told its own.
-    kill_daemon(&fire);
-    let id = wire.send("upgrade", json!({ "group": "web" })).expect("send");
-    fire.wait_for("a daemon", |_| true);
-    fire.folder.write("go", "");
-    let reply = reply_to(&mut wire, id, &begun);
-    assert_eq!(reply["result"]["generation"], 3, "{reply}");
-    // Killed at many moments while it reads, journals and answers.
-    for round in 4..20 {
-        fire.settled("web", 1);
-        let id = wire.send("upgrade", hurry.clone()).expect("send");
-        std::thread::sleep(std::time::Duration::from_micros((round - 4) * 100));
-        kill_daemon(&fire);
-        let begun = reply_to(&mut wire, id, &reply);
-        assert_eq!(begun.get("error"), None, "{begun}");
-        let id = wire.send("list", json!({})).expect("send");
-        assert_eq!(reply_to(&mut wire, id, &begun)["result"]["names"][0], "web");
-        fire.wait_for("the upgrade, once", |status| status["groups"][0]["generation"] == round);
-    }
-    fire.stop();
-}
-
-#[test]
-fn who_does_not_wait_and_does_not_read_either_is_answered_once() {
-    for killed in [false, true] {
-        let fire = held();
-        let mut deaf = fire.wire();
-        let hurry = |id| {
-            let params = json!({ "group": "web", "wait": false });
-            format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "method": "upgrade", "params": params }))
-        };
-        let sent = deafly(&mut deaf, hurry);
-        // The last that was taken in has begun, and its client has not been told so: now it ends, or the daemon does.
-        if killed {
-            kill_daemon(&fire);
-        } else {
-            fire.folder.write("go", "");
-            fire.wait_for("both upgrades", |status| status["groups"][0]["generation"] == 3);
-        }
-        for id in 1..=sent {
-            let reply = deaf.reply().expect("a reply");
-            assert_eq!((&reply["id"], &reply["result"]["done"]), (&id.into(), &"begun".into()), "{reply}");
-        }
-        deaf.raw(b"{\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"list\"}\n").expect("send");
-        assert_eq!(deaf.reply().expect("a reply")["id"], 0);
-    }
 }
 
 #[test]

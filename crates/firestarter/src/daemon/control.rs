@@ -10,7 +10,7 @@
 //! the order that its client has in work, or for none.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use firestarter_core::ids::RequestId;
 use rustix::event::epoll;
@@ -21,6 +21,7 @@ use super::{Shared, Source};
 use crate::api::{fault_line, parse, reply_line, Call, Fault, Id, Order, Outcome, Request};
 use crate::journal::{Door, Meaning, Phase};
 use crate::say::say;
+use crate::sys::credentials::peer_uid;
 use crate::sys::fds::STAGE_END;
 
 /// Told of what is new, once: a request that has not ended does not wake the loop again.
@@ -127,9 +128,8 @@ impl Control {
 
     /// Lets in root and the owner.
     pub(super) fn admit(&mut self, id: u64, fd: OwnedFd, epoll: &OwnedFd) {
-        let uid = rustix::net::sockopt::socket_peercred(&fd).map(|peer| peer.uid);
-        let own = rustix::process::geteuid();
-        let mut welcome = uid.is_ok_and(|uid| uid == own || uid.is_root());
+        let own = rustix::process::geteuid().as_raw();
+        let mut welcome = peer_uid(fd.as_fd()).is_ok_and(|uid| uid == own || uid == 0);
         if welcome && self.clients.len() >= MOST {
             let idle = self.clients.iter().find(|(_, client)| client.work.is_none()).map(|(id, _)| *id);
             welcome = idle.inspect(|client| self.drop_client(*client)).is_some();

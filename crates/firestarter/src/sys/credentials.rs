@@ -1,4 +1,4 @@
-//! Who sent a message: the kernel's word for it.
+//! Who sent a message, and who is at the other end of a connection: the kernel's word for it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -43,11 +43,36 @@ pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usi
     }
 }
 
+/// The user at the other end of a connected unix socket. Its pid is not asked for: for whoever is outside our pid
+/// namespace the kernel writes 0, which is no pid.
+///
+/// # Errors
+/// It is no such socket.
+pub(crate) fn peer_uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `peer`, every content of which is valid.
+    let got = unsafe {
+        let (peer, length) = ((&raw mut peer).cast(), &raw mut length);
+        libc::getsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, peer, length)
+    };
+    super::check(got.into())?;
+    Ok(peer.uid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_connection_has_its_user_and_a_file_has_none() {
+        let (here, _there) = UnixStream::pair().unwrap();
+        assert_eq!(peer_uid(here.as_fd()).unwrap(), rustix::process::geteuid().as_raw());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(peer_uid(file.as_fd()).is_err());
+    }
 
     #[test]
     fn a_peek_names_the_sender_and_leaves_the_message() {

@@ -34,6 +34,28 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
+    /// Sends a request as often as is taken, and reads no reply: in the end the daemon can send no more, and takes no more
+    /// requests. How often.
+    pub(crate) fn send_deafly(&mut self, request: impl Fn(u32) -> String) -> u32 {
+        self.stream.set_nonblocking(true).expect("set");
+        let (mut sent, mut idle) = (0, 0);
+        while idle < 20 {
+            let request = request(sent + 1);
+            match self.stream.write(request.as_bytes()) {
+                Ok(written) => {
+                    assert_eq!(written, request.len());
+                    (sent, idle) = (sent + 1, 0);
+                }
+                Err(_) => {
+                    idle += 1;
+                    super::pause();
+                }
+            }
+        }
+        self.stream.set_nonblocking(false).expect("set");
+        sent
+    }
+
     /// The next line, without its newline; none if the connection has ended.
     pub(crate) fn line(&mut self) -> Option<String> {
         loop {
