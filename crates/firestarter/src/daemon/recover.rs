@@ -7,7 +7,7 @@
 //!   which a worker is asked twice rather than never, since one that was never asked would be killed at its deadline;
 //! - a *reply* is sent if the client's ledger row says that it has not been; so is the word that an order has begun whose
 //!   end is not waited for, if there is no reply;
-//! - a *signal* that somebody wanted a worker to have (`Tell`) is not sent again: to do something twice may do harm;
+//! - a *signal* that somebody wanted a worker to have (`Tell`) is not sent again, sent or not: twice may do harm;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
 use std::collections::{BTreeMap, HashMap};
