@@ -24,6 +24,7 @@ use std::thread;
 
 use firestarter_core::event::Event;
 use firestarter_core::ids::GroupId;
+use firestarter_core::time::Duration;
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::fs::inotify;
 
@@ -33,6 +34,9 @@ use watcher::Watcher;
 
 /// The loop's side. None: no group asks for it, or it cannot be had.
 pub(super) struct Programs(Option<&'static Desk>);
+
+/// A program that has not changed for so long has settled.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// The watching thread needs little: it makes no deep calls.
 const STACK: usize = 128 * 1024;
@@ -51,7 +55,7 @@ impl Programs {
         if subjects.is_empty() {
             return Programs(None);
         }
-        match watch(subjects) {
+        match watch(subjects, SETTLE) {
             Ok(desk) => Programs(Some(desk)),
             Err(error) => {
                 let advice = match error.raw_os_error() {
@@ -158,11 +162,11 @@ impl Desk {
 }
 
 /// Starts the thread.
-fn watch(subjects: Vec<Subject>) -> io::Result<&'static Desk> {
+fn watch(subjects: Vec<Subject>, settle: Duration) -> io::Result<&'static Desk> {
     let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let desk = Desk::new()?;
     let desk: &'static Desk = Box::leak(Box::new(desk));
-    let watcher = Watcher::new(desk, inotify, subjects);
+    let watcher = Watcher::new(desk, inotify, subjects, settle);
     thread::Builder::new().name("programs".into()).stack_size(STACK).spawn(move || watcher.run())?;
     Ok(desk)
 }

@@ -1,11 +1,14 @@
 //! Follows a path to a program as the kernel would, step by step through every link, and watches whatever could make it
 //! lead elsewhere. It watches first and looks then, so nothing that changes in between goes unnoticed.
 //!
-//! - A folder that the path leads through is watched for its own removal and renaming. What else goes on in it, which may
-//!   be a lot, wakes nobody.
+//! - A folder that the path leads through is watched for its own renaming. What else goes on in it, which may be a lot,
+//!   wakes nobody.
 //! - Where a step is a link, or missing, or the file itself, its folder is watched for names that come and go. So a link
 //!   that is switched and a folder that comes back are seen.
 //! - The file itself is watched for writes.
+//! - A folder can be removed only after what is in it, so as long as there is a program that needs no watch. Where there
+//!   is none, the names of all folders on the way are watched: the removal of one that a process has as its working
+//!   directory is told nowhere else.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -31,6 +34,10 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn watch(&self) -> i32 {
         self.watch
+    }
+
+    pub(super) fn has_name(&self) -> bool {
+        self.name.is_some()
     }
 
     /// Whether an event may have changed where the path leads. An event without a name is about what is watched itself.
@@ -61,9 +68,7 @@ const LINKS: usize = 40;
 pub(super) fn look(inotify: &OwnedFd, programs: &[PathBuf]) -> Look {
     let mut look = Look::default();
     for program in programs {
-        let outcome = (0..ATTEMPTS).find_map(|_| look.follow(inotify, program).ok());
-        look.unsteady |= outcome.is_none();
-        look.program = outcome.flatten();
+        look.program = look.find(inotify, program);
         if look.program.is_some() {
             break;
         }
@@ -75,7 +80,21 @@ pub(super) fn look(inotify: &OwnedFd, programs: &[PathBuf]) -> Look {
 struct Moved;
 
 impl Look {
-    fn follow(&mut self, inotify: &OwnedFd, program: &Path) -> Result<Option<(PathBuf, u64)>, Moved> {
+    fn find(&mut self, inotify: &OwnedFd, program: &Path) -> Option<(PathBuf, u64)> {
+        let mut every_name = false;
+        for _ in 0..ATTEMPTS {
+            match self.follow(inotify, program, every_name) {
+                Ok(None) if every_name => return None,
+                Ok(None) => every_name = true,
+                Ok(found) => return found,
+                Err(Moved) => {}
+            }
+        }
+        self.unsteady = true;
+        None
+    }
+
+    fn follow(&mut self, inotify: &OwnedFd, program: &Path, every_name: bool) -> Result<Option<(PathBuf, u64)>, Moved> {
         let mut steps = Steps { left: Vec::new(), folder: PathBuf::from("/"), links: 0 };
         steps.lead_to(program);
         while let Some(name) = steps.left.pop() {
@@ -86,6 +105,9 @@ impl Look {
             let path = steps.folder.join(&name);
             let on_the_way = !steps.left.is_empty();
             if on_the_way && self.kind(&path) == Some(FileType::Directory) {
+                if every_name {
+                    self.watch(inotify, &steps.folder, NAMES, Some(&name))?;
+                }
                 self.watch(inotify, &path, SELF, None)?;
                 steps.folder = path;
                 continue;
@@ -187,14 +209,10 @@ impl Steps {
     }
 }
 
-/// Of a folder, that it goes away.
-const SELF: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::DELETE_SELF).union(WatchFlags::ONLYDIR);
+/// Of a folder, that it is renamed. That it is no more is told as the end of the watch, without being asked for.
+const SELF: WatchFlags = WatchFlags::MOVE_SELF.union(WatchFlags::ONLYDIR);
 /// Of a folder, that names come and go too, and that modes change.
 const NAMES: WatchFlags =
     SELF.union(WatchFlags::CREATE).union(WatchFlags::DELETE).union(WatchFlags::MOVE).union(WatchFlags::ATTRIB);
 /// Of a file, that it is written, and that its mode or its times change.
-const WRITES: WatchFlags = WatchFlags::MODIFY
-    .union(WatchFlags::CLOSE_WRITE)
-    .union(WatchFlags::ATTRIB)
-    .union(WatchFlags::MOVE_SELF)
-    .union(WatchFlags::DELETE_SELF);
+const WRITES: WatchFlags = WatchFlags::MODIFY.union(WatchFlags::CLOSE_WRITE).union(WatchFlags::ATTRIB);

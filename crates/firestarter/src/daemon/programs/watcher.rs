@@ -2,7 +2,7 @@
 //!
 //! - *still*: what is there is what is known, or there is no program. Nothing is done until an event comes.
 //! - *unrest*: an event came that may concern the program, or what is there is not what is known. Each further event
-//!   begins the wait anew. When none has come for [`SETTLE`], the program is looked at once more. It has settled if it is
+//!   begins the wait anew. When none has come for [`SETTLE`](super::SETTLE), the program is looked at once more. It has settled if it is
 //!   what it was at the beginning of that time and nobody has it open for writing, which an exec would fail of. Then it
 //!   is told of, if it is not what is known, and is still. So a release that was switched back in time is no change.
 //!
@@ -28,17 +28,19 @@ use crate::daemon::now;
 use crate::say::say;
 use crate::sys::leases;
 
-/// A program that has not changed for so long has settled.
-const SETTLE: Duration = Duration::from_secs(1);
 /// A change that has not settled for so long is spoken of.
 const LONG: Duration = Duration::from_secs(60);
 /// Events come in crowds, as a file is written: they are let gather for so long, and cost one look.
 const GATHER: Duration = Duration::from_millis(20);
+/// So many events are taken in one turn: as many as the kernel keeps by default.
+const AT_ONCE: usize = 16_384;
 
 pub(super) struct Watcher {
     desk: &'static Desk,
-    inotify: OwnedFd,
+    pub(super) inotify: OwnedFd,
     groups: Vec<Watched>,
+    /// A program that has not changed for so long has settled.
+    settle: Duration,
 }
 
 struct Watched {
@@ -65,7 +67,7 @@ struct Unrest {
 }
 
 impl Watcher {
-    pub(super) fn new(desk: &'static Desk, inotify: OwnedFd, subjects: Vec<Subject>) -> Watcher {
+    pub(super) fn new(desk: &'static Desk, inotify: OwnedFd, subjects: Vec<Subject>, settle: Duration) -> Watcher {
         let watched = |Subject { group, name, programs }| Watched {
             group,
             name,
@@ -75,7 +77,7 @@ impl Watcher {
             unrest: None,
             trouble: None,
         };
-        Watcher { desk, inotify, groups: subjects.into_iter().map(watched).collect() }
+        Watcher { desk, inotify, groups: subjects.into_iter().map(watched).collect(), settle }
     }
 
     pub(super) fn run(mut self) -> ! {
@@ -117,9 +119,11 @@ impl Watcher {
         let mut touched = vec![false; self.groups.len()];
         let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
         let mut events = Reader::new(&self.inotify, &mut buffer);
-        // As many as the kernel keeps at a time by default; the rest wait for the next turn.
-        for _ in 0..16_384 {
+        let mut taken = 0;
+        // What the buffer holds was taken from the kernel and must not be left.
+        while taken < AT_ONCE || !events.is_buffer_empty() {
             let Ok(event) = events.next() else { break };
+            taken += 1;
             let lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
             for (group, touched) in self.groups.iter().zip(&mut touched) {
@@ -139,7 +143,7 @@ impl Watcher {
             self.desk.report(Report { group, print, changed: false });
         }
         if found.unsteady || print.is_some() && print != watched.known {
-            watched.begin_to_wait(found);
+            watched.begin_to_wait(found, self.settle);
         }
     }
 
@@ -147,17 +151,17 @@ impl Watcher {
     fn stir(&mut self, index: usize) {
         let found = self.look(index);
         let watched = &mut self.groups[index];
-        watched.begin_to_wait(found);
+        watched.begin_to_wait(found, self.settle);
         watched.complain("its program keeps changing");
     }
 
     /// It has been still for long enough: decides what that means.
-    fn judge(&mut self, index: usize) {
+    pub(super) fn judge(&mut self, index: usize) {
         let found = self.look(index);
         let watched = &mut self.groups[index];
         let Some(unrest) = &mut watched.unrest else { return };
         if found.unsteady || found.program != unrest.program {
-            return watched.begin_to_wait(found);
+            return watched.begin_to_wait(found, self.settle);
         }
         let changed = found.program.filter(|(_, print)| watched.known != Some(*print));
         let Some((path, print)) = changed else {
@@ -178,21 +182,44 @@ impl Watcher {
 
     /// Looks at a group's program, and from then on watches the way to it in place of the way that was.
     fn look(&mut self, index: usize) -> Look {
+        let before = std::mem::take(&mut self.groups[index].places);
+        let look = self.look_once(index);
+        if self.let_go(index, &before) {
+            return self.look_once(index);
+        }
+        look
+    }
+
+    fn look_once(&mut self, index: usize) -> Look {
         let mut look = path::look(&self.inotify, &self.groups[index].programs);
         let watched = &mut self.groups[index];
-        let before = std::mem::replace(&mut watched.places, std::mem::take(&mut look.places));
+        watched.places = std::mem::take(&mut look.places);
         if look.trouble.is_some() && look.trouble != watched.trouble {
             say(format_args!("{}: auto_upgrade: {}", watched.name, look.trouble.as_deref().unwrap_or_default()));
             watched.trouble.clone_from(&look.trouble);
         }
+        look
+    }
+
+    /// Ends the watches that are needed no longer. A watch cannot be narrowed: one that told of names which matter no
+    /// more is ended too, and the caller must look once more to have it back.
+    fn let_go(&self, index: usize, before: &[Place]) -> bool {
+        let mut narrowed = false;
         for place in before {
-            let watch = place.watch();
-            if !self.groups.iter().any(|group| group.places.iter().any(|place| place.watch() == watch)) {
+            let same = |other: &&Place| other.watch() == place.watch();
+            let others = self.groups.iter().enumerate().filter(|(other, _)| *other != index);
+            if others.flat_map(|(_, watched)| &watched.places).any(|other| same(&other)) {
+                continue;
+            }
+            let kept: Vec<&Place> = self.groups[index].places.iter().filter(same).collect();
+            let narrows = place.has_name() && !kept.is_empty() && !kept.iter().any(|kept| kept.has_name());
+            if kept.is_empty() || narrows {
                 // One whose folder or file is gone has gone with it.
-                let _ = remove_watch(&self.inotify, watch);
+                let _ = remove_watch(&self.inotify, place.watch());
+                narrowed |= narrows;
             }
         }
-        look
+        narrowed
     }
 }
 
@@ -210,11 +237,11 @@ impl Watched {
     }
 
     /// Waits, from now on, for it to settle as it was found.
-    fn begin_to_wait(&mut self, found: Look) {
+    fn begin_to_wait(&mut self, found: Look, settle: Duration) {
         let now = now();
         let unrest = self.unrest.get_or_insert(Unrest { program: None, look_at: None, since: now, said: false });
         unrest.program = found.program;
-        unrest.look_at = Some(now + SETTLE);
+        unrest.look_at = Some(now + settle);
     }
 
     /// Says once that it takes long to settle.

@@ -3,7 +3,8 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{symlink, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -40,17 +41,29 @@ fn subjects(programs: &[Vec<PathBuf>]) -> Vec<Subject> {
     programs.iter().zip(0..).map(subject).collect()
 }
 
+/// A watcher without a thread.
+fn watcher(programs: &[Vec<PathBuf>]) -> (&'static Desk, Watcher) {
+    let desk: &'static Desk = Box::leak(Box::new(Desk::new().unwrap()));
+    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    (desk, Watcher::new(desk, inotify, subjects(programs), SETTLE))
+}
+
 impl Bench {
-    /// One path for each group.
+    /// One path for each group. A change settles quickly, which does no harm where only its end matters.
     fn new(paths: &[&str]) -> Bench {
-        Bench::searching(&paths.iter().map(std::slice::from_ref).collect::<Vec<_>>())
+        Bench::searching(&paths.iter().map(std::slice::from_ref).collect::<Vec<_>>(), SETTLE / 5)
     }
 
-    fn searching(paths: &[&[&str]]) -> Bench {
+    /// A change settles as slowly as for users.
+    fn patient(paths: &[&str]) -> Bench {
+        Bench::searching(&paths.iter().map(std::slice::from_ref).collect::<Vec<_>>(), SETTLE)
+    }
+
+    fn searching(paths: &[&[&str]], settle: Duration) -> Bench {
         let folder = new_folder();
         let programs: Vec<Vec<PathBuf>> =
             paths.iter().map(|paths| paths.iter().map(|path| folder.join(path)).collect()).collect();
-        let desk = watch(subjects(&programs)).unwrap();
+        let desk = watch(subjects(&programs), settle).unwrap();
         Bench { folder, programs, desk }
     }
 
@@ -154,8 +167,13 @@ fn a_write_in_place_is_a_change() {
     fs::write(bench.at("server"), "two, longer").unwrap();
     assert_ne!(bench.changes(0), first);
     // Through another name of the same file.
-    fs::hard_link(bench.at("server"), bench.at("elsewhere")).unwrap();
-    fs::write(bench.at("elsewhere"), "three, longer still").unwrap();
+    fs::create_dir(bench.at("folder")).unwrap();
+    fs::hard_link(bench.at("server"), bench.at("folder/elsewhere")).unwrap();
+    fs::write(bench.at("folder/elsewhere"), "three, longer still").unwrap();
+    bench.changes(0);
+    let elsewhere = File::options().write(true).open(bench.at("folder/elsewhere")).unwrap();
+    elsewhere.set_modified(std::time::UNIX_EPOCH).unwrap();
+    drop(elsewhere);
     bench.changes(0);
 }
 
@@ -180,17 +198,20 @@ fn a_touch_is_a_change_and_what_leaves_the_content_alone_is_none() {
 fn a_file_whose_times_are_all_alike_is_told_by_its_birth() {
     let bench = Bench::new(&["server"]);
     let put = |text| {
-        bench.put("fresh", text);
-        File::options().write(true).open(bench.at("fresh")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        bench.put("server", text);
+        File::options().write(true).open(bench.at("server")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        (fs::metadata(bench.at("server")).unwrap().ino(), bench.print(0))
     };
-    put("one");
-    bench.rename("fresh", "server");
-    let first = bench.begin(0);
-    fs::remove_file(bench.at("server")).unwrap();
-    // Mostly it has the number of the one that was removed.
-    put("two");
-    bench.rename("fresh", "server");
-    assert_ne!(bench.changes(0), first);
+    for _ in 0..1000 {
+        let first = put("one");
+        fs::remove_file(bench.at("server")).unwrap();
+        let second = put("two");
+        assert_ne!(first.1, second.1);
+        if first.0 == second.0 {
+            return;
+        }
+    }
+    eprintln!("skipped: this file system does not use the number of a removed file again at once");
 }
 
 #[test]
@@ -286,6 +307,24 @@ fn what_is_deleted_is_nothing_and_what_comes_in_its_place_is_a_change() {
 }
 
 #[test]
+fn a_folder_that_a_process_is_in_may_be_removed() {
+    let bench = Bench::new(&["a/b/server", "other"]);
+    bench.put("a/b/server", "one");
+    bench.put("other", "one");
+    bench.begin(0);
+    bench.begin(1);
+    // As long as these are open the kernel tells nobody who watches the folders that they are removed.
+    let held = ["a", "a/b"].map(|folder| File::open(bench.at(folder)).unwrap());
+    fs::remove_file(bench.at("a/b/server")).unwrap();
+    bench.replace("other", "two");
+    bench.changes(1);
+    fs::remove_dir_all(bench.at("a")).unwrap();
+    bench.put("a/b/server", "two");
+    bench.changes(0);
+    drop(held);
+}
+
+#[test]
 fn a_folder_on_the_way_that_is_moved_is_followed() {
     let bench = Bench::new(&["a/b/c/server", "other"]);
     bench.put("a/b/c/server", "one");
@@ -362,7 +401,7 @@ fn what_differs_from_what_is_known_is_a_change_and_the_rest_is_none() {
 
 #[test]
 fn asked_anew_what_is_there_is_known_and_no_change_any_more() {
-    let bench = Bench::new(&["server", "other"]);
+    let bench = Bench::patient(&["server", "other"]);
     bench.put("server", "one");
     bench.put("other", "one");
     let (first, _) = (bench.begin(0), bench.begin(1));
@@ -375,7 +414,7 @@ fn asked_anew_what_is_there_is_known_and_no_change_any_more() {
 
 #[test]
 fn what_is_switched_back_before_it_has_settled_is_no_change() {
-    let bench = Bench::new(&["current/server", "other"]);
+    let bench = Bench::patient(&["current/server", "other"]);
     bench.put("1/server", "one");
     bench.put("2/server", "two");
     bench.put("other", "one");
@@ -390,7 +429,7 @@ fn what_is_switched_back_before_it_has_settled_is_no_change() {
 
 #[test]
 fn nothing_is_told_while_it_keeps_changing() {
-    let bench = Bench::new(&["server", "other"]);
+    let bench = Bench::patient(&["server", "other"]);
     bench.put("server", "one");
     bench.put("other", "one");
     bench.begin(0);
@@ -432,7 +471,7 @@ fn what_is_open_for_writing_is_waited_for() {
 
 #[test]
 fn a_program_that_is_searched_for_may_be_found_earlier_on_the_path() {
-    let bench = Bench::searching(&[&["first/server", "second/server", "third/server"]]);
+    let bench = Bench::searching(&[&["first/server", "second/server", "third/server"]], SETTLE / 5);
     bench.put("second/server", "one");
     let found = bench.begin(0);
     bench.put("first/server", "two");
@@ -449,9 +488,7 @@ fn what_happens_beside_the_program_wakes_nobody() {
     let bench = Bench::new(&[]);
     bench.put("busy/app/server", "one");
     let mut log = File::create(bench.at("busy/app/log")).unwrap();
-    let desk: &'static Desk = Box::leak(Box::new(Desk::new().unwrap()));
-    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
-    let watcher = Watcher::new(desk, inotify, subjects(&[vec![bench.at("busy/app/server")]]));
+    let (desk, watcher) = watcher(&[vec![bench.at("busy/app/server")]]);
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         tell.send(rustix::thread::gettid()).unwrap();
@@ -466,6 +503,12 @@ fn what_happens_beside_the_program_wakes_nobody() {
     desk.ask(Request { group: GroupId(0), known: None });
     let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
     assert_eq!(poll(&mut [PollFd::new(&desk.bell, PollFlags::IN)], Some(&limit)), Ok(1));
+    // While it is away every name on the way matters, and afterwards none.
+    for text in ["moved", "back"] {
+        let (from, to) = if text == "moved" { ("busy/app", "busy/away") } else { ("busy/away", "busy/app") };
+        bench.rename(from, to);
+        desk.ask(Request { group: GroupId(0), known: None });
+    }
     let quiet = || {
         let before = switches();
         for round in 0..100 {
@@ -484,12 +527,10 @@ fn what_happens_beside_the_program_wakes_nobody() {
 
 #[test]
 fn when_events_are_lost_everything_is_looked_at() {
-    let folder = new_folder();
-    let program = folder.join("server");
-    fs::write(&program, "one").unwrap();
-    let desk: &'static Desk = Box::leak(Box::new(Desk::new().unwrap()));
-    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
-    let mut watcher = Watcher::new(desk, inotify, subjects(&[vec![program.clone()], vec![program]]));
+    let bench = Bench::new(&[]);
+    bench.put("server", "one");
+    let (folder, program) = (&bench.folder, bench.at("server"));
+    let (_, mut watcher) = watcher(&[vec![program.clone()], vec![program]]);
     watcher.obey(Request { group: GroupId(0), known: None });
     let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     for _ in 0..most.trim().parse::<u32>().unwrap() / 2 + 10 {
@@ -498,7 +539,20 @@ fn when_events_are_lost_everything_is_looked_at() {
     }
     let touched: Vec<usize> = (0..10).flat_map(|_| watcher.touched()).collect();
     assert_eq!(touched, [0], "the one that is watched");
-    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_change_that_the_kernel_does_not_tell_of_has_not_settled_either() {
+    let bench = Bench::new(&[]);
+    bench.put("server", "one");
+    let (desk, mut watcher) = watcher(&[vec![bench.at("server")]]);
+    watcher.obey(Request { group: GroupId(0), known: Some(1) });
+    // The event is not taken, as if there were none.
+    bench.replace("server", "two");
+    watcher.judge(0);
+    assert_eq!(desk.take(), []);
+    watcher.judge(0);
+    assert_eq!(desk.take().len(), 1);
 }
 
 #[test]
@@ -508,11 +562,9 @@ fn what_is_watched_no_longer_is_given_back() {
         bench.put(&format!("{release}/deep/down/server"), release);
     }
     bench.link("current", "1");
-    let desk: &'static Desk = Box::leak(Box::new(Desk::new().unwrap()));
-    let inotify = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
-    let fdinfo = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&inotify));
+    let (_, mut watcher) = watcher(&[vec![bench.at("current/deep/down/server")]]);
+    let fdinfo = format!("/proc/self/fdinfo/{}", watcher.inotify.as_raw_fd());
     let watches = || fs::read_to_string(&fdinfo).unwrap().matches("inotify wd:").count();
-    let mut watcher = Watcher::new(desk, inotify, subjects(&[vec![bench.at("current/deep/down/server")]]));
     watcher.obey(Request { group: GroupId(0), known: None });
     let before = watches();
     assert!(before >= 5, "the folders and the file: {before}");
