@@ -14,6 +14,7 @@ mod place;
 mod say;
 mod start;
 mod sys;
+mod writer;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,9 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
+mod logs;
+
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
 use crate::sys::{fds, maps, oom, signals};
+use crate::writer;
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -83,7 +86,8 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = signals::block_and_reset();
     let open_files = fds::raise_limit();
-    limits::check(&config, open_files.1)?;
+    let (outputs, plan) = logs::plan(&config)?;
+    limits::check(&config, &outputs, open_files.1)?;
     let oom_score = oom::lower_score();
     let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(kernel("/dev/null"))?;
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
@@ -95,17 +99,28 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let init = keeper.is_init();
     let policy = policy(&config, exit_when, init);
-    let setup = Box::leak(Box::new(Setup { config, runtime, keeper, open_files, oom_score, policy, since }));
-    let (records, log) = journal::create().map_err(kernel("the journal"))?;
+    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs };
+    let setup = Box::leak(Box::new(setup));
+    let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
+    }
+    if plan.is_some() {
+        records = records.with_pipes().map_err(kernel("a socket to the writer"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     for remark in remarks(&setup.config, policy, init) {
         say(format_args!("{remark}"));
     }
     maps::give_back_text();
-    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link))
+    let plan: Option<&writer::Plan> = plan.map(|plan| &*Box::leak(Box::new(plan)));
+    let voice = voice.map(|voice| voice.as_raw_fd());
+    let writer = || {
+        if let (Some(plan), Some(pipes)) = (plan, records.pipes) {
+            writer::live(plan, pipes, voice);
+        }
+    };
+    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
 }

@@ -13,7 +13,7 @@ use firestarter_core::time::{Duration, Instant};
 use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
-use super::spawner::{Crew, Hook, Job, Outcome, Yard};
+use super::spawner::{Crew, Job, Outcome, Role, Yard};
 use super::{live, now, Fact, Receipt, Shared, Source};
 use crate::journal::Row;
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
@@ -54,7 +54,7 @@ pub(super) struct Child {
 
 impl Children {
     /// Starts a worker, or a hook.
-    pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, hook: Option<Hook>, inbox: &mut VecDeque<Fact>) {
+    pub(super) fn spawn(&mut self, worker: WorkerId, group: GroupId, role: Role, inbox: &mut VecDeque<Fact>) {
         let Some(row) = self.free.pop().or_else(|| self.shared.table.unused()) else {
             let error = SpawnError { step: SpawnStep::Prepare, errno: libc::EAGAIN };
             inbox.push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::None });
@@ -62,7 +62,7 @@ impl Children {
         };
         self.shared.table.claim(row, worker, group);
         self.known.insert(worker, Child { row, process: None });
-        self.queue(Job { worker, group, row, hook });
+        self.queue(Job { worker, group, row, role });
     }
 
     pub(super) fn queue(&mut self, job: Job) {

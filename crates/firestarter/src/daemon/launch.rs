@@ -9,9 +9,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
+use firestarter_core::ids::Pid;
 
 use super::live::Signs;
-use super::spawner::Hook;
 use super::{identity, Setup};
 use crate::config::{words, Account, Address, Group, Identity, Output, SocketSpec};
 use crate::sys::image::{Image, Number, Parts};
@@ -118,14 +118,20 @@ fn parts(setup: &Setup, words: Vec<OsString>, env: &Environment) -> Result<Parts
 ///
 /// # Errors
 /// There is no such command, or it mentions a variable that is not set.
-pub(super) fn hook(setup: &Setup, group: &Group, index: u32, hook: &Hook) -> Result<Image, SpawnError> {
-    let command = match hook.kind {
+pub(super) fn hook(
+    setup: &Setup,
+    group: &Group,
+    index: u32,
+    kind: HookKind,
+    pids: &[Pid],
+) -> Result<Image, SpawnError> {
+    let command = match kind {
         HookKind::Stop => group.launch.exec_stop.as_ref(),
         HookKind::Upgrader => group.launch.upgrader.as_ref(),
     };
     let mut env: Environment = std::env::vars_os().filter(|(name, _)| passes(name.as_bytes(), "")).collect();
-    if hook.kind == HookKind::Stop {
-        let pids: Vec<String> = hook.pids.iter().map(|pid| pid.to_string()).collect();
+    if kind == HookKind::Stop {
+        let pids: Vec<String> = pids.iter().map(|pid| pid.to_string()).collect();
         env.extend(pids.first().map(|main| ("MAINPID".into(), main.into())));
         env.insert("FIRESTARTER_PIDS".into(), pids.join(" ").into());
     }

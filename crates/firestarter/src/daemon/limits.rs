@@ -11,7 +11,8 @@ use rustix::process::{geteuid, getrlimit, Resource};
 use rustix::thread::{capabilities, CapabilitySet};
 
 use super::open::OpenError;
-use crate::config::{Config, Group, Output};
+use super::Outputs;
+use crate::config::{Config, Group};
 use crate::say::say;
 use crate::sys::fds::STAGE_END;
 
@@ -25,14 +26,23 @@ const OWN_PROCESSES: u64 = 4;
 ///
 /// # Errors
 /// A limit is too low; says how high it must be.
-pub(crate) fn check(config: &Config, open_files: u64) -> Result<(), OpenError> {
+pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Result<(), OpenError> {
     let files = Limit {
         name: "the limit of open files".to_owned(),
         most: open_files,
         used: None,
         remedy: "`ulimit -n`, or LimitNOFILE= of systemd",
     };
-    files.check(OWN_FILES + STAGE_END as u64 + config.groups.iter().map(files_of).sum::<u64>())?;
+    files.check(
+        OWN_FILES
+            + STAGE_END as u64
+            + config
+                .groups
+                .iter()
+                .enumerate()
+                .map(|(index, group)| files_of(group, outputs.of_group(index)))
+                .sum::<u64>(),
+    )?;
     let mut by_user = BTreeMap::from([(geteuid().as_raw(), OWN_PROCESSES)]);
     for group in &config.groups {
         *by_user.entry(uid_of(group)).or_default() += workers_of(group);
@@ -44,14 +54,9 @@ pub(crate) fn check(config: &Config, open_files: u64) -> Result<(), OpenError> {
     of_all_users().into_iter().try_for_each(|limit| limit.check(needed))
 }
 
-/// A worker socket and a pair, the listeners; for each worker a pidfd, and a pipe for each stream that is not thrown away.
-fn files_of(group: &Group) -> u64 {
-    let pipe = |output: &Output| match output {
-        Output::Null => 0,
-        Output::Inherit | Output::File(_) => 1,
-    };
-    let of_worker = 1 + pipe(&group.launch.stdout) + pipe(&group.launch.stderr);
-    3 + group.sockets.len() as u64 + workers_of(group) * of_worker
+/// A worker socket and a pair, the listeners; for each worker a pidfd, and the pipes that its output goes through.
+fn files_of(group: &Group, pipes: usize) -> u64 {
+    3 + group.sockets.len() as u64 + workers_of(group) * (1 + pipes as u64)
 }
 
 fn workers_of(group: &Group) -> u64 {

@@ -16,6 +16,7 @@ mod listeners;
 mod live;
 mod notices;
 pub(crate) mod open;
+mod outputs;
 mod perform;
 mod programs;
 mod recover;
@@ -35,12 +36,13 @@ use firestarter_core::Supervisor;
 use rustix::process::Pid;
 
 use crate::config::Config;
-use crate::journal::{Header, Ledger, Log, Records, Row, Table};
+use crate::journal::{Header, Ledger, Log, Pipes, Records, Row, Table};
 use crate::keeper::Link;
 use crate::say::say;
 use crate::sys::clone::exit_now;
 use crate::sys::maps;
 use open::Runtime;
+pub(crate) use outputs::Outputs;
 
 /// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
 pub(crate) struct Setup {
@@ -55,17 +57,19 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     /// When the keeper was started.
     pub(crate) since: Instant,
+    /// Which outputs go through pipes.
+    pub(crate) outputs: Outputs,
 }
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
 pub(crate) fn live(setup: &'static Setup, records: Records, log: &mut Log, link: Link) {
-    let Records { header, table, ledger } = records;
+    let Records { header, table, ledger, pipes } = records;
     // Unwinding would drop what owns descriptors, and so close them for all; dying does not.
     std::panic::set_hook(Box::new(|panic| {
         say(format_args!("{panic}"));
         exit_now(101)
     }));
-    let daemon = recover::take_over(Shared { setup, header, table, ledger }, log, link);
+    let daemon = recover::take_over(Shared { setup, header, table, ledger, pipes }, log, link);
     maps::give_back_text();
     daemon.run()
 }
@@ -77,6 +81,7 @@ struct Shared {
     header: &'static Header,
     table: &'static Table,
     ledger: &'static Ledger,
+    pipes: Option<&'static Pipes>,
 }
 
 struct Daemon<'a> {

@@ -4,7 +4,7 @@ use firestarter_core::action::Action;
 use firestarter_core::command::{Command, Reply};
 use firestarter_core::ids::{Pid, RequestId};
 
-use super::spawner::Hook;
+use super::spawner::Role;
 use super::{now, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
 use firestarter_core::event::Event;
@@ -12,9 +12,11 @@ use firestarter_core::event::Event;
 impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, group, .. } => self.children.spawn(worker, group, None, &mut self.inbox),
+            Action::Spawn { worker, group, slot, .. } => {
+                self.children.spawn(worker, group, Role::Worker(slot), &mut self.inbox);
+            }
             Action::RunHook { hook, group, kind, pids } => {
-                self.children.spawn(hook, group, Some(Hook { kind, pids }), &mut self.inbox);
+                self.children.spawn(hook, group, Role::Hook { kind, pids }, &mut self.inbox);
             }
             Action::Signal { worker, signal, uncaught } => {
                 if let Some(unheard) = self.children.signal(worker, signal, uncaught) {

@@ -27,7 +27,7 @@ use super::children::{Child, Children};
 use super::control::{self, Control};
 use super::listeners::Listeners;
 use super::programs::Programs;
-use super::spawner::{Crew, Hook, Job, Yard};
+use super::spawner::{Crew, Job, Role, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
@@ -155,7 +155,7 @@ fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
 fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
-        if meaning == Meaning::Keeper {
+        if matches!(meaning, Meaning::Keeper | Meaning::Output { .. }) {
             continue;
         }
         let Some(fd) = fds::adopt(number) else {
@@ -164,7 +164,7 @@ fn find(shared: Shared) -> Found {
             continue;
         };
         match meaning {
-            Meaning::Keeper => {}
+            Meaning::Keeper | Meaning::Output { .. } => {}
             Meaning::Control => found.control = Some(fd),
             Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
             Meaning::WorkerSocket { group } => drop(found.sockets.insert(group, fd)),
@@ -238,8 +238,8 @@ impl Daemon<'_> {
         let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().chain(self.core.hooks()).collect();
         let outstanding = self.core.outstanding();
         let spawned = |action: &Action| match action {
-            Action::Spawn { worker, .. } => Some((*worker, None)),
-            Action::RunHook { hook, kind, pids, .. } => Some((*hook, Some(Hook { kind: *kind, pids: pids.clone() }))),
+            Action::Spawn { worker, slot, .. } => Some((*worker, Role::Worker(*slot))),
+            Action::RunHook { hook, kind, pids, .. } => Some((*hook, Role::Hook { kind: *kind, pids: pids.clone() })),
             Action::Signal { .. }
             | Action::Kill { .. }
             | Action::Watch { .. }
@@ -250,7 +250,7 @@ impl Daemon<'_> {
             | Action::WatchProgram { .. }
             | Action::Halt { .. } => None,
         };
-        let mut spawning: BTreeMap<WorkerId, Option<Hook>> = outstanding.iter().filter_map(spawned).collect();
+        let mut spawning: BTreeMap<WorkerId, Role> = outstanding.iter().filter_map(spawned).collect();
         let rows: BTreeMap<WorkerId, Row> = self.shared.table.rows().map(|(row, worker)| (worker, row)).collect();
         for (&worker, &row) in &rows {
             match groups.get(&worker) {
@@ -263,27 +263,29 @@ impl Daemon<'_> {
         Ok(())
     }
 
-    /// `spawning` is what is being spawned, if the answer to that has not been journalled.
+    /// `spawning`: as what, if nobody has said yet what came of its spawn.
     fn find_worker(
         &mut self,
         worker: WorkerId,
         group: GroupId,
         row: Row,
-        spawning: Option<Option<Hook>>,
+        spawning: Option<Role>,
     ) -> Result<(), RecoverError> {
-        match self.shared.table.pid(row) {
-            Some(pid) if spawning.is_none() => self.children.watch(worker, row, pid)?,
-            Some(pid) => match self.children.failure(row) {
+        match (self.shared.table.pid(row), spawning) {
+            (Some(pid), None) => self.children.watch(worker, row, pid)?,
+            (Some(pid), Some(_)) => match self.children.failure(row) {
                 None => self.children.adopt(worker, row, pid, &mut self.inbox),
                 Some(error) => {
                     let event = Event::SpawnFailed { worker, error };
                     self.inbox.push_back(Fact { event, receipt: Receipt::Zombie(row, worker) });
                 }
             },
-            None => {
+            (None, Some(role)) => {
                 self.children.known.insert(worker, Child { row, process: None });
-                self.children.queue(Job { worker, group, row, hook: spawning.flatten() });
+                self.children.queue(Job { worker, group, row, role });
             }
+            // A row is claimed for a spawn and cleared at the end, so there is always the one or the other.
+            (None, None) => {}
         }
         Ok(())
     }

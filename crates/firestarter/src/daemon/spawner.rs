@@ -16,14 +16,14 @@ use std::thread;
 use std::time::Duration;
 
 use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
-use firestarter_core::ids::{self, GroupId, WorkerId};
+use firestarter_core::ids::{self, GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
 use super::limits::Culprit;
-use super::Shared;
+use super::{outputs, Shared};
 use crate::config::Output;
-use crate::journal::Row;
+use crate::journal::{Row, Speaker};
 use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
 use crate::sys::image::Image;
@@ -34,16 +34,27 @@ pub(super) struct Job {
     pub(super) worker: WorkerId,
     pub(super) group: GroupId,
     pub(super) row: Row,
-    /// Which hook; none for a worker.
-    pub(super) hook: Option<Hook>,
+    pub(super) role: Role,
 }
 
-/// A hook to run.
+/// What is spawned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hook {
-    pub(super) kind: HookKind,
-    /// The workers that it is about.
-    pub(super) pids: Vec<ids::Pid>,
+pub(super) enum Role {
+    /// A worker.
+    Worker(Slot),
+    /// A hook, and the workers that it is about.
+    Hook { kind: HookKind, pids: Vec<ids::Pid> },
+}
+
+impl Role {
+    /// As whom it writes.
+    fn speaker(&self) -> Speaker {
+        match self {
+            Role::Worker(slot) => Speaker::Slot(slot.0),
+            Role::Hook { kind: HookKind::Stop, .. } => Speaker::StopHook,
+            Role::Hook { kind: HookKind::Upgrader, .. } => Speaker::Upgrader,
+        }
+    }
 }
 
 /// What came of it.
@@ -135,6 +146,14 @@ impl Yard {
         inside.in_hand.clone()
     }
 
+    /// Does something while nobody else gets the turn, if this one is not over.
+    fn while_on_turn(&self, turn: u64, act: impl FnOnce()) {
+        let inside = self.lock();
+        if inside.turn == turn {
+            act();
+        }
+    }
+
     fn done(&self, turn: u64, outcome: Outcome) {
         let mut inside = self.lock();
         if inside.turn == turn {
@@ -182,9 +201,13 @@ impl Crew {
                 wait_for_the_last_child(shared);
             }
             let mut culprit = Culprit::default();
-            let mut stage = Stage { recipes, spawner: Spawner::new(), shared, staged: None, taken: STREAMS[0] };
+            let mut stage =
+                Stage { recipes, spawner: Spawner::new(), shared, staged: None, piped: true, taken: STREAMS[0] };
+            // The last thread, or the last daemon, may have left pipes there.
+            yard.while_on_turn(turn, || stage.clear_pipes());
             while let Some(job) = yard.next(turn) {
                 let result = stage.spawn(&job);
+                yard.while_on_turn(turn, || stage.clear_pipes());
                 if let (Err(error), Some(group)) = (&result, shared.setup.config.groups.get(job.group.0 as usize)) {
                     culprit.search(group, error);
                 }
@@ -232,16 +255,22 @@ struct Stage {
     shared: Shared,
     /// The group whose sockets are on the stage.
     staged: Option<GroupId>,
+    /// Pipes may be on the stage.
+    piped: bool,
     /// Numbers from `FIRST` up to this may hold sockets, of that group or from another thread's turn.
     taken: RawFd,
 }
 
 impl Stage {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
-        if let Some(hook) = &job.hook {
-            return self.spawn_hook(job, hook);
+        match &job.role {
+            Role::Worker(_) => self.spawn_worker(job),
+            Role::Hook { kind, pids } => self.spawn_hook(job, *kind, pids),
         }
-        self.set(job.group).map_err(|error| prepare(&error))?;
+    }
+
+    fn spawn_worker(&mut self, job: &Job) -> Result<Pid, SpawnError> {
+        self.set(job.group).and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         if let Some(signs) = &recipe.signs {
             signs.make(job.row).map_err(|error| prepare(&error))?;
@@ -251,26 +280,25 @@ impl Stage {
     }
 
     /// A hook is made anew for each run: it is told of other workers each time.
-    fn spawn_hook(&mut self, job: &Job, hook: &Hook) -> Result<Pid, SpawnError> {
+    fn spawn_hook(&mut self, job: &Job, kind: HookKind, pids: &[ids::Pid]) -> Result<Pid, SpawnError> {
         let setup = self.shared.setup;
         let group = setup.config.groups.get(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
-        self.clear().map_err(|error| prepare(&error))?;
-        let mut image = launch::hook(setup, group, job.group.0, hook)?;
+        self.clear().and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
+        let mut image = launch::hook(setup, group, job.group.0, kind, pids)?;
         run(&mut self.spawner, &mut image, self.shared, job.row)
     }
 
-    /// Leaves nothing on the stage but the daemon's own streams.
+    /// Leaves no sockets on the stage.
     fn clear(&mut self) -> io::Result<()> {
         self.staged = None;
         for number in FIRST..self.taken {
             fds::place(NULL, number, true)?;
         }
         self.taken = FIRST;
-        fds::place(NULL, STREAMS[0], true)?;
-        (1..=2).try_for_each(|stream| fds::place(stream, STREAMS[stream as usize], true))
+        fds::place(NULL, STREAMS[0], true)
     }
 
-    /// Puts a group's sockets and streams on the stage. A log is opened for each worker anew, as it may have been moved.
+    /// Puts a group's sockets on the stage.
     fn set(&mut self, group: GroupId) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(group.0 as usize) else { return Ok(()) };
         if self.staged != Some(group) {
@@ -284,21 +312,38 @@ impl Stage {
             }
             self.taken = end;
             fds::place(recipe.null, STREAMS[0], true)?;
-            for (output, stream) in [(&recipe.stdout, 1), (&recipe.stderr, 2)] {
-                match output {
-                    Output::Inherit => fds::place(stream, STREAMS[stream as usize], true)?,
-                    Output::Null => fds::place(recipe.null, STREAMS[stream as usize], true)?,
-                    Output::File(_) => {}
-                }
-            }
             self.staged = Some(group);
         }
-        for (output, stream) in [(&recipe.stdout, 1), (&recipe.stderr, 2)] {
-            if let Output::File(log) = output {
-                fds::place(append_to(&log.path)?.as_raw_fd(), STREAMS[stream], true)?;
+        Ok(())
+    }
+
+    /// Puts on the stage where a process writes. A log is opened for each worker anew, as it may have been moved.
+    fn set_streams(&mut self, job: &Job) -> io::Result<()> {
+        let Some(recipe) = self.recipes.get(job.group.0 as usize) else { return Ok(()) };
+        for ((number, stream), output) in outputs::STREAMS.into_iter().zip([&recipe.stdout, &recipe.stderr]) {
+            // What a hook says is for whoever reads what the daemon says.
+            let output = if matches!(job.role, Role::Worker(_)) { output } else { &Output::Inherit };
+            let staged = STREAMS[number as usize];
+            if let Some(write) = outputs::pipe(self.shared, job.group.0, job.role.speaker(), stream)? {
+                self.piped = true;
+                fds::place(write, staged, true)?;
+                continue;
+            }
+            match output {
+                Output::Inherit => fds::place(number, staged, true)?,
+                Output::Null => fds::place(recipe.null, staged, true)?,
+                Output::File(log) => fds::place(append_to(&log.path)?.as_raw_fd(), staged, true)?,
             }
         }
         Ok(())
+    }
+
+    /// A pipe ends when nobody has its other end, so the stage must not keep it.
+    fn clear_pipes(&mut self) {
+        if std::mem::take(&mut self.piped) {
+            // Numbers on the stage are open: nothing can go wrong.
+            let _ = STREAMS[1..].iter().try_for_each(|staged| fds::place(NULL, *staged, true));
+        }
     }
 }
 
@@ -344,7 +389,8 @@ mod tests {
     use super::*;
 
     fn job(worker: u64, group: u32) -> Job {
-        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32), hook: None }
+        let role = Role::Worker(Slot(0));
+        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32), role }
     }
 
     fn failed(job: Job) -> Outcome {

@@ -15,6 +15,12 @@ const FORKS: usize = 2;
 const NEXT_CLIENT: usize = 3;
 const TAKEN_OVER: usize = 4;
 const DOOR: usize = 5;
+const PIPES: usize = 6;
+
+/// A pipe may have been named of which the writer was not told.
+const UNTOLD: u64 = 1;
+/// The writer was not told of a pipe.
+const MISSED: u64 = 2;
 
 /// Where the daemon is taking in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +99,30 @@ impl Header {
             1 => Some(Door::Control),
             group => Some(Door::Workers((group - 2) as u32)),
         }
+    }
+
+    /// The writer is going to be told of a pipe that is named from now on, or has been.
+    pub(super) fn set_untold(&self, untold: bool) {
+        if untold {
+            self.0[PIPES].fetch_or(UNTOLD, AcqRel);
+        } else {
+            self.0[PIPES].fetch_and(!UNTOLD, AcqRel);
+        }
+    }
+
+    /// Whether a pipe may have been named of which the writer was not told.
+    pub(super) fn untold(&self) -> bool {
+        self.0[PIPES].load(Acquire) & UNTOLD != 0
+    }
+
+    /// The writer was not told of a pipe.
+    pub(super) fn miss_pipe(&self) {
+        self.0[PIPES].fetch_or(MISSED, AcqRel);
+    }
+
+    /// Whether the writer was not told of a pipe since this was asked last.
+    pub(super) fn take_missed(&self) -> bool {
+        self.0[PIPES].fetch_and(!MISSED, AcqRel) & MISSED != 0
     }
 
     /// A number that no connection had before.

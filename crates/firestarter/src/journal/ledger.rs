@@ -37,6 +37,61 @@ pub(crate) enum Meaning {
     Client { client: u64 },
     /// Kept to have one when there is none left.
     Spare,
+    /// The read end of a pipe that a process writes to. The keeper closes it when the writer has read it to its end.
+    Output {
+        /// Which pipe: the low half of its inode number.
+        pipe: u32,
+        /// Who writes.
+        origin: Origin,
+    },
+}
+
+/// Who writes to a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// A process of this group,
+    pub(crate) group: u32,
+    /// this one,
+    pub(crate) speaker: Speaker,
+    /// on this stream.
+    pub(crate) stream: Stream,
+}
+
+/// A process of a group that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// The worker in this slot.
+    Slot(u32),
+    /// `exec_stop`.
+    StopHook,
+    /// `upgrader`.
+    Upgrader,
+}
+
+/// Standard output or standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(crate) enum Stream {
+    Stdout = 0,
+    Stderr = 1,
+}
+
+impl Speaker {
+    fn number(self) -> u32 {
+        match self {
+            Speaker::Slot(slot) => slot,
+            Speaker::StopHook => u32::MAX,
+            Speaker::Upgrader => u32::MAX - 1,
+        }
+    }
+
+    fn read(number: u32) -> Speaker {
+        match number {
+            u32::MAX => Speaker::StopHook,
+            number if number == u32::MAX - 1 => Speaker::Upgrader,
+            slot => Speaker::Slot(slot),
+        }
+    }
 }
 
 /// How far a client's current request is. The request's line stays in the client's socket until it is answered.
@@ -80,6 +135,11 @@ impl Ledger {
         if (fd.as_raw_fd() as usize) < CAPACITY {
             self.word(fd.as_raw_fd(), 0).store(0, Release);
         }
+    }
+
+    /// What a number means.
+    pub(crate) fn meaning_of(&self, number: RawFd) -> Option<Meaning> {
+        (0..CAPACITY as RawFd).contains(&number).then(|| self.meaning(number)).flatten()
     }
 
     /// Whether a number means something.
@@ -126,6 +186,7 @@ impl Ledger {
         self.word(fd.as_raw_fd(), 3).store(mark, Release);
     }
 
+    /// What a number below the ledger's end means.
     fn meaning(&self, number: RawFd) -> Option<Meaning> {
         let word = self.word(number, 0).load(Acquire);
         let value = self.word(number, 1).load(Acquire);
@@ -140,6 +201,8 @@ impl Ledger {
             7 => Meaning::WorkerConnection { group },
             8 => Meaning::Client { client: value },
             9 => Meaning::Spare,
+            10 => output(group, Stream::Stdout, value),
+            11 => output(group, Stream::Stderr, value),
             _ => return None,
         })
     }
@@ -147,6 +210,11 @@ impl Ledger {
     fn word(&self, number: RawFd, word: usize) -> &AtomicU64 {
         &self.0[(number as usize + 1) * WORDS + word]
     }
+}
+
+fn output(group: u32, stream: Stream, value: u64) -> Meaning {
+    let origin = Origin { group, speaker: Speaker::read(value as u32), stream };
+    Meaning::Output { pipe: (value >> 32) as u32, origin }
 }
 
 fn encode(meaning: Meaning) -> (u64, u32, u64) {
@@ -160,12 +228,20 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::WorkerConnection { group } => (7, group, 0),
         Meaning::Client { client } => (8, 0, client),
         Meaning::Spare => (9, 0, 0),
+        Meaning::Output { pipe, origin: Origin { group, speaker, stream } } => {
+            let kind = if stream == Stream::Stdout { 10 } else { 11 };
+            (kind, group, u64::from(pipe) << 32 | u64::from(speaker.number()))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn output_of(speaker: Speaker, stream: Stream) -> Meaning {
+        Meaning::Output { pipe: u32::MAX, origin: Origin { group: 5, speaker, stream } }
+    }
 
     #[test]
     fn every_meaning_is_read_as_it_was_written() {
@@ -180,6 +256,9 @@ mod tests {
             Meaning::WorkerConnection { group: 2 },
             Meaning::Client { client: u64::MAX },
             Meaning::Spare,
+            output_of(Speaker::Slot(7), Stream::Stdout),
+            output_of(Speaker::StopHook, Stream::Stderr),
+            output_of(Speaker::Upgrader, Stream::Stdout),
         ];
         for (number, meaning) in (70..).zip(meanings) {
             ledger.name(&number, meaning).unwrap();

@@ -3,6 +3,7 @@
 //! - the [`Header`]: a few words between keeper and daemon;
 //! - the [`Table`]: one row a living worker, where the kernel itself writes the pid;
 //! - the [`Ledger`]: what each descriptor number means;
+//! - the [`Pipes`]: what processes write to, and how the writer hears of them;
 //! - the [`Log`]: the core's events since the last snapshot.
 //!
 //! Table and ledger hold facts that change in place: one store takes effect at once or not at all. The log holds what
@@ -11,6 +12,7 @@
 mod header;
 mod ledger;
 mod log;
+mod pipes;
 mod table;
 
 use std::io;
@@ -18,8 +20,9 @@ use std::io;
 use crate::sys::fds;
 
 pub(crate) use header::{Door, Header};
-pub(crate) use ledger::{Ledger, Meaning, Phase};
+pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
+pub(crate) use pipes::{Heard, Pipe, Pipes};
 pub(crate) use table::{Row, Table};
 
 /// The parts that change in place, which the keeper and the daemon use at once.
@@ -28,6 +31,8 @@ pub(crate) struct Records {
     pub(crate) header: &'static Header,
     pub(crate) table: &'static Table,
     pub(crate) ledger: &'static Ledger,
+    /// None if nothing is written by way of the writer.
+    pub(crate) pipes: Option<&'static Pipes>,
 }
 
 impl Records {
@@ -48,6 +53,18 @@ impl Records {
             self.header.set_door(None);
         }
         fds::close_all_but(self.ledger.named().map(|(number, _)| number));
+        if let Some(pipes) = self.pipes {
+            pipes.after_a_daemon();
+        }
+    }
+
+    /// Makes what pipes to the writer need.
+    ///
+    /// # Errors
+    /// No descriptors.
+    pub(crate) fn with_pipes(self) -> io::Result<Records> {
+        let pipes = Pipes::new(self.header, self.ledger)?;
+        Ok(Records { pipes: Some(Box::leak(Box::new(pipes))), ..self })
     }
 }
 
@@ -63,5 +80,5 @@ pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
     let header = Box::leak(Box::new(Header::new()?));
     let table = Box::leak(Box::new(Table::new()?));
     let ledger = Box::leak(Box::new(Ledger::new()?));
-    Ok((Records { header, table, ledger }, Box::leak(Box::new(Log::new()?))))
+    Ok((Records { header, table, ledger, pipes: None }, Box::leak(Box::new(Log::new()?))))
 }

@@ -11,6 +11,9 @@
 //! an exit costs the same however many workers there are, and a new daemon, which has a set of its own, is told again
 //! what the last one had not journalled. To be told twice does no harm: a row and a pid name one process at most.
 //!
+//! **The writer**, which writes the logs, is forked likewise, but with a table of its own: it may hang where a disk hangs,
+//! and nobody waits for it. What it has read to its end is closed here.
+//!
 //! **Between two daemons** the keeper closes what no ledger row names, so that whatever the dead one was in the middle of
 //! costs no descriptor.
 //!
@@ -20,6 +23,8 @@
 
 mod last_resort;
 mod link;
+mod lives;
+mod writer;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -30,22 +35,15 @@ use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
 use crate::journal::{Meaning, Records};
-use crate::say::{plain, say};
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
+use lives::{Lives, STILLBORN};
+use writer::Writer;
 
 /// So many exits are told in one write, which a pipe takes whole or not at all.
 const BATCH: usize = 64;
-/// A daemon that lived this long had begun well.
-const GOOD_LIFE: Duration = Duration::from_secs(1);
-/// So many short lives in a row may be an accident; after more the next one is waited for a little.
-const ACCIDENTS: u32 = 16;
-/// A life that ended before the daemon got to work counts for so many.
-const STILLBORN: u32 = 4;
-/// After so many in a row nobody believes in the next one.
-const HOPELESS: u32 = 32;
 /// One signal may stand for several ends. So long after one the keeper looks whether there are zombies that it was not
 /// told of: not at once, since the look goes through all children and holds up whoever is starting one.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
@@ -55,28 +53,32 @@ struct Keeper {
     journal: Records,
     signals: SignalFd,
     daemon: Option<Daemon>,
+    /// How daemons live.
+    lives: Lives,
+    writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
-    /// No daemon is forked before this.
-    not_before: Instant,
-    short_lives: u32,
 }
 
 /// The daemon that lives.
 struct Daemon {
     pid: Pid,
-    born: Instant,
     joint: Joint,
     /// Its pipe is full: no more exits are told until it reads.
     full: bool,
 }
 
-/// Runs `daemon` in a process of its own, and again whenever that dies, until it says in the journal that all is over.
-/// Returns the exit code.
+/// Runs `daemon` in a process of its own, and again whenever that dies, until it says in the journal that all is over;
+/// likewise `writer`, if there are pipes for it. Returns the exit code.
 ///
 /// # Errors
 /// No descriptor at the start. Later nothing fails.
-pub(crate) fn run(journal: Records, hangup_ignored: bool, mut daemon: impl FnMut(Link)) -> io::Result<u8> {
+pub(crate) fn run(
+    journal: Records,
+    hangup_ignored: bool,
+    mut daemon: impl FnMut(Link),
+    writer: impl Fn(),
+) -> io::Result<u8> {
     // Whose parent dies comes to the keeper, wherever it runs; the pid given is only "yes".
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
     let mut signals = vec![libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT];
@@ -85,13 +87,17 @@ pub(crate) fn run(journal: Records, hangup_ignored: bool, mut daemon: impl FnMut
     }
     let signals = SignalFd::new(&signals)?;
     journal.ledger.name(signals.fd(), Meaning::Keeper)?;
-    let mut keeper =
-        Keeper { journal, signals, daemon: None, look_at: None, not_before: Instant::now(), short_lives: 0 };
+    let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new());
+    let mut keeper = Keeper { journal, signals, daemon: None, lives, writer: writer_s, look_at: None };
     loop {
-        if keeper.daemon.is_none() && keeper.not_before <= Instant::now() {
+        if keeper.daemon.is_none() && keeper.lives.may_begin() {
             keeper.fork(&mut daemon);
         }
+        if keeper.journal.pipes.is_some() {
+            keeper.writer.fork(&writer);
+        }
         if let Some(code) = keeper.step() {
+            keeper.finish_logs(&writer);
             return Ok(code);
         }
     }
@@ -100,15 +106,19 @@ pub(crate) fn run(journal: Records, hangup_ignored: bool, mut daemon: impl FnMut
 impl Keeper {
     /// Waits, and deals with what has come. Returns the exit code when all is over.
     fn step(&mut self) -> Option<u8> {
-        let [signal, reap, exit] = self.wait();
+        let [signal, reap, exit, done] = self.wait();
         if exit {
             self.tell_exits();
         }
         if reap {
             self.reap_journalled();
         }
+        if let Some(pipes) = self.journal.pipes.filter(|_| done) {
+            pipes.close_done();
+        }
         if signal && self.take_signals() {
             self.daemon_died();
+            self.writer.died();
         }
         if self.look_at.is_some_and(|at| at <= Instant::now()) {
             self.look_at = None;
@@ -117,24 +127,31 @@ impl Keeper {
         if self.daemon.is_some() {
             return None;
         }
-        let stop = self.hopeless() && self.journal.header.asked_to_stop().is_some();
+        let stop = self.lives.hopeless() && self.journal.header.asked_to_stop().is_some();
         self.journal.header.halted().or_else(|| stop.then(|| last_resort::stop_all(self.journal.table)))
     }
 
-    /// Waits for a signal, for pids to reap, for exits to tell; without a daemon, for the time to fork one.
-    fn wait(&self) -> [bool; 3] {
-        let signals = PollFd::from_borrowed_fd(self.signals.fd().as_fd(), PollFlags::IN);
-        // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
-        let Some(Daemon { joint, full, .. }) = &self.daemon else {
-            let mut fds = [signals];
-            let _ = poll(&mut fds, until(self.not_before).as_ref());
-            return [!fds[0].revents().is_empty(), false, false];
+    /// Waits for a signal, for pids to reap, for exits to tell, for pipes to close; for the time to fork or to look.
+    fn wait(&self) -> [bool; 4] {
+        let signals = self.signals.fd();
+        let nothing = || PollFd::new(signals, PollFlags::empty());
+        let [reap, told] = match &self.daemon {
+            None => [nothing(), nothing()],
+            Some(Daemon { joint, full: true, .. }) => {
+                [PollFd::new(&joint.reap, PollFlags::IN), PollFd::new(&joint.told, PollFlags::OUT)]
+            }
+            Some(Daemon { joint, full: false, .. }) => {
+                [PollFd::new(&joint.reap, PollFlags::IN), PollFd::new(&joint.exits, PollFlags::IN)]
+            }
         };
-        let room_or_exits =
-            if *full { (joint.told.as_fd(), PollFlags::OUT) } else { (joint.exits.as_fd(), PollFlags::IN) };
-        let reap = PollFd::from_borrowed_fd(joint.reap.as_fd(), PollFlags::IN);
-        let mut fds = [signals, reap, PollFd::from_borrowed_fd(room_or_exits.0, room_or_exits.1)];
-        let _ = poll(&mut fds, self.look_at.and_then(until).as_ref());
+        let done = self.journal.pipes.map_or_else(nothing, |pipes| PollFd::from_borrowed_fd(pipes.fd(), PollFlags::IN));
+        let mut fds = [PollFd::new(signals, PollFlags::IN), reap, told, done];
+        let fork = self.daemon.is_none().then(|| self.lives.not_before());
+        let no_writer = self.writer.pid.is_none() && self.journal.pipes.is_some();
+        let fork_writer = no_writer.then(|| self.writer.lives.not_before());
+        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).min();
+        // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
+        let _ = poll(&mut fds, next.and_then(until).as_ref());
         fds.map(|fd| !fd.revents().is_empty())
     }
 
@@ -144,10 +161,7 @@ impl Keeper {
         while let Some((signal, pid)) = self.signals.read() {
             if signal == libc::SIGCHLD {
                 child = true;
-                let orphan = |pid: &Pid| {
-                    self.daemon.as_ref().is_none_or(|daemon| daemon.pid != *pid)
-                        && self.journal.table.find(*pid).is_none()
-                };
+                let orphan = |pid: &Pid| !self.is_own(*pid) && self.journal.table.find(*pid).is_none();
                 pid.filter(orphan).and_then(wait::reap);
                 self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
                 continue;
@@ -159,6 +173,11 @@ impl Keeper {
             }
         }
         child
+    }
+
+    /// Whether a child is the daemon or the writer: their ends are looked after apart.
+    fn is_own(&self, pid: Pid) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.pid == pid) || self.writer.pid == Some(pid)
     }
 
     fn tell_exits(&mut self) {
@@ -204,10 +223,10 @@ impl Keeper {
     /// stands hides those behind it until it is reaped itself; it is told of again, in case it was not when it ended.
     fn reap_unnamed(&mut self) {
         while let Some(pid) = wait::peek_any() {
-            let daemon = self.daemon.as_ref();
-            if daemon.is_some_and(|daemon| daemon.pid == pid) {
+            if self.is_own(pid) {
                 return;
             }
+            let daemon = self.daemon.as_ref();
             let Some((row, _)) = self.journal.table.find(pid) else {
                 wait::reap(pid);
                 continue;
@@ -221,7 +240,7 @@ impl Keeper {
 
     /// Looks whether the daemon is among the dead, and clears up behind it.
     fn daemon_died(&mut self) {
-        let Some(Daemon { pid, born, .. }) = self.daemon else { return };
+        let Some(Daemon { pid, .. }) = self.daemon else { return };
         let Some(ended) = wait::reap(pid) else { return };
         self.reap_journalled();
         self.reap_unnamed();
@@ -232,55 +251,28 @@ impl Keeper {
         if self.journal.header.halted().is_some() {
             return;
         }
-        let how = if ended.code == libc::CLD_EXITED { "exit code" } else { "signal" };
-        say(format_args!("the daemon died ({how} {}); the workers run on and the next one takes over", ended.status));
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
-        self.short_life(if born.elapsed() < GOOD_LIFE { weight } else { 0 });
-    }
-
-    /// Counts a life that was short, or forgets all for one that was not, and says when the next may begin.
-    fn short_life(&mut self, weight: u32) {
-        let hopeful = !self.hopeless();
-        self.short_lives = if weight == 0 { 0 } else { self.short_lives.saturating_add(weight) };
-        self.not_before = Instant::now()
-            + match self.short_lives {
-                0..=ACCIDENTS => Duration::ZERO,
-                few if few < HOPELESS => Duration::from_millis(50),
-                _ => Duration::from_secs(1),
-            };
-        if hopeful && self.hopeless() {
-            say(format_args!("daemons die within a second; trying on, once a second; the workers run on meanwhile"));
-        }
-    }
-
-    fn hopeless(&self) -> bool {
-        self.short_lives >= HOPELESS
+        self.lives.ended(ended, weight);
     }
 
     fn fork(&mut self, daemon: &mut impl FnMut(Link)) {
         self.journal.header.set_taken_over(false);
         let joint = match Joint::new(self.journal.ledger) {
             Ok(joint) => joint,
-            Err(error) => return self.not_forked(&error),
+            Err(error) => return self.lives.not_forked(&error),
         };
         let link = joint.link();
         match clone::fork_sharing_descriptors(|| daemon(link)) {
             Ok(pid) => {
-                self.daemon = Some(Daemon { pid, born: Instant::now(), joint, full: false });
+                self.lives.begins();
+                self.daemon = Some(Daemon { pid, joint, full: false });
                 self.journal.header.count_fork();
             }
             Err(error) => {
                 joint.close(self.journal.ledger);
-                self.not_forked(&error);
+                self.lives.not_forked(&error);
             }
         }
-    }
-
-    fn not_forked(&mut self, error: &io::Error) {
-        if !self.hopeless() {
-            say(format_args!("fork the daemon: {}; trying again", plain(error)));
-        }
-        self.short_life(STILLBORN);
     }
 }
 

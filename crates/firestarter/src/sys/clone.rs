@@ -1,8 +1,8 @@
-//! New processes: the daemon, forked by the keeper without an exec, and workers, spawned by the daemon's spawn thread as
-//! the keeper's children.
+//! New processes: the daemon and the writer, forked by the keeper without an exec, and workers, spawned by the daemon's
+//! spawn thread as the keeper's children.
 //!
-//! Both share the parent's descriptor table at first. A daemon goes on sharing it; that is what lets its descriptors
-//! outlive it. A worker's process gives itself a copy of the stage alone before it does anything else, which costs the
+//! Daemon and workers share the parent's descriptor table at first. A daemon goes on sharing it; that is what lets its
+//! descriptors outlive it. A worker's process gives itself a copy of the stage alone before it does anything else, which costs the
 //! same however many descriptors are open.
 
 use std::ffi::CStr;
@@ -20,7 +20,19 @@ use crate::sys::image::{Image, User};
 /// # Errors
 /// `EAGAIN` or `ENOMEM`: no room for a process.
 pub(crate) fn fork_sharing_descriptors(body: impl FnOnce()) -> io::Result<Pid> {
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    fork(libc::CLONE_FILES, body)
+}
+
+/// Forks a process that has a copy of the table of descriptors and runs `body`. The calling process must have one thread.
+///
+/// # Errors
+/// `EAGAIN` or `ENOMEM`: no room for a process.
+pub(crate) fn fork_copying_descriptors(body: impl FnOnce()) -> io::Result<Pid> {
+    fork(0, body)
+}
+
+fn fork(sharing: libc::c_int, body: impl FnOnce()) -> io::Result<Pid> {
+    let flags = sharing | libc::SIGCHLD;
     // SAFETY: without CLONE_VM this is a fork: the child goes on with a copy of all memory on a copy of this stack. The
     // process has one thread, so no lock is held by another that does not exist in the child. The C library's idea of
     // the thread's id stays the parent's; nothing here or in the standard library relies on it.

@@ -1,4 +1,4 @@
-//! Descriptors by number. Keeper, daemon and writer share one table, so a number is enough to find what another daemon
+//! Descriptors by number. Keeper and daemon share one table, so a number is enough to find what another daemon
 //! opened; the journal's ledger says which numbers mean something.
 //!
 //! Numbers below [`STAGE_END`] are the *stage*: what a spawn will inherit is put there under the number that the worker
@@ -47,10 +47,20 @@ pub(crate) fn close_inherited() {
     close_range(3, RawFd::MAX);
 }
 
-/// Closes every number from [`STAGE_END`] on that `named` does not hold. `named` is in ascending order.
+/// Closes every number above the stage that `named` does not hold. `named` is in ascending order.
 pub(crate) fn close_all_but(named: impl Iterator<Item = RawFd>) {
-    let mut next = STAGE_END;
-    for keep in named.filter(|number| *number >= STAGE_END) {
+    close_from(STAGE_END, named);
+}
+
+/// Closes every number above the standard streams, those of the stage too, that `kept` does not hold. `kept` is in
+/// ascending order. For a process that has a table of its own, which it was given with everything in it.
+pub(crate) fn keep_only(kept: impl Iterator<Item = RawFd>) {
+    close_from(3, kept);
+}
+
+fn close_from(first: RawFd, kept: impl Iterator<Item = RawFd>) {
+    let mut next = first;
+    for keep in kept.filter(|number| *number >= first) {
         if keep > next {
             close_range(next, keep - 1);
         }

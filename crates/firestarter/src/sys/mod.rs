@@ -1,11 +1,12 @@
 //! The only room with `unsafe`: what no safe crate offers. Each block says why it is sound, and each function has a
-//! test. Used by the keeper, the daemon and the journal; it knows nothing of them.
+//! test. Used by the keeper, the daemon, the writer and the journal; it knows nothing of them.
 
 pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod fds;
 pub(crate) mod image;
 pub(crate) mod leases;
+pub(crate) mod localtime;
 pub(crate) mod maps;
 pub(crate) mod oom;
 pub(crate) mod signals;

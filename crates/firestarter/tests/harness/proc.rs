@@ -70,11 +70,26 @@ pub(crate) fn zombies(parent: u32) -> Vec<u32> {
     children(parent).into_iter().filter(|pid| status(*pid, "State").starts_with('Z')).collect()
 }
 
-/// The daemon, found without asking it: the oldest living child of the keeper that runs the keeper's program.
+/// The daemon, found without asking it: the oldest living child of the keeper that runs the keeper's program and is not
+/// the writer.
 pub(crate) fn daemon(keeper: u32) -> Option<u32> {
-    let program = fs::read_link(format!("/proc/{keeper}/exe")).ok()?;
+    own(keeper).into_iter().filter(|pid| !is_writer(*pid)).min_by_key(|pid| (stat(*pid, 22), *pid))
+}
+
+/// The writer, by the name that it gives itself.
+pub(crate) fn writer(keeper: u32) -> Option<u32> {
+    own(keeper).into_iter().find(|pid| is_writer(*pid))
+}
+
+fn is_writer(pid: u32) -> bool {
+    status(pid, "Name") == "firestarter-log"
+}
+
+/// The living children of the keeper that run its program.
+fn own(keeper: u32) -> Vec<u32> {
+    let Ok(program) = fs::read_link(format!("/proc/{keeper}/exe")) else { return Vec::new() };
     let same = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
-    children(keeper).into_iter().filter(|pid| alive(*pid)).filter(same).min_by_key(|pid| (stat(*pid, 22), *pid))
+    children(keeper).into_iter().filter(|pid| alive(*pid)).filter(same).collect()
 }
 
 /// The open descriptors of a process and what they are.

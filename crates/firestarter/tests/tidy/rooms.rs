@@ -49,6 +49,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("config", "say", "one wording of the system's errors"),
     ("cli", "say", "one wording of the system's errors"),
     ("keeper", "say", "the keeper has no other voice"),
+    ("writer", "say", "the writer has no other voice"),
     ("config", "nearest", "suggestions for misspelt keys"),
     ("cli", "nearest", "suggestions for misspelt commands"),
     ("journal", "core::Supervisor", "it holds the core's events and snapshots"),

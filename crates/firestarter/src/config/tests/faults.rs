@@ -371,8 +371,8 @@ fn environments() {
 #[test]
 fn outputs_and_folders() {
     check(&[
-        ("stdout_log = 'size:1:2:/x'", "3:14 stdout_log: size: is not yet supported by this version = write the path alone; the file then grows without limit"),
-        ("stderr_log = 'TIME:1:D:U:2:/x'", "3:14 stderr_log: time: is not yet supported by this version = write the path alone; the file then grows without limit"),
+        ("stdout_log = 'size:1:/x'", "3:14 stdout_log: expected a rotation and a path = write size:MAX_BYTES:BACKUPS:PATH or time:INTERVAL:S|M|H|D|MIDNIGHT:U|L:BACKUPS:PATH"),
+        ("stderr_log = 'TIME:1:X:U:2:/x'", "3:14 stderr_log: expected a rotation and a path = write size:MAX_BYTES:BACKUPS:PATH or time:INTERVAL:S|M|H|D|MIDNIGHT:U|L:BACKUPS:PATH"),
         ("stdoutlog = ''", "3:13 stdout_log: expected \"null\" or a path as a string, found an empty string"),
         ("stdout_log = false", "3:14 stdout_log: expected \"null\" or a path as a string, found false = put it in quotes"),
         ("working_directory = ''", "3:21 working_directory: expected a folder's path as a string, found an empty string"),

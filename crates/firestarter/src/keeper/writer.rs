@@ -1,0 +1,79 @@
+//! The keeper's side of the writer: forks it, forks it again when it dies, and lets it write the last lines at the end.
+//! Without a configuration that needs one there is none.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::process::Pid;
+
+use super::lives::Lives;
+use super::Keeper;
+use crate::say::say;
+use crate::sys::wait::Ended;
+use crate::sys::{clone, signals, wait};
+
+/// How long the writer may take for the last lines. It waits for whoever reads for a second.
+const LAST_LINES: Duration = Duration::from_secs(3);
+
+pub(super) struct Writer {
+    pub(super) pid: Option<Pid>,
+    pub(super) lives: Lives,
+}
+
+impl Writer {
+    pub(super) fn new() -> Writer {
+        Writer { pid: None, lives: Lives::new("writer", "what workers write waits in their pipes") }
+    }
+
+    /// Forks one, if it is time to.
+    pub(super) fn fork(&mut self, body: &impl Fn()) {
+        if self.pid.is_some() || !self.lives.may_begin() {
+            return;
+        }
+        match clone::fork_copying_descriptors(body) {
+            Ok(pid) => {
+                self.lives.begins();
+                self.pid = Some(pid);
+            }
+            Err(error) => self.lives.not_forked(&error),
+        }
+    }
+
+    /// Takes its zombie away, if it has ended.
+    fn reap(&mut self) -> Option<Ended> {
+        let ended = self.pid.and_then(wait::reap)?;
+        self.pid = None;
+        Some(ended)
+    }
+
+    /// Looks whether it is among the dead.
+    pub(super) fn died(&mut self) {
+        match self.reap() {
+            None => {}
+            // It ends by itself so that the next one finds what it could not.
+            Some(Ended { code: libc::CLD_EXITED, status: 0 }) => self.lives.count(1),
+            Some(ended) => self.lives.ended(ended, 1),
+        }
+    }
+}
+
+impl Keeper {
+    /// When all is over: lets the writer write what is still in the pipes, and waits for its end, but not for ever.
+    pub(super) fn finish_logs(&mut self, body: &impl Fn()) {
+        let Some(pipes) = self.journal.pipes else { return };
+        pipes.end();
+        self.writer.fork(body);
+        let end = Instant::now() + LAST_LINES;
+        while self.writer.pid.is_some() && Instant::now() < end {
+            let mut fds = [PollFd::new(self.signals.fd(), PollFlags::IN)];
+            let _ = poll(&mut fds, super::until(end).as_ref());
+            if self.take_signals() {
+                self.writer.reap();
+            }
+        }
+        if let Some(pid) = self.writer.pid {
+            say(format_args!("the writer does not end: the last lines of the logs may be missing"));
+            let _ = signals::signal_group(pid, libc::SIGKILL as u8);
+        }
+    }
+}

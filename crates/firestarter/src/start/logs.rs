@@ -1,0 +1,144 @@
+//! From the configuration's outputs to what the writer and the spawn thread are to do with them. Called once by `start`,
+//! before anything is opened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::io::IsTerminal;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{fstat, FileType};
+
+use crate::config::{Config, LogFile, Output, Rotation, RotationUnit};
+use crate::daemon::open::OpenError;
+use crate::daemon::Outputs;
+use crate::writer::{self, Outlet, Plan, Schedule, Unit};
+
+/// What is to be done with the outputs. Without a plan there is no need for a writer.
+///
+/// # Errors
+/// A log's folder is not there, or two outputs rotate one file in different ways.
+pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError> {
+    let mut logs = Logs::default();
+    for_each_log(config, |group, key, log| logs.add(group, key, log))?;
+    let several = config.groups.len() > 1;
+    let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|stream| Own::of(stream, several));
+    let (mut outputs, mut outlets) = (Vec::new(), Vec::new());
+    for group in &config.groups {
+        let streams = [&group.launch.stdout, &group.launch.stderr];
+        let rotated = streams.map(|output| logs.of(output));
+        let piped = [0, 1].map(|stream| match streams[stream] {
+            Output::Inherit => own[stream].piped,
+            Output::Null => false,
+            Output::File(_) => rotated[stream].is_some(),
+        });
+        outputs.push(piped);
+        outlets.push(Outlet { name: group.spec.name.clone(), streams: rotated });
+    }
+    let own_piped = [own[0].piped, own[1].piped];
+    let hooks = config.groups.iter().any(|group| group.launch.exec_stop.is_some() || group.launch.upgrader.is_some());
+    let needed = outputs.as_flattened().contains(&true) || hooks && own_piped.contains(&true);
+    let plan = Plan { groups: outlets, logs: logs.all, marked: [own[0].marked, own[1].marked] };
+    Ok((Outputs { workers: outputs, own: own_piped }, needed.then_some(plan)))
+}
+
+/// One of the streams that Firestarter was started with.
+struct Own {
+    /// Workers that had it themselves could be held up by whoever reads it, or could not be told apart.
+    piped: bool,
+    /// Lines are marked with whose they are.
+    marked: bool,
+}
+
+impl Own {
+    fn of(stream: BorrowedFd<'_>, several_groups: bool) -> Own {
+        // Major 1, minor 3 is /dev/null on every Linux.
+        let null = rustix::fs::makedev(1, 3);
+        let is_null = |stat: &rustix::fs::Stat| {
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            kind == FileType::CharacterDevice && stat.st_rdev == null
+        };
+        let Some(stat) = fstat(stream).ok().filter(|stat| !is_null(stat)) else {
+            return Own { piped: false, marked: false };
+        };
+        let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let marked = several_groups || stream.is_terminal();
+        Own { piped: marked || !file, marked }
+    }
+}
+
+/// Every output that is a file, with its group's name and its key.
+fn for_each_log(
+    config: &Config,
+    mut each: impl FnMut(&str, &'static str, &LogFile) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    for group in &config.groups {
+        for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
+            if let Output::File(log) = output {
+                check_folder(&group.spec.name, key, &log.path)?;
+                each(&group.spec.name, key, log)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_folder(group: &str, key: &'static str, path: &Path) -> Result<(), OpenError> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let is_folder = match fs::metadata(folder) {
+        Ok(there) if there.is_dir() => return Ok(()),
+        Ok(_) => io::Error::from_raw_os_error(libc::ENOTDIR),
+        Err(error) => error,
+    };
+    Err(OpenError::LogFolder { group: group.to_owned(), key, path: path.to_owned(), source: is_folder })
+}
+
+/// The files that rotate, each path once.
+#[derive(Default)]
+struct Logs {
+    all: Vec<writer::Log>,
+    places: BTreeMap<PathBuf, usize>,
+}
+
+impl Logs {
+    fn add(&mut self, group: &str, key: &'static str, log: &LogFile) -> Result<(), OpenError> {
+        let Some(rotation) = rotation(log.rotation) else { return Ok(()) };
+        let path = log.path.clone();
+        match self.places.get(&path) {
+            Some(place) if self.all[*place].rotation == rotation => Ok(()),
+            Some(_) => Err(OpenError::TwoRotations { group: group.to_owned(), key, path }),
+            None => {
+                self.places.insert(path.clone(), self.all.len());
+                self.all.push(writer::Log { path, rotation });
+                Ok(())
+            }
+        }
+    }
+
+    /// The place of an output among the files that rotate. One that does not rotate itself may be a file that another
+    /// output rotates: then it is the writer's too.
+    fn of(&self, output: &Output) -> Option<usize> {
+        match output {
+            Output::File(log) => self.places.get(&log.path).copied(),
+            Output::Inherit | Output::Null => None,
+        }
+    }
+}
+
+fn rotation(rotation: Rotation) -> Option<writer::Rotation> {
+    Some(match rotation {
+        Rotation::Never => return None,
+        Rotation::Size { max_bytes, backups } => writer::Rotation::Size { max_bytes, backups },
+        Rotation::Time { interval, unit, utc, backups } => {
+            let unit = match unit {
+                RotationUnit::Seconds => Unit::Seconds,
+                RotationUnit::Minutes => Unit::Minutes,
+                RotationUnit::Hours => Unit::Hours,
+                RotationUnit::Days => Unit::Days,
+                RotationUnit::Midnight => Unit::Midnight,
+            };
+            writer::Rotation::Time(Schedule { interval, unit, utc, backups })
+        }
+    })
+}

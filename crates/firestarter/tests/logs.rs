@@ -1,0 +1,394 @@
+//! What workers write: to files that rotate, and passed on to Firestarter's own output. Whole lines, all of them, whoever
+//! dies.
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Stdio;
+
+use harness::proc::{self, Sig};
+use harness::{number, until, Fire, Folder};
+
+/// A worker that writes so many numbered lines, each with its pid, and then stays.
+fn counts(lines: u32) -> String {
+    format!("['sh', '-c', 'i=0; while [ $i -lt {lines} ]; do echo $$ $i; i=$((i+1)); done; exec sleep 1000']")
+}
+
+/// The files of a log, oldest first: the highest number, or the lowest stamp, and the log itself at the end.
+fn files(folder: &Folder, log: &str, by_stamp: bool) -> Vec<String> {
+    let prefix = format!("{log}.");
+    let names = fs::read_dir(folder.path()).expect("the folder").flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut backups: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+    backups.sort_by_key(|name| name[prefix.len()..].replace('.', "").parse::<u64>().unwrap_or(0));
+    if !by_stamp {
+        backups.reverse();
+    }
+    backups.push(log.to_owned());
+    backups
+}
+
+/// All that is in a log and its backups, oldest first.
+fn text(folder: &Folder, log: &str) -> String {
+    files(folder, log, false).iter().map(|name| folder.read(name)).collect()
+}
+
+/// Of lines with a pid and a number: each is whole, and each pid's numbers go up without a gap. Returns how many each
+/// pid has.
+fn numbered(text: &str) -> BTreeMap<u32, u32> {
+    let mut next = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<u32> = line.split(' ').map(|word| word.parse().unwrap_or_else(|_| panic!("{line:?}"))).collect();
+        let [pid, number] = words[..] else { panic!("a torn line: {line:?}") };
+        let expected = next.entry(pid).or_insert(0);
+        assert_eq!(number, *expected, "of pid {pid}");
+        *expected += 1;
+    }
+    next
+}
+
+fn all_written(fire: &Fire, log: &str, workers: usize, lines: u32) {
+    until("all lines", || text(&fire.folder, log).lines().count() as u32 == lines * workers as u32);
+    let numbers = numbered(&text(&fire.folder, log));
+    assert_eq!(numbers.values().copied().collect::<Vec<_>>(), vec![lines; workers]);
+}
+
+#[test]
+fn by_size_with_two_workers_nothing_is_missing_and_no_line_is_torn() {
+    let toml = format!(
+        "[web]\nexec_start = {}\nnumprocesses = 2\nstdout_log = 'size:2000:100:@DIR@/log'\n\
+         stderr_log = 'size:2000:100:@DIR@/log'\n",
+        counts(2000)
+    );
+    let fire = Fire::start(&toml);
+    all_written(&fire, "log", 2, 2000);
+    let files = files(&fire.folder, "log", false);
+    assert!(files.len() > 15, "{files:?}");
+    for name in &files {
+        let text = fire.folder.read(name);
+        assert!(text.len() < 2000 && text.ends_with('\n'), "{name}: {}", text.len());
+    }
+    for name in &files[..files.len() - 1] {
+        assert!(fire.folder.read(name).len() > 1950, "{name} could have held another line");
+    }
+    fire.stop();
+}
+
+#[test]
+fn a_file_of_one_byte_holds_one_line() {
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'seq 1 5; exec sleep 1000']\nstdout_log = 'size:1:3:@DIR@/log'\n",
+    );
+    until("the last line", || fire.folder.read("log") == "5\n");
+    let files = files(&fire.folder, "log", false);
+    let texts: Vec<String> = files.iter().map(|name| fire.folder.read(name)).collect();
+    assert_eq!(
+        (files, texts.concat().as_str()),
+        (["log.3", "log.2", "log.1", "log"].map(str::to_owned).into(), "2\n3\n4\n5\n")
+    );
+}
+
+#[test]
+fn by_time_files_bear_the_second_in_which_they_began() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'for i in 0 1 2 3 4 5 6 7; do echo $$ $i; sleep 0.4; done; exec sleep 1000']\n\
+                stdout_log = 'time:1:S:UTC:20:@DIR@/log'\n";
+    let fire = Fire::start(toml);
+    let all = || files(&fire.folder, "log", true).iter().map(|name| fire.folder.read(name)).collect::<String>();
+    until("all lines", || all().lines().count() == 8);
+    assert_eq!(numbered(&all()).into_values().collect::<Vec<_>>(), [8]);
+    let files = files(&fire.folder, "log", true);
+    assert!((3..=5).contains(&files.len()), "{files:?}");
+    let now = fs::metadata(fire.folder.join("log")).and_then(|log| log.modified()).expect("the log");
+    let said = std::process::Command::new("date").args(["-u", "-r"]).arg(fire.folder.join("log")).arg("+%Y%m%d%H%M%S");
+    let _ = (now, said);
+    for name in &files[..files.len() - 1] {
+        let stamp = name.strip_prefix("log.").expect("a stamp");
+        let written = harness::said({
+            let mut date = std::process::Command::new("date");
+            date.args(["-u", "+%Y%m%d%H%M%S", "-r"]).arg(fire.folder.join(name));
+            date
+        });
+        let last: u64 = written.out.trim().parse().expect("a date");
+        let begun: u64 = stamp.parse().expect("a stamp");
+        assert!(begun <= last, "{name} was last written at {last}");
+    }
+    fire.stop();
+}
+
+#[test]
+fn an_old_file_is_rotated_by_its_own_time() {
+    let folder = Folder::new();
+    folder.write("log", "of yesterday\n");
+    let touched = folder.command("touch").args(["-d", "2024-02-29 12:00:00Z", "log"]).status().expect("touch");
+    assert!(touched.success());
+    let fire = Fire::start_in(
+        folder,
+        "[web]\nexec_start = ['sh', '-c', 'echo of today; exec sleep 1000']\nstdout_log = 'time:1:MIDNIGHT:U:7:@DIR@/log'\n",
+    );
+    until("a line", || fire.folder.read("log") == "of today\n");
+    assert_eq!(fire.folder.read("log.20240229"), "of yesterday\n");
+}
+
+const TWO_GROUPS: &str =
+    "[web]\nexec_start = ['sh', '-c', 'echo out; echo err >&2; exec sleep 1000']\nnumprocesses = 2\n\
+    [other]\nexec_start = ['sh', '-c', 'printf begun; sleep 0.01; echo \" ended\"; exec sleep 1000']\n";
+
+#[test]
+fn lines_of_several_groups_are_marked() {
+    let fire = Fire::start(TWO_GROUPS);
+    until("all lines", || fire.stdout().lines().count() == 3);
+    let mut lines: Vec<String> = fire.stdout().lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["other/0 | begun ended", "web/0 | out", "web/1 | out"]);
+    fire.hears("web/0 | err\n");
+    fire.hears("web/1 | err\n");
+    fire.stop();
+}
+
+#[test]
+fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
+    let fire = Fire::start("[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    until("a line", || fire.stdout() == "out\n");
+    assert_eq!(proc::writer(fire.keeper_pid), None, "nothing needs a writer");
+    let folder = Folder::new();
+    let mut command = harness::run_command(&folder, "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut line = String::new();
+    BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "out\n");
+    let fire = Fire::watch(folder, keeper);
+    let worker = fire.settled("web", 1)[0];
+    let streams = proc::descriptors(worker);
+    assert!(streams[1].1.starts_with("pipe:") && streams[2].1.ends_with("/stderr"), "{streams:?}");
+}
+
+#[test]
+fn dev_null_needs_no_writer() {
+    let fire = Fire::start_with(Folder::new(), TWO_GROUPS, |command| {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    });
+    let worker = fire.settled("web", 2)[0];
+    assert_eq!(proc::writer(fire.keeper_pid), None);
+    assert_eq!(proc::descriptors(worker)[1].1, "/dev/null");
+}
+
+#[test]
+fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 300000; touch done; exec sleep 1000']\n";
+    let mut command = harness::run_command(&folder, toml);
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut stdout = keeper.stdout.take().expect("a pipe");
+    let fire = Fire::watch(folder, keeper);
+    until("a worker that has written all", || fire.folder.join("done").exists());
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).expect("text");
+        text
+    });
+    // Its first lines after the drop bring the number of those that were dropped.
+    fire.order("web", "restart");
+    fire.stop();
+    let text = reader.join().expect("the reader");
+    let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
+    assert!(
+        !lost.is_empty() && lost.iter().all(|line| line.ends_with("lines of workers found nobody who reads")),
+        "{lost:?}"
+    );
+    let lost: u64 = lost.iter().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("firestarter: ")).collect();
+    assert!(lines.iter().all(|line| line.parse::<u32>().is_ok()), "a torn line");
+    assert!(lines.len() as u64 + lost >= 300_000 && lines.len() < 600_000, "{} {lost}", lines.len());
+}
+
+#[test]
+fn a_slow_reader_gets_every_line() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 400000; exec sleep 1000']\n";
+    let mut command = harness::run_command(&folder, toml);
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut lines = BufReader::with_capacity(4096, keeper.stdout.take().expect("a pipe")).lines();
+    let fire = Fire::watch(folder, keeper);
+    for expected in 1..=400_000 {
+        let line = lines.next().expect("a line").expect("text");
+        assert_eq!(line, expected.to_string());
+        if expected % 4000 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    fire.stop();
+}
+
+#[test]
+fn the_last_words_of_a_worker_are_in_the_file() {
+    let folder = Folder::new();
+    let said = harness::said({
+        let mut command = harness::run_command(
+            &folder,
+            "[web]\nexec_start = ['sh', '-c', 'trap \"printf last; exit\" TERM; echo up; while :; do sleep 0.01; done']\n\
+             stdout_log = 'size:100000:1:@DIR@/log'\n[dead]\nexec_start = ['sh', '-c', 'printf dying; exit 3']\n",
+        );
+        let keeper = command.spawn().expect("start");
+        let fire = Fire::watch(folder, keeper);
+        until("up", || fire.folder.read("log") == "up\n");
+        until("its last word", || fire.stdout().contains("dead/0 | dying"));
+        let folder_path = fire.folder.path().to_owned();
+        let said = fire.ctl(&["stop"]);
+        assert_eq!(said.code, 0);
+        let mut fire = fire;
+        assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
+        let log = fs::read_to_string(folder_path.join("log")).expect("the log");
+        assert_eq!(log, "up\nlast");
+        std::process::Command::new("true")
+    });
+    assert_eq!(said.code, 0);
+}
+
+/// Descriptors of the keeper, without those that come and go with a client.
+fn descriptors(fire: &Fire) -> usize {
+    fire.wait_for("a daemon", |_| true);
+    let counts = (0..40).map(|_| {
+        harness::pause();
+        proc::descriptors(fire.keeper_pid).len()
+    });
+    counts.min().unwrap_or(0)
+}
+
+#[test]
+fn kills_of_daemon_and_writer_cost_no_worker_and_no_descriptor() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while :; do echo $$ $i; i=$((i+1)); sleep 0.002; done']\n\
+                numprocesses = 3\nrestart = 'always'\nstdout_log = 'size:3000:1000:@DIR@/log'\nack_timeout = '10ms'\n\
+                backoff_reset = '1ms'\n";
+    let fire = Fire::start(toml);
+    let workers = fire.settled("web", 3);
+    let before = descriptors(&fire);
+    let kill = |pid: Option<u32>| {
+        let pid = pid.expect("a process to kill");
+        proc::signal(pid, Sig::KILL);
+        until("its death", || !proc::alive(pid));
+    };
+    let grows = || {
+        let lines = text(&fire.folder, "log").lines().count();
+        until("more lines", || text(&fire.folder, "log").lines().count() > lines + 20);
+    };
+    for round in 0..6 {
+        grows();
+        until("a writer", || proc::writer(fire.keeper_pid).is_some());
+        match round % 3 {
+            0 => kill(proc::writer(fire.keeper_pid)),
+            1 => kill(proc::daemon(fire.keeper_pid)),
+            _ => {
+                kill(proc::daemon(fire.keeper_pid));
+                kill(proc::writer(fire.keeper_pid));
+            }
+        }
+        grows();
+        assert_eq!(fire.settled("web", 3), workers, "{}", fire.stderr());
+    }
+    // Respawns while the writer is away: what it was not told of it finds.
+    kill(proc::writer(fire.keeper_pid));
+    proc::signal(workers[0], Sig::KILL);
+    fire.wait_for("a respawn", |status| number(&status["groups"][0]["restarts"]) == 1);
+    let successor = fire.settled("web", 3).into_iter().find(|pid| !workers.contains(pid)).expect("a successor");
+    until("its lines", || text(&fire.folder, "log").contains(&format!("\n{successor} ")));
+    until("descriptors as before", || descriptors(&fire) == before);
+    // Lines that the killed writer had in hand may be missing; torn ones may not be there, but where it was killed.
+    let text = text(&fire.folder, "log");
+    let torn = text.lines().filter(|line| line.split(' ').filter(|word| word.parse::<u32>().is_ok()).count() != 2);
+    assert!(torn.count() <= 5, "more torn lines than deaths of writers");
+    fire.stop();
+}
+
+#[test]
+fn ends_of_many_workers_leave_no_pipe() {
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'echo one line']\nnumprocesses = 4\nrestart = 'always'\nbackoff_max = '10ms'\n\
+         backoff_reset = '1000s'\nstdout_log = 'size:1000000:1:@DIR@/log'\nstderr_log = 'size:1000000:1:@DIR@/err'\n\
+         [quiet]\nexec_start = ['sleep', '1000']\nstdout_log = 'null'\nstderr_log = 'null'\n",
+    );
+    until("many ends", || fire.folder.read("log").lines().count() > 200);
+    assert_eq!(fire.ctl(&["ctrl", "web", "stop"]).code, 0);
+    let pipes = |pid: u32| proc::descriptors(pid).iter().filter(|(_, what)| what.starts_with("pipe:")).count();
+    // Those between keeper and daemon.
+    until("no pipe of a worker", || pipes(fire.keeper_pid) == 4);
+    let writer = proc::writer(fire.keeper_pid).expect("a writer");
+    until("none in the writer", || pipes(writer) == 0);
+    assert!(fire.folder.read("log").lines().all(|line| line == "one line"));
+    fire.stop();
+}
+
+#[test]
+fn a_folder_that_goes_is_told_of_once_and_one_that_comes_back_is_written_to() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("logs")).expect("a folder");
+    let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while :; do echo $$ $i; i=$((i+1)); sleep 0.01; done']\n\
+                stdout_log = 'size:1000000:1:@DIR@/logs/log'\n";
+    let fire = Fire::start_in(folder, toml);
+    until("lines", || !fire.folder.read("logs/log").is_empty());
+    fs::remove_dir_all(fire.folder.join("logs")).expect("remove");
+    fire.hears("logs/log: no such file or directory; what is written to it is lost until that is mended");
+    fs::create_dir(fire.folder.join("logs")).expect("a folder");
+    until("lines", || !fire.folder.read("logs/log").is_empty());
+    fire.hears("logs/log: works again; ");
+    assert_eq!(fire.stderr().matches("is lost until").count(), 1, "{}", fire.stderr());
+    assert_eq!(fire.settled("web", 1).len(), 1);
+    fire.stop();
+}
+
+#[test]
+fn what_cannot_be_logged_to_is_an_error_of_the_start() {
+    for (toml, said) in [
+        ("stdout_log = '@DIR@/none/log'\n", "firestarter: web: stdout_log "),
+        ("stderr_log = 'size:9:1:@DIR@/config.toml/log'\n", "config.toml/log: not a directory; create the folder"),
+        ("stdout_log = 'size:9:1:@DIR@/a'\nstderr_log = 'size:9:2:@DIR@/a'\n", "rotates this file otherwise"),
+    ] {
+        let folder = Folder::new();
+        let ended = harness::run_to_the_end(&folder, &format!("[web]\nexec_start = ['true']\n{toml}"));
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.err.contains(said), "{said}: {ended:?}");
+        assert!(!folder.join("c.lock").exists());
+    }
+}
+
+#[test]
+fn a_log_that_is_a_fifo_holds_nobody_up() {
+    let folder = Folder::new();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a FIFO");
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 50000 >&2; seq 1 50000; touch done; exec sleep 1000']\n\
+                stdout_log = 'size:1000000:1:@DIR@/log'\nstderr_log = 'size:1000000:1:@DIR@/fifo'\n";
+    let fire = Fire::start_in(folder, toml);
+    until("a worker that goes on", || fire.folder.join("done").exists());
+    until("its other log", || fire.folder.read("log").ends_with("\n50000\n"));
+    fire.hears("fifo: ");
+    fire.stop();
+}
+
+/// Whether a process has a file open.
+fn has_open(pid: u32, path: &Path) -> bool {
+    proc::descriptors(pid).iter().any(|(_, what)| Path::new(what) == path)
+}
+
+#[test]
+fn only_the_writer_has_the_file_and_it_has_nothing_of_the_workers() {
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\nsocket_address = ['127.0.0.1:0']\n\
+         start_immediate = true\nstdout_log = 'size:1000000:1:@DIR@/log'\n",
+    );
+    until("a line", || fire.folder.read("log") == "up\n");
+    let (writer, log) = (proc::writer(fire.keeper_pid).expect("a writer"), fire.folder.join("log"));
+    assert!(has_open(writer, &log) && !has_open(fire.keeper_pid, &log) && !has_open(fire.daemon(), &log));
+    let sockets = proc::descriptors(writer).iter().filter(|(_, what)| what.starts_with("socket:")).count();
+    assert_eq!(sockets, 1, "it holds a socket that is not its own: {:?}", proc::descriptors(writer));
+    let mode = fs::metadata(&log).expect("the log");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o137, 0);
+}
