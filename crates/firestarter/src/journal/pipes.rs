@@ -189,10 +189,12 @@ impl Pipes {
             Err(_) if self.header.take_missed() => return Some(Heard::Missed),
             Err(_) => return Some(Heard::Nothing),
         };
-        let sent = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
+        let mut sent = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(fds) = message {
+                sent = fds.last();
+            }
+        }
         let number = RawFd::from_le_bytes(bytes);
         match (length, sent) {
             (0, _) => Some(Heard::Over),

@@ -214,7 +214,7 @@ fn length_of_lines(bytes: &[u8]) -> usize {
 }
 
 fn modified(stat: &Stat) -> i64 {
-    stat.st_mtime as i64
+    stat.st_mtime
 }
 
 fn now() -> i64 {

@@ -285,14 +285,14 @@ impl Writer {
 
     /// Holds back workers whose output finds its reader slow, and lets them go again.
     fn mind_readers_of_own(&mut self) {
-        for stream in 0..2 {
+        for (stream, own_key) in OWN.into_iter().enumerate() {
             let own = &mut self.own[stream];
             if own.deadline().is_some_and(|at| at <= Instant::now()) {
                 own.give_up();
             }
             let (waits, hold) = (own.waits(), own.is_full());
             if waits != self.waiting[stream] {
-                let key = epoll::EventData::new_u64(OWN[stream]);
+                let key = epoll::EventData::new_u64(own_key);
                 let done = match waits {
                     true => epoll::add(&self.epoll, own.fd(), key, epoll::EventFlags::OUT),
                     false => epoll::delete(&self.epoll, own.fd()),
