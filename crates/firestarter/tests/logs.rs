@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use harness::proc::{self, Sig};
 use harness::{number, until, Fire, Folder};
+use rustix::process::{prlimit, Pid, Resource, Rlimit};
 
 /// A worker that writes so many numbered lines, each with its pid, and then stays.
 fn counts(lines: u32) -> String {
@@ -378,4 +379,51 @@ fn only_the_writer_has_the_file_and_it_has_nothing_of_the_workers() {
     assert_eq!(sockets, 1, "it holds a socket that is not its own: {:?}", proc::descriptors(writer));
     let mode = fs::metadata(&log).expect("the log");
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o137, 0);
+}
+
+#[test]
+fn a_full_disk_costs_whole_lines_that_are_counted() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while :; do echo $$ $i; i=$((i+1)); sleep 0.001; done']\n\
+                stdout_log = 'size:1000000:1:@DIR@/log'\n";
+    let fire = Fire::start(toml);
+    let worker = fire.settled("web", 1);
+    let writer = proc::writer(fire.keeper_pid).and_then(|pid| Pid::from_raw(pid as i32)).expect("a writer");
+    // As a disk that has so much room and no more.
+    let room = |bytes| Rlimit { current: bytes, maximum: None };
+    let limit = fire.folder.read("log").len() as u64 + 5001;
+    prlimit(Some(writer), Resource::Fsize, room(Some(limit))).expect("a limit");
+    fire.hears("log: file too large; what is written to it is lost until that is mended");
+    let full = fire.folder.read("log");
+    assert!(full.len() as u64 <= limit && full.ends_with('\n'), "a torn line: {}", full.len());
+    numbered(&full);
+    prlimit(Some(writer), Resource::Fsize, room(None)).expect("no limit");
+    fire.hears("log: works again; ");
+    until("more lines", || fire.folder.read("log").len() > full.len() + 100);
+    let log = fire.folder.read("log");
+    assert!(log.lines().all(|line| line.split(' ').filter(|word| word.parse::<u32>().is_ok()).count() == 2), "{log}");
+    let first = log[full.len()..].lines().next().and_then(|line| line.split(' ').nth(1)).expect("a line");
+    let lost: usize = (numbered(&full).values().sum::<u32>()..first.parse().expect("a number"))
+        .map(|number| format!("{} {number}\n", worker[0]).len())
+        .sum();
+    fire.hears(&format!("; {lost} bytes were lost"));
+    assert_eq!(fire.settled("web", 1), worker);
+    fire.stop();
+}
+
+#[test]
+fn without_a_keeper_the_writer_lives_as_long_as_the_daemon() {
+    let toml =
+        "[web]\nexec_start = ['sh', '-c', 'trap \"printf last; exit\" TERM; echo up; while :; do sleep 0.01; done']\n\
+                stdout_log = 'size:100000:1:@DIR@/log'\n";
+    let fire = Fire::start(toml);
+    until("up", || fire.folder.read("log") == "up\n");
+    let writer = proc::writer(fire.keeper_pid).expect("a writer");
+    fire.signal_keeper(Sig::KILL);
+    fire.wait_for("the bad news", |status| status["keeper_alive"] == false);
+    fire.order("web", "restart");
+    until("its successor", || fire.folder.read("log") == "up\nlast\nup\n");
+    assert!(proc::alive(writer));
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    fire.nothing_left();
+    assert_eq!(fire.folder.read("log"), "up\nlast\nup\nlast");
 }

@@ -43,13 +43,18 @@ impl Lives {
         self.born = Instant::now();
     }
 
-    /// A life has ended. `weight`: what it counts for if it was short.
-    pub(super) fn ended(&mut self, ended: Ended, weight: u32) {
+    /// Its process has died.
+    pub(super) fn died(&mut self, ended: Ended, weight: u32) {
         let how = if ended.code == libc::CLD_EXITED { "exit code" } else { "signal" };
         say(format_args!(
             "the {} died ({how} {}); {} and the next one takes over",
             self.name, ended.status, self.meanwhile
         ));
+        self.ended(weight);
+    }
+
+    /// A life is over. `weight`: what it counts for if it was short.
+    pub(super) fn ended(&mut self, weight: u32) {
         self.count(if self.born.elapsed() < GOOD_LIFE { weight } else { 0 });
     }
 
@@ -67,7 +72,7 @@ impl Lives {
     }
 
     /// Counts a life that was short, or forgets all for one that was not, and says when the next may begin.
-    pub(super) fn count(&mut self, weight: u32) {
+    fn count(&mut self, weight: u32) {
         let hopeful = !self.hopeless();
         self.short = if weight == 0 { 0 } else { self.short.saturating_add(weight) };
         self.not_before = Instant::now()

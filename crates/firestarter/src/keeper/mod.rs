@@ -252,7 +252,7 @@ impl Keeper {
             return;
         }
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
-        self.lives.ended(ended, weight);
+        self.lives.died(ended, weight);
     }
 
     fn fork(&mut self, daemon: &mut impl FnMut(Link)) {

@@ -51,8 +51,8 @@ impl Writer {
         match self.reap() {
             None => {}
             // It ends by itself so that the next one finds what it could not.
-            Some(Ended { code: libc::CLD_EXITED, status: 0 }) => self.lives.count(1),
-            Some(ended) => self.lives.ended(ended, 1),
+            Some(Ended { code: libc::CLD_EXITED, status: 0 }) => self.lives.ended(1),
+            Some(ended) => self.lives.died(ended, 1),
         }
     }
 }

@@ -30,6 +30,8 @@ struct Open {
     regular: bool,
     /// When the content began: what is there at the opening was last written then.
     begun: i64,
+    /// When it is to move away.
+    due: i64,
     /// How much of its last line is there.
     line: u64,
 }
@@ -82,7 +84,7 @@ impl LogFile {
         self.open = None;
         self.seam.is_whole();
         let folder = Folder::of(&self.log.path)?;
-        let open = Open::new(folder.open()?)?;
+        let open = Open::new(folder.open()?, &self.log.rotation)?;
         // The last writer may have been killed in the middle of a line.
         if open.regular && open.size > 0 && folder.is_torn(open.size) {
             self.seam.is_torn();
@@ -101,15 +103,15 @@ impl LogFile {
         match &self.log.rotation {
             Rotation::Size { max_bytes, .. } => fits(*max_bytes, open.size, run, begun),
             Rotation::Time(schedule) => {
-                if open.size == 0 {
-                    open.begun = now();
-                }
-                let due = !begun && now() >= schedule.due(open.begun, &zone(schedule.utc));
+                let due = !begun && now() >= open.due;
                 if due && open.size > 0 {
-                    0
-                } else {
-                    run.len()
+                    return 0;
                 }
+                if due {
+                    // Nothing was written in all that time.
+                    open.begins(now(), &self.log.rotation);
+                }
+                run.len()
             }
         }
     }
@@ -180,11 +182,20 @@ impl LogFile {
 }
 
 impl Open {
-    fn new(fd: OwnedFd) -> io::Result<Open> {
+    fn new(fd: OwnedFd, rotation: &Rotation) -> io::Result<Open> {
         let stat = fstat(&fd)?;
         let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let begun = if stat.st_size > 0 { modified(&stat) } else { now() };
-        Ok(Open { fd, size: stat.st_size as u64, regular, begun, line: 0 })
+        let mut open = Open { fd, size: stat.st_size as u64, regular, begun, due: i64::MAX, line: 0 };
+        open.begins(begun, rotation);
+        Ok(open)
+    }
+
+    fn begins(&mut self, begun: i64, rotation: &Rotation) {
+        self.begun = begun;
+        if let Rotation::Time(schedule) = rotation {
+            self.due = schedule.due(begun, &zone(schedule.utc));
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
