@@ -5,6 +5,7 @@ mod harness;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
+use harness::proc::Sig;
 use harness::wire::Wire;
 use harness::{proc, said, until, Fire, Folder, BIN};
 use serde_json::{json, Value};
@@ -257,4 +258,68 @@ fn the_status_of_one_worker() {
     assert_eq!(fire.ctl(&["ctrl", "web/1", "stop"]).code, 2);
     assert_eq!(fire.ctl(&["ctrl", "nobody/1", "status"]).code, 4);
     assert_eq!(fire.settled("web", 2), workers);
+}
+
+/// Notes each signal that a worker gets, with its pid, and lives on.
+const NOTING: &str =
+    "[web]\nexec_start = ['sh', '-c', 'for s in HUP USR1; do trap \"echo $$ $s >>@DIR@/got\" $s; done; \
+    echo up >>@DIR@/up; while :; do sleep 0.02; done']\nnumprocesses = 2\nack_timeout = '10ms'\n";
+
+#[test]
+fn a_signal_goes_to_all_workers_or_to_one_and_nothing_else_happens() {
+    let fire = Fire::start(NOTING);
+    until("both are up", || fire.folder.read("up").lines().count() == 2);
+    let workers = fire.settled("web", 2);
+    let (first, second) = (workers[0], workers[1]);
+    let signal = |words: &[&str]| {
+        let said = fire.ctl(&[&["ctrl"], words].concat());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        said.out
+    };
+    let got = |count: usize| {
+        until("the signals", || fire.folder.read("got").lines().count() >= count);
+        let got = fire.folder.read("got");
+        let mut got: Vec<String> = got.lines().map(str::to_owned).collect();
+        got.sort();
+        got
+    };
+    let all = "send ctrl command [signal] to [web] worker\nsend signal SIGHUP pid";
+    assert_eq!(signal(&["web", "signal", "HUP"]), format!("{all} [{first}, {second}]\n"));
+    let mut want = vec![format!("{first} HUP"), format!("{second} HUP")];
+    want.sort();
+    assert_eq!(got(2), want);
+    let one = "send ctrl command [signal] to [web/1] worker\nsend signal SIGUSR1 pid";
+    assert_eq!(signal(&["web/1", "signal", "-s", "usr1", "--no-wait"]), format!("{one} [{second}]\n"));
+    want.push(format!("{second} USR1"));
+    want.sort();
+    assert_eq!(got(3), want);
+    // The next daemon sends none again.
+    proc::signal(fire.daemon(), Sig::KILL);
+    fire.wait_for("the next daemon", |status| status["recoveries"] == 1);
+    signal(&["web/0", "signal", "USR1"]);
+    want.push(format!("{first} USR1"));
+    want.sort();
+    assert_eq!(got(4), want);
+    assert_eq!(fire.settled("web", 2), workers);
+    assert_eq!(fire.group("web")["restarts"], 0);
+}
+
+#[test]
+fn signals_that_cannot_be_sent_are_refused() {
+    let fire = Fire::start(ONE);
+    fire.settled("web", 1);
+    let beyond = fire.ctl(&["ctrl", "web/7", "signal", "HUP"]);
+    assert_eq!(beyond.code, 1);
+    assert!(beyond.err.contains("web: signal refused: no worker runs in slot 7"), "{beyond:?}");
+    let mut wire = fire.wire();
+    for (method, params, code) in [
+        ("signal", json!({ "group": "web" }), "signal_missing"),
+        ("signal", json!({ "group": "web", "slot": 7, "signal": "HUP", "wait": false }), "no_worker"),
+        ("stop", json!({ "group": "web", "slot": 0 }), "whole_group"),
+        ("signal", json!({ "group": "nobody", "signal": 1 }), "unknown_group"),
+    ] {
+        let reply = wire.ask(method, params);
+        assert_eq!(machine_code(&reply), code, "{reply}");
+    }
+    assert_eq!(fire.settled("web", 1).len(), 1);
 }
