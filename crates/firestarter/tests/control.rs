@@ -176,32 +176,6 @@ fn the_socket_is_its_owners_alone() {
 }
 
 #[test]
-fn a_client_from_outside_the_container_is_served() {
-    let folder = Folder::new();
-    let contained = |words: &[&str]| {
-        let mut command = folder.command("unshare");
-        command.args(["--fork", "--pid", "--mount-proc", "--kill-child"]).args(words);
-        command
-    };
-    let allowed = said(contained(&["true"]));
-    if allowed.code != 0 {
-        eprintln!("no pid namespace to be had, so none is tried: {}", allowed.err);
-        return;
-    }
-    folder.config(ONE);
-    let mut command = contained(&[BIN, "run", "-c", "config.toml", "-d", "c"]);
-    command.stderr(std::fs::File::create(folder.join("stderr")).expect("a file"));
-    let keeper = command.spawn().expect("start");
-    // To it the client's pid is 0.
-    let mut fire = Fire::watch(folder, keeper);
-    assert_eq!(fire.status()["keeper_pid"], 1);
-    fire.hears("PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time");
-    fire.hears("less than the stop_timeout of web (10 s)");
-    assert_eq!(fire.ctl(&["stop"]).code, 0);
-    assert_eq!(fire.ended().code(), Some(0));
-}
-
-#[test]
 fn folders_are_made_for_the_socket_and_for_it_alone() {
     let folder = Folder::new();
     let mut command = folder.command(BIN);
