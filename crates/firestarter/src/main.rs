@@ -1,12 +1,14 @@
 //! Firestarter: starts groups of processes, gives them shared sockets, keeps them running and replaces them while
 //! traffic flows. See `ARCHITECTURE.md` for the rooms and what each may do.
 
+mod accounts;
 mod api;
 mod cli;
 mod client;
 mod config;
 mod daemon;
 mod demo;
+mod init;
 mod journal;
 mod keeper;
 mod nearest;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         cli::Next::Exit(code) => code,
         cli::Next::Run { config, socket, exit_when } => start::run(config, socket, exit_when),
         cli::Next::Check { config } => start::check(config),
+        cli::Next::Init { config, command } => init::run(config, &command),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use firestarter_core::spec::{ExitWhen, GroupSpec, Policy};
 
+use crate::accounts::System;
 use crate::cli::code;
-use crate::config::{self, Config, Surroundings};
+use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, limits, Setup};
 use crate::journal::{self, Meaning};
@@ -37,7 +38,7 @@ const NAMED: usize = 3;
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
     fds::close_inherited();
     let config = match load(config) {
-        Ok(config) => config,
+        Ok((config, _)) => config,
         Err(code) => return code,
     };
     match start(config, socket, exit_when) {
@@ -52,7 +53,8 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
 /// Reads a configuration and says what is wrong with it; returns the exit code.
 pub(crate) fn check(config: Option<PathBuf>) -> u8 {
     match load(config) {
-        Ok(config) => {
+        Ok((config, warnings)) => {
+            eprint!("{warnings}");
             let names: Vec<&str> = config.groups.iter().map(|group| group.spec.name.as_str()).collect();
             println!("{}: no faults; groups: {}", config.path.display(), names.join(", "));
             code::DONE
@@ -61,7 +63,7 @@ pub(crate) fn check(config: Option<PathBuf>) -> u8 {
     }
 }
 
-fn load(named: Option<PathBuf>) -> Result<Config, u8> {
+fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
     let path = named.or_else(|| PLACES.map(PathBuf::from).into_iter().find(|path| path.exists()));
     let Some(path) = path else {
         say(format_args!("no configuration: name one with -c FILE, or write {} or {}", PLACES[0], PLACES[1]));
@@ -74,9 +76,10 @@ fn load(named: Option<PathBuf>) -> Result<Config, u8> {
     load_from(&path, &cwd)
 }
 
-fn load_from(path: &Path, cwd: &Path) -> Result<Config, u8> {
+fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    config::load(path, &Surroundings { cwd, env: &env }).map_err(|faults| {
+    let around = Surroundings { cwd, env: &env, read: &config::read, accounts: &System };
+    config::load(path, &around).map_err(|faults| {
         eprintln!("{faults}");
         code::USAGE
     })
@@ -171,7 +174,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("firestarter-{name}-{}.toml", std::process::id()));
         let toml = "[api]\nexec_start = 'a'\n[web]\nexec_start = 'a'\nstop_timeout = 30.5\n";
         std::fs::write(&path, toml).expect("write");
-        let config = load_from(&path, Path::new("/")).expect("no faults");
+        let (config, _) = load_from(&path, Path::new("/")).expect("no faults");
         std::fs::remove_file(&path).expect("remove");
         Config { stop_timeout: stop_timeout.map(Duration::from_secs), ..config }
     }

@@ -1,91 +1,116 @@
-//! As PID 1 of a container: a pid namespace of its own, where the kernel allows one.
+//! `init` writes a configuration that `check` finds without fault and `run` can run, and never overwrites a file; `check`
+//! warns of signals that harm a server, with exit code 0.
 
 mod harness;
 
-use std::fs::File;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::symlink;
 
-use harness::proc::{self, Sig};
-use harness::{finish, said, until, Fire, Folder, BIN};
+use harness::{said, until, Fire, Folder, Said, BIN};
 
-const ONE: &str = "[web]\nexec_start = ['sleep', '1000']\n";
+fn run(folder: &Folder, words: &[&str]) -> Said {
+    let mut command = folder.command(BIN);
+    command.args(words);
+    said(command)
+}
 
-/// A command as PID 1 of a namespace; none where there is none to be had.
-fn contained(folder: &Folder, words: &[&str]) -> Option<Command> {
-    let inside = |words: &[&str]| {
-        let mut command = folder.command("unshare");
-        command.args(["--fork", "--pid", "--mount-proc", "--kill-child"]).args(words);
-        command
-    };
-    let allowed = said(inside(&["true"]));
-    if allowed.code != 0 {
-        eprintln!("no pid namespace to be had, so nothing is tried: {}", allowed.err);
-        return None;
+#[test]
+fn a_file_is_written_once() {
+    let folder = Folder::new();
+    let first = run(&folder, &["init", "--", "gunicorn", "-b", "0.0.0.0:8000", "app:app"]);
+    assert_eq!((first.code, first.err.as_str()), (0, ""), "{first:?}");
+    assert_eq!(first.out, "wrote firestarter.toml; next: firestarter check, then firestarter run\n");
+    let text = folder.read("firestarter.toml");
+    assert!(
+        text.contains("socket_address = [\"0.0.0.0:8000\"]") && text.contains("ack_signal = \"SIGTERM\""),
+        "{text}"
+    );
+    let checked = run(&folder, &["check"]);
+    assert_eq!((checked.code, checked.err.as_str()), (0, ""), "{checked:?}");
+    let again = run(&folder, &["init", "--", "node", "app.js"]);
+    assert_eq!((again.code, again.out.as_str()), (1, ""), "{again:?}");
+    assert!(again.err.contains("firestarter.toml exists and is not overwritten"), "{again:?}");
+    assert_eq!(folder.read("firestarter.toml"), text);
+}
+
+#[test]
+fn a_file_of_another_name_and_none_at_all() {
+    let folder = Folder::new();
+    let named = run(&folder, &["init", "-c", "n.toml", "--", "nginx"]);
+    assert_eq!(named.out, "wrote n.toml; next: firestarter check -c n.toml, then firestarter run -c n.toml\n");
+    assert_eq!(run(&folder, &["check", "-c", "n.toml"]).code, 0);
+    let printed = run(&folder, &["init", "-c", "-", "--", "nginx"]);
+    assert_eq!((printed.code, printed.out), (0, folder.read("n.toml")));
+    let nowhere = run(&folder, &["init", "-c", "no/n.toml", "--", "nginx"]);
+    assert_eq!((nowhere.code, nowhere.out.as_str()), (1, ""), "{nowhere:?}");
+    assert!(nowhere.err.contains("write no/n.toml: no such file or directory"), "{nowhere:?}");
+    assert_eq!(run(&folder, &["init"]).code, 2);
+    assert!(!folder.join("firestarter.toml").exists());
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_not_followed() {
+    let folder = Folder::new();
+    symlink("elsewhere", folder.join("firestarter.toml")).expect("a link");
+    assert_eq!(run(&folder, &["init", "--", "nginx"]).code, 1);
+    assert!(!folder.join("elsewhere").exists());
+}
+
+#[test]
+fn what_is_written_for_any_command_runs() {
+    let folder = Folder::new();
+    let command = ["init", "-c", "-", "--", "sh", "-c", "echo \"$0\" >ran; exec sleep 1000", "a 'b\" $c"];
+    let printed = run(&folder, &command);
+    assert_eq!(printed.code, 0, "{printed:?}");
+    let fire = Fire::start_in(folder, &printed.out);
+    until("the command", || fire.folder.read("ran") == "a 'b\" $c\n");
+}
+
+#[test]
+fn check_warns_of_signals_and_is_content() {
+    let folder = Folder::new();
+    folder.config("[web]\nexec_start = \"gunicorn app:app\"\n[proxy]\nexec_start = \"nginx -g 'daemon off;'\"\nack_signal = \"QUIT\"\n");
+    let checked = run(&folder, &["check", "-c", "config.toml"]);
+    assert_eq!(
+        (checked.code, checked.out.as_str()),
+        (0, "config.toml: no faults; groups: web, proxy\n"),
+        "{checked:?}"
+    );
+    for words in [
+        "config.toml:2:1: warning: ack_signal: SIGUSR2 by default: gunicorn starts a second master",
+        "help: write ack_signal = \"SIGTERM\"",
+        "config.toml:4:1: warning: stop_signal: SIGTERM by default: nginx cuts off its requests",
+        "help: write stop_signal = \"SIGQUIT\"",
+    ] {
+        assert!(checked.err.contains(words), "{words:?} is missing: {}", checked.err);
     }
-    Some(inside(words))
-}
-
-fn start(folder: &Folder, toml: &str) -> Option<Child> {
-    folder.config(toml);
-    let mut command = contained(folder, &[BIN, "run", "-c", "config.toml", "-d", "c"])?;
-    command.stderr(File::create(folder.join("stderr")).expect("a file"));
-    Some(command.spawn().expect("start"))
-}
-
-/// The keeper as it is seen from outside.
-fn keeper(fire: &Fire) -> u32 {
-    proc::children(fire.keeper_pid)[0]
 }
 
 #[test]
-fn a_client_from_outside_the_container_is_served() {
+fn users_and_files_of_this_system_are_read() {
     let folder = Folder::new();
-    let Some(child) = start(&folder, ONE) else { return };
-    // To it the client's pid is 0.
-    let mut fire = Fire::watch(folder, child);
-    assert_eq!(fire.status()["keeper_pid"], 1);
-    fire.hears("PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time");
-    fire.hears("less than the stop_timeout of web (10 s)");
-    assert_eq!(fire.ctl(&["stop"]).code, 0);
-    assert_eq!(fire.ended().code(), Some(0));
+    folder.write("a.env", "A=1\nnonsense\n");
+    folder.config("[web]\nexec_start = \"sleep 1\"\nuser = \"root\"\nenvironment_file = \"a.env\"\n");
+    let faulty = run(&folder, &["check", "-c", "config.toml"]);
+    assert_eq!(faulty.code, 2, "{faulty:?}");
+    assert!(
+        faulty.err.contains("config.toml:4:20: environment_file: ") && faulty.err.contains("/a.env:2: expected"),
+        "{faulty:?}"
+    );
+    assert!(faulty.err.contains("1 fault"), "root is a user: {faulty:?}");
+    folder.write("a.env", "A=1\n");
+    assert_eq!(run(&folder, &["check", "-c", "config.toml"]).code, 0);
+    folder.config("[web]\nexec_start = \"sleep 1\"\nuser = \"no-such-user\"\n");
+    let stranger = run(&folder, &["check", "-c", "config.toml"]);
+    assert!(stranger.err.contains("config.toml:3:8: user: there is no user \"no-such-user\""), "{stranger:?}");
 }
 
 #[test]
-fn orphans_are_reaped() {
+fn help_tells_of_a_key() {
     let folder = Folder::new();
-    // Each is left behind by its parent and ends a moment later.
-    let orphans = "for i in 1 2 3 4 5; do (sleep 0.05 & echo $! >> orphans); done; exec sleep 1000";
-    let Some(child) = start(&folder, &format!("[web]\nexec_start = ['sh', '-c', '{orphans}']\n")) else { return };
-    let mut fire = Fire::watch(folder, child);
-    fire.settled("web", 1);
-    until("five orphans", || fire.folder.read("orphans").lines().count() == 5);
-    // Keeper, daemon, worker, and perhaps the writer.
-    until("no more than there must be", || fire.folder.processes().len() <= 5);
-    assert_eq!(proc::zombies(keeper(&fire)), [] as [u32; 0]);
-    assert_eq!(fire.ctl(&["stop"]).code, 0);
-    assert_eq!(fire.ended().code(), Some(0));
-}
-
-#[test]
-fn a_group_that_gave_up_ends_the_container_with_1() {
-    let folder = Folder::new();
-    let failing = "[web]\nexec_start = ['false']\nrestart = 'always'\nbackoff_max = '10ms'\ngiveup = 3\n";
-    let Some(child) = start(&folder, &format!("{failing}[other]\nexec_start = ['sleep', '1000']\n")) else { return };
-    assert_eq!(finish(child).code, 1, "{}", folder.read("stderr"));
-    assert!(folder.read("stderr").contains("web has failed"), "{}", folder.read("stderr"));
-}
-
-#[test]
-fn the_whole_stop_fits_into_its_time() {
-    let folder = Folder::new();
-    let deaf = "[web]\nexec_start = ['sh', '-c', \"trap '' TERM; while :; do sleep 1000; done\"]\n";
-    let toml = format!("{deaf}stop_timeout = 1000\n[firestarter]\nstop_timeout = 2\n");
-    let Some(child) = start(&folder, &toml) else { return };
-    let mut fire = Fire::watch(folder, child);
-    fire.settled("web", 1);
-    let begun = Instant::now();
-    proc::signal(keeper(&fire), Sig::TERM);
-    assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
-    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    let told = run(&folder, &["help", "umask"]);
+    assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
+    assert!(told.out.starts_with("umask\n") && told.out.contains("example:  umask = "), "{told:?}");
+    let unknown = run(&folder, &["help", "umsk"]);
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("did you mean umask?"), "{unknown:?}");
 }

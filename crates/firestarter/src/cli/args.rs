@@ -13,6 +13,7 @@ use lexopt::{Arg, Parser};
 use super::errand::{Errand, Wanted};
 use super::render::{plain, target};
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
+use crate::config::page;
 use crate::nearest::nearest;
 
 /// What is to be done.
@@ -31,6 +32,13 @@ pub(crate) enum Invocation {
     Check {
         /// `-c`.
         config: Option<PathBuf>,
+    },
+    /// Write a configuration.
+    Init {
+        /// `-c`.
+        config: Option<PathBuf>,
+        /// The command that it is for; at least one word.
+        command: Vec<String>,
     },
     /// Show what Firestarter does.
     Demo,
@@ -88,6 +96,18 @@ fn command(word: &str) -> Result<&'static CommandRow, Usage> {
         return Ok(row);
     }
     Err(usage("", format!("unknown command {word:?}{}", meant(word, table::shown().map(|row| row.name)))))
+}
+
+/// What `help` says of a command, of a key of the configuration, or of all keys.
+fn topic_help(topic: &str) -> Result<String, Usage> {
+    if topic == "configuration" {
+        return Ok(page::whole());
+    }
+    let command = COMMANDS.iter().find(|row| row.name == topic).map(CommandRow::help);
+    command.or_else(|| page::of_key(topic)).ok_or_else(|| {
+        let topics = table::shown().map(|row| row.name).chain(page::keys());
+        usage("", format!("neither a command nor a key: {topic:?}{}", meant(topic, topics)))
+    })
 }
 
 /// What stands after the command.
@@ -150,6 +170,10 @@ impl Given {
                 self.no_operands("")?;
                 Ok(Invocation::Check { config: self.path(Opt::Config) })
             }
+            Word::Init => match self.operands.is_empty() {
+                true => Err(self.wrong("COMMAND is missing: firestarter init -- COMMAND")),
+                false => Ok(Invocation::Init { config: self.path(Opt::Config), command: self.operands }),
+            },
             Word::List => {
                 self.no_operands("")?;
                 self.errand(Wanted::List)
@@ -173,7 +197,7 @@ impl Given {
             Word::DemoWorker => Ok(Invocation::DemoWorker { args: Vec::new() }),
             Word::Help => match self.operands.as_slice() {
                 [] => Ok(Invocation::Print(table::help())),
-                [topic] => Ok(Invocation::Print(command(topic)?.help())),
+                [topic] => topic_help(topic).map(Invocation::Print),
                 [_, more, ..] => Err(self.wrong(format!("unexpected {more:?}"))),
             },
         }
@@ -364,6 +388,12 @@ mod tests {
         }
         assert_eq!(line("run"), Ok(Invocation::Run { config: None, socket: None, exit_when: None }));
         assert_eq!(line("check -c a"), Ok(Invocation::Check { config: Some("a".into()) }));
+        let init = |config: Option<&str>, words: &[&str]| {
+            let command = words.iter().map(|word| (*word).to_owned()).collect();
+            Ok(Invocation::Init { config: config.map(PathBuf::from), command })
+        };
+        assert_eq!(line("init -c - -- node a.js -c x --help"), init(Some("-"), &["node", "a.js", "-c", "x", "--help"]));
+        assert_eq!(line("init node"), init(None, &["node"]));
         assert_eq!(line("demo"), Ok(Invocation::Demo));
         let args = vec!["-x".into(), "--help".into()];
         assert_eq!(line("demo-worker -x --help"), Ok(Invocation::DemoWorker { args }));
@@ -439,6 +469,10 @@ mod tests {
         assert_eq!(line("--help"), line("help"));
         assert_eq!(line("ctrl -h"), line("help ctrl"));
         assert_eq!(line("ctrl w --help"), line("help ctrl"));
+        let Ok(Invocation::Print(text)) = line("help stdoutlog") else { panic!("no help") };
+        assert!(text.starts_with("stdout_log\n") && text.contains("aliases:  stdoutlog\n"), "{text}");
+        let Ok(Invocation::Print(text)) = line("help configuration") else { panic!("no help") };
+        assert!(text.contains("### exec_start\n"), "{text}");
         assert_eq!(line("-V"), line("--version"));
         assert_eq!(line("-V"), Ok(Invocation::Print(format!("firestarter {}\n", env!("CARGO_PKG_VERSION")))));
     }
@@ -450,7 +484,10 @@ mod tests {
             ("-d s stop", "-d: options stand after the command\nsee firestarter help"),
             ("statsu", "unknown command \"statsu\"; did you mean status?\nsee firestarter help"),
             ("reload", "unknown command \"reload\"\nsee firestarter help"),
-            ("help lst", "unknown command \"lst\"; did you mean list?\nsee firestarter help"),
+            ("help lst", "neither a command nor a key: \"lst\"; did you mean list?\nsee firestarter help"),
+            ("help umsk", "neither a command nor a key: \"umsk\"; did you mean umask?\nsee firestarter help"),
+            ("init -c x", "COMMAND is missing: firestarter init -- COMMAND\nsee firestarter help init"),
+            ("init --", "COMMAND is missing: firestarter init -- COMMAND\nsee firestarter help init"),
             ("run x", "unexpected \"x\"\nsee firestarter help run"),
             ("run -c", "-c: FILE is missing\nsee firestarter help run"),
             ("run --config=", "--config: the value is empty\nsee firestarter help run"),

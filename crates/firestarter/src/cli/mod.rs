@@ -62,6 +62,13 @@ pub(crate) enum Next {
         /// The configuration, if one was named.
         config: Option<PathBuf>,
     },
+    /// Write a configuration.
+    Init {
+        /// Where to; `-` is the standard output.
+        config: Option<PathBuf>,
+        /// For which command; at least one word.
+        command: Vec<String>,
+    },
     /// Show what Firestarter does.
     Demo,
     /// Be a worker of the demo.
@@ -90,6 +97,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
             }
         },
         Invocation::Check { config } => Next::Check { config },
+        Invocation::Init { config, command } => Next::Init { config, command },
         Invocation::Demo => Next::Demo,
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),

@@ -7,6 +7,7 @@
 pub(super) enum Word {
     Run,
     Check,
+    Init,
     List,
     Status,
     Stop,
@@ -54,7 +55,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 9] = [
+pub(super) const COMMANDS: [CommandRow; 10] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -71,6 +72,16 @@ when stop_timeout of [firestarter] is over is killed; without that key after 30 
         options: &[Opt::Config, Opt::Help],
         about: "check a configuration and say all that is wrong with it",
         more: "Nothing is started. Exit code 2 if there is a fault.",
+    },
+    CommandRow {
+        word: Word::Init,
+        name: "init",
+        operands: " -- COMMAND",
+        options: &[Opt::Config, Opt::Help],
+        about: "write a configuration for a command, to begin with",
+        more: "It is written to firestarter.toml here, or to -c FILE; -c - prints it. No file is overwritten.
+Known: gunicorn, uvicorn, hypercorn, node, puma, nginx, haproxy, caddy; each gets its sockets and
+signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) becomes socket_address.",
     },
     CommandRow {
         word: Word::List,
@@ -131,7 +142,7 @@ Without --no-wait it returns when all is done: an upgrade when the new workers s
         operands: " [COMMAND]",
         options: &[Opt::Help],
         about: "show this, or the help of one command",
-        more: "",
+        more: "firestarter help KEY shows what a key of the configuration means; help configuration shows all.",
     },
 ];
 

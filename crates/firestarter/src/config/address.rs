@@ -1,5 +1,5 @@
-//! Reads one address of `socket_address`: `IP:PORT`, `[::1]:PORT`, `PORT` on 127.0.0.1, a path with `/`, or one of
-//! these behind `tcp::` or `unix::`.
+//! Reads one address of `socket_address`: `IP:PORT`, `[::1]:PORT`, `PORT` on 127.0.0.1, a path with `/`, `@NAME` for an
+//! abstract unix socket, or one of these behind `tcp::`, `udp::` or `unix::`.
 //!
 //! Called by `sockets`. Never binds anything and never looks a name up.
 
@@ -20,17 +20,11 @@ pub(crate) enum Address {
 }
 
 /// `sun_path` has room for so many bytes and a NUL: unix(7).
-const LONGEST_PATH: usize = 107;
+pub(crate) const LONGEST_PATH: usize = 107;
 
 /// Why something is no address that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressFault {
-    /// `udp::…`.
-    #[error("udp sockets are not yet supported by this version")]
-    Udp,
-    /// `@…`.
-    #[error("abstract sockets are not yet supported by this version")]
-    Abstract,
     /// Something else before `::`.
     #[error("unknown prefix {0}::")]
     Prefix(String),
@@ -38,7 +32,7 @@ pub(crate) enum AddressFault {
     #[error("port {0} is not from 0 to 65535")]
     Port(String),
     /// None of the forms.
-    #[error("expected IP:PORT, [IPV6]:PORT, PORT or a path with /")]
+    #[error("expected IP:PORT, [IPV6]:PORT, PORT, @NAME or a path with /")]
     Form {
         /// What was probably meant.
         hint: String,
@@ -46,15 +40,17 @@ pub(crate) enum AddressFault {
     /// More than fits.
     #[error("the socket's path has {0} bytes, at most {LONGEST_PATH} are possible")]
     TooLong(usize),
+    /// `@` alone, or more than fits.
+    #[error("the name after @ has {0} bytes, it can have from 1 to {LONGEST_PATH}")]
+    Name(usize),
 }
 
 impl AddressFault {
     /// What to write instead.
     pub(crate) fn advice(&self) -> String {
         match self {
-            AddressFault::Udp => "remove it; tcp and unix sockets work".to_owned(),
-            AddressFault::Abstract => "use a path with /".to_owned(),
-            AddressFault::Prefix(_) => "write tcp:: or unix::, or no prefix".to_owned(),
+            AddressFault::Prefix(_) => "write tcp::, udp:: or unix::, or no prefix".to_owned(),
+            AddressFault::Name(_) => "write a name such as @web".to_owned(),
             AddressFault::Port(_) => "write a smaller port; 0 lets the kernel choose one".to_owned(),
             AddressFault::Form { hint } => hint.clone(),
             AddressFault::TooLong(_) => "choose a shorter path, or start the daemon in a folder nearer to /".to_owned(),
@@ -67,15 +63,14 @@ pub(crate) fn parse(written: &str, cwd: &Path) -> Result<Address, AddressFault> 
     match written.split_once("::") {
         Some((prefix, rest)) if !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_alphabetic()) => {
             match prefix.to_ascii_lowercase().as_str() {
-                "tcp" => tcp(rest),
+                "tcp" => internet(rest).map(Address::Tcp),
+                "udp" => internet(rest).map(Address::Udp),
                 "unix" => unix(rest, cwd),
-                "udp" => Err(AddressFault::Udp),
                 _ => Err(AddressFault::Prefix(prefix.to_owned())),
             }
         }
-        Some(_) | None if written.starts_with('@') => Err(AddressFault::Abstract),
-        Some(_) | None if written.contains('/') => unix(written, cwd),
-        Some(_) | None => tcp(written),
+        Some(_) | None if written.starts_with('@') || written.contains('/') => unix(written, cwd),
+        Some(_) | None => internet(written).map(Address::Tcp),
     }
 }
 
@@ -84,14 +79,14 @@ pub(crate) fn absolute(path: &str, cwd: &Path) -> PathBuf {
     cwd.join(path).components().collect()
 }
 
-fn tcp(written: &str) -> Result<Address, AddressFault> {
+fn internet(written: &str) -> Result<SocketAddr, AddressFault> {
     if let Ok(address) = written.parse::<SocketAddr>() {
-        return Ok(Address::Tcp(address));
+        return Ok(address);
     }
     let port = written.rsplit_once(':').map_or(written, |(_, port)| port);
     if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
         match port.parse::<u16>() {
-            Ok(port) if port_alone(written) => return Ok(Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
+            Ok(port) if port_alone(written) => return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
             Ok(_) => {}
             Err(_) => return Err(AddressFault::Port(port.to_owned())),
         }
@@ -104,8 +99,11 @@ fn port_alone(written: &str) -> bool {
 }
 
 fn unix(written: &str, cwd: &Path) -> Result<Address, AddressFault> {
-    if written.starts_with('@') {
-        return Err(AddressFault::Abstract);
+    if let Some(name) = written.strip_prefix('@') {
+        return match name.len() {
+            1..=LONGEST_PATH => Ok(Address::Abstract(name.to_owned())),
+            length => Err(AddressFault::Name(length)),
+        };
     }
     if written.is_empty() {
         return Err(AddressFault::Form { hint: "write a path after unix::".to_owned() });

@@ -1,8 +1,7 @@
-//! Reads what concerns a group's command: `exec_start`, the variables it mentions, and the signals its workers get.
+//! Reads commands: `exec_start` and the hooks `exec_stop` and `upgrader`, and the variables that they mention.
 //!
 //! Called by `keys`, and by `group` for the variables. Never runs anything and never looks for the program.
 
-use firestarter_core::spec::Signal;
 use toml::de::DeValue;
 
 use super::draft::Draft;
@@ -10,28 +9,25 @@ use super::environment;
 use super::fault::Ledger;
 use super::value::{self, Item};
 use super::words::{self, Word};
-use super::Surroundings;
 use crate::nearest::nearest;
 
 const EXPECTED: &str = "a command as a string or an array of strings";
 
-/// Reads `exec_start`.
-pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
+/// Reads a command; its variables go to the draft.
+pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Vec<Word>> {
     let words = match item.value {
         DeValue::Array(_) => word_for_word(item, ledger),
         DeValue::String(text) => split(draft, item, text, ledger),
         DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
-            item.mismatch(EXPECTED, ledger).advise("write exec_start = \"COMMAND\"");
+            item.mismatch(EXPECTED, ledger).advise(format!("write {} = \"COMMAND\"", item.key));
             None
         }
-    };
-    match words {
-        Some(words) if words.first().is_none_or(|program| program.0.is_empty()) => {
-            item.note("the command is empty", ledger).advise("write the program to run, then its arguments");
-        }
-        Some(words) => draft.exec = Some(words),
-        None => {}
+    }?;
+    if words.first().is_none_or(|program| program.0.is_empty()) {
+        item.note("the command is empty", ledger).advise("write the program to run, then its arguments");
+        return None;
     }
+    Some(words)
 }
 
 /// The elements of the array, just as they are.
@@ -48,19 +44,16 @@ fn word_for_word(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Vec<Word>> 
     (ledger.count() == before).then_some(words)
 }
 
-/// The string by the grammar of `words`; the variables go to the draft.
+/// The string by the grammar of `words`.
 fn split(draft: &mut Draft<'_>, item: &Item<'_>, text: &str, ledger: &mut Ledger<'_>) -> Option<Vec<Word>> {
     value::without_nul(item, text, ledger)?;
     let place = |part| value::within(ledger.text(), &item.span, text, part);
     match words::parse_with_mentions(text) {
         Ok((words, mentions)) => {
-            draft.mentions = mentions
-                .into_iter()
-                .map(|mention| {
-                    let span = place(mention.offset..mention.offset + mention.length);
-                    (mention, span)
-                })
-                .collect();
+            for mention in mentions {
+                let span = place(mention.offset..mention.offset + mention.length);
+                draft.mentions.push((item.key, (mention, span)));
+            }
             Some(words)
         }
         Err(fault) => {
@@ -71,48 +64,48 @@ fn split(draft: &mut Draft<'_>, item: &Item<'_>, text: &str, ledger: &mut Ledger
     }
 }
 
-/// Notes the variables that a worker will not have. To be called when the whole group is read.
-pub(crate) fn check_mentions(draft: &Draft<'_>, around: &Surroundings<'_>, ledger: &mut Ledger<'_>) {
+/// Notes the variables that a command will not have. To be called when the whole group is read.
+pub(crate) fn check_mentions(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
     if draft.variables_unsure {
         return;
     }
-    let own = environment::own(draft.sockets.len());
-    let set_here = || draft.environments.iter().map(|(name, _)| name.as_str()).chain(own.iter().map(String::as_str));
-    for (mention, span) in &draft.mentions {
+    let (own, later) = (environment::own(draft), environment::later(draft));
+    let configured = draft.from_files.iter().chain(draft.environments.iter().map(|(variable, _)| variable));
+    let of_worker: Vec<&str> =
+        configured.map(|(name, _)| name.as_str()).chain(own.iter().map(String::as_str)).collect();
+    for (key, (mention, span)) in &draft.mentions {
         let name = mention.name.as_str();
-        if set_here().any(|known| known == name) || (around.env)(name).is_some() {
+        let of_hook = hook_variables(key);
+        let known = || of_worker.iter().chain(of_hook).copied();
+        if known().any(|known| known == name) || inherits(draft, key, name) {
             continue;
         }
-        let advice = match nearest(name, set_here()) {
+        if of_hook.is_empty() && later.iter().any(|own| own == name) {
+            ledger
+                .note(span.clone(), format!("{key}: {name} is set only in the worker itself, when it has been made"))
+                .advise(format!("let a shell there expand it: sh -c 'exec … ${name}'"));
+            continue;
+        }
+        let advice = match nearest(name, known()) {
             Some(meant) => format!("did you mean ${meant}? For the text itself, quote it: '${name}'"),
             None => format!("set it in environments; for the text itself, quote it: '${name}'"),
         };
-        ledger.note_absence(span.clone(), format!("exec_start: the variable {name} is not set")).advise(advice);
+        ledger.note_absence(span.clone(), format!("{key}: the variable {name} is not set")).advise(advice);
     }
 }
 
-/// Reads `stop_signal`.
-pub(crate) fn stop_signal(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Signal> {
-    let signal = value::signal(item, ledger)?;
-    if is_stop(signal) {
-        item.note("SIGSTOP pauses a worker and does not end it", ledger).advise("write stop_signal = \"SIGTERM\"");
-        return None;
+/// What a hook is told of the group.
+fn hook_variables(key: &str) -> &'static [&'static str] {
+    match key {
+        "exec_stop" => &["MAINPID", "FIRESTARTER_PIDS"],
+        "upgrader" => &["FIRESTARTER_PIDS"],
+        _ => &[],
     }
-    Some(signal)
 }
 
-/// Reads `ack_signal`.
-pub(crate) fn ack_signal(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Signal> {
-    let signal = value::signal(item, ledger)?;
-    if is_stop(signal) || signal == Signal::KILL {
-        let message = format!("{signal} leaves a worker no chance to finish its requests");
-        item.note(&message, ledger).advise("write ack_signal = \"SIGUSR2\", or one that the worker catches");
-        return None;
-    }
-    Some(signal)
-}
-
-/// Whether it is SIGSTOP.
-fn is_stop(signal: Signal) -> bool {
-    Some(signal) == Signal::parse("STOP")
+/// Whether a command has a variable from the daemon. A hook runs in the daemon's own environment.
+fn inherits(draft: &Draft<'_>, key: &str, name: &str) -> bool {
+    let is_hook = !hook_variables(key).is_empty();
+    (is_hook || draft.inherit_env && environment::passed_on(name.as_bytes(), &draft.base_name))
+        && (draft.around.env)(name).is_some()
 }

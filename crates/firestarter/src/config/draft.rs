@@ -3,47 +3,79 @@
 //! Made by `group`, filled by the readers that `keys` names, turned into a `Group` once the whole table is read. Never
 //! notes a fault itself.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge, Upgrader};
 
 use super::address::absolute;
-use super::keys::BASE_NAME;
+use super::environment::{Variable, BASE_NAME};
+use super::identity::Parts;
 use super::words::{Mention, Word};
-use super::{Group, Launch, Output, SocketSpec};
+use super::{Group, Identity, Launch, Output, SocketSpec, Surroundings};
+
+/// Something, and where in the file it is written.
+pub(crate) type Placed<T> = (T, Range<usize>);
 
 /// What is known of a group by now.
-#[derive(Debug)]
 pub(crate) struct Draft<'a> {
-    /// Relative paths count from here.
-    pub(crate) cwd: &'a Path,
+    /// What is around the file.
+    pub(crate) around: &'a Surroundings<'a>,
     /// The group's name.
     pub(crate) name: String,
+    /// The keys that were met, also those with faults.
+    pub(crate) places: BTreeMap<&'static str, Range<usize>>,
     /// `exec_start`, once there is one without fault.
     pub(crate) exec: Option<Vec<Word>>,
-    /// The variables that `exec_start` mentions, with their places in the file.
-    pub(crate) mentions: Vec<(Mention, Range<usize>)>,
+    /// `exec_stop`.
+    pub(crate) exec_stop: Option<Vec<Word>>,
+    /// `upgrader`.
+    pub(crate) upgrader: Option<Vec<Word>>,
+    /// The variables that a command mentions, with its key and their places in the file.
+    pub(crate) mentions: Vec<(&'static str, Placed<Mention>)>,
     /// The environment or the sockets have faults, so a variable may well be one that was meant.
     pub(crate) variables_unsure: bool,
     /// `working_directory`.
     pub(crate) working_directory: PathBuf,
     /// `environments`.
-    pub(crate) environments: Vec<(String, String)>,
+    pub(crate) environments: Vec<Placed<Variable>>,
+    /// `environment_file`, in the order of the files, where a later one overwrites an earlier one.
+    pub(crate) from_files: Vec<Variable>,
+    /// `inherit_env`.
+    pub(crate) inherit_env: bool,
+    /// `environment_base_name`.
+    pub(crate) base_name: String,
+    /// `listen_pid`.
+    pub(crate) listen_pid: bool,
+    /// `control_socket`.
+    pub(crate) control_socket: Option<Placed<PathBuf>>,
+    /// `uid`, `gid`, `user`, `group`.
+    pub(crate) parts: Parts,
+    /// What these come to.
+    pub(crate) identity: Option<Identity>,
+    /// `umask`.
+    pub(crate) umask: Option<u32>,
     /// `stdout_log`.
-    pub(crate) stdout: Output,
+    pub(crate) stdout: Placed<Output>,
     /// `stderr_log`.
-    pub(crate) stderr: Output,
-    /// `socket_address`, with their places in the file.
-    pub(crate) sockets: Vec<(SocketSpec, Range<usize>)>,
+    pub(crate) stderr: Placed<Output>,
+    /// `socket_address`.
+    pub(crate) sockets: Vec<Placed<SocketSpec>>,
     /// `numprocesses`.
     pub(crate) count: NonZeroU32,
     /// `restart`.
     pub(crate) restart: Restart,
     /// `backoff_max`, `backoff_reset`.
     pub(crate) backoff: Backoff,
+    /// `giveup`; 0: never.
+    pub(crate) give_up: u32,
+    /// `autostart`.
+    pub(crate) autostart: bool,
+    /// `warmup_delay`.
+    pub(crate) warmup: Duration,
     /// `start_immediate`.
     pub(crate) start_immediate: bool,
     /// `ack`.
@@ -60,6 +92,21 @@ pub(crate) struct Draft<'a> {
     pub(crate) stop_signal: Signal,
     /// `stop_timeout`.
     pub(crate) stop_timeout: Duration,
+    /// `auto_upgrade`.
+    pub(crate) auto_upgrade: bool,
+    /// `live_check_timeout`; zero: off.
+    pub(crate) live_check: Duration,
+    /// `upgrader_active_sec`.
+    pub(crate) upgrader_every: Option<Duration>,
+    /// `upgrader_timeout`.
+    pub(crate) upgrader_timeout: Duration,
+}
+
+/// What `[firestarter]` says when it is no group.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// `stop_timeout`.
+    pub(crate) stop_timeout: Option<Duration>,
 }
 
 /// `ack` as written: only `timer` makes use of `ack_timeout`.
@@ -75,21 +122,35 @@ pub(crate) enum AckKind {
 
 impl<'a> Draft<'a> {
     /// A group of which only the name is known.
-    pub(crate) fn new(name: &str, cwd: &'a Path) -> Draft<'a> {
+    pub(crate) fn new(name: &str, around: &'a Surroundings<'a>) -> Draft<'a> {
         Draft {
-            cwd,
+            around,
             name: name.to_owned(),
+            places: BTreeMap::new(),
             exec: None,
+            exec_stop: None,
+            upgrader: None,
             mentions: Vec::new(),
             variables_unsure: false,
-            working_directory: absolute("./", cwd),
+            working_directory: absolute("./", around.cwd),
             environments: Vec::new(),
-            stdout: Output::Inherit,
-            stderr: Output::Inherit,
+            from_files: Vec::new(),
+            inherit_env: true,
+            base_name: BASE_NAME.to_owned(),
+            listen_pid: true,
+            control_socket: None,
+            parts: Parts::default(),
+            identity: None,
+            umask: None,
+            stdout: (Output::Inherit, 0..0),
+            stderr: (Output::Inherit, 0..0),
             sockets: Vec::new(),
             count: NonZeroU32::MIN,
             restart: Restart::None,
             backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
+            give_up: 0,
+            autostart: true,
+            warmup: Duration::ZERO,
             start_immediate: false,
             ack: AckKind::Timer,
             ack_timeout: Duration::from_secs(1),
@@ -98,18 +159,48 @@ impl<'a> Draft<'a> {
             drain_timeout: Duration::from_secs(30),
             stop_signal: Signal::TERM,
             stop_timeout: Duration::from_secs(10),
+            auto_upgrade: false,
+            live_check: Duration::ZERO,
+            upgrader_every: None,
+            upgrader_timeout: Duration::from_secs(300),
         }
     }
 
     /// The group; none without a command.
     pub(crate) fn finish(self) -> Option<Group> {
+        let spec = self.spec();
+        let environments = self.environment();
+        let launch = Launch {
+            exec: self.exec?,
+            working_directory: self.working_directory,
+            environments,
+            inherit_env: self.inherit_env,
+            base_name: self.base_name,
+            listen_pid: self.listen_pid,
+            control_socket: self.control_socket.map(|(path, _)| path),
+            identity: self.identity,
+            umask: self.umask,
+            exec_stop: self.exec_stop,
+            upgrader: self.upgrader,
+            stdout: self.stdout.0,
+            stderr: self.stderr.0,
+        };
+        let sockets = self.sockets.into_iter().map(|(socket, _)| socket).collect();
+        Some(Group { spec, launch, sockets })
+    }
+
+    fn spec(&self) -> GroupSpec {
         let at_once = self.start_immediate || self.sockets.is_empty();
-        let spec = GroupSpec {
-            name: self.name,
+        let upgrader = Upgrader { every: self.upgrader_every, timeout: self.upgrader_timeout };
+        GroupSpec {
+            name: self.name.clone(),
             count: self.count,
             restart: self.restart,
             backoff: self.backoff,
+            give_up: NonZeroU32::new(self.give_up),
             start: if at_once { Start::AtOnce } else { Start::OnConnection },
+            autostart: self.autostart,
+            warmup: self.warmup,
             ack: match self.ack {
                 AckKind::Timer => Ack::Timer(self.ack_timeout),
                 AckKind::Manual => Ack::Manual,
@@ -118,33 +209,25 @@ impl<'a> Draft<'a> {
             start_timeout: self.start_timeout,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
+            stop_hook: self.exec_stop.is_some(),
             ack_signal: self.ack_signal,
             drain_timeout: self.drain_timeout,
             surge: Surge::Whole,
-            give_up: None,
-            autostart: true,
-            warmup: Duration::ZERO,
-            stop_hook: false,
-            upgrader: None,
-            auto_upgrade: false,
-            live_check: None,
-        };
-        let launch = Launch {
-            exec: self.exec?,
-            working_directory: self.working_directory,
-            environments: self.environments,
-            inherit_env: true,
-            base_name: BASE_NAME.to_owned(),
-            listen_pid: true,
-            control_socket: None,
-            identity: None,
-            umask: None,
-            exec_stop: None,
-            upgrader: None,
-            stdout: self.stdout,
-            stderr: self.stderr,
-        };
-        let sockets = self.sockets.into_iter().map(|(socket, _)| socket).collect();
-        Some(Group { spec, launch, sockets })
+            upgrader: self.upgrader.is_some().then_some(upgrader),
+            auto_upgrade: self.auto_upgrade,
+            live_check: Some(self.live_check).filter(|timeout| !timeout.is_zero()),
+        }
+    }
+
+    /// What the files say, then what `environments` says; the last word on a name counts.
+    fn environment(&self) -> Vec<Variable> {
+        let mut all: Vec<Variable> = Vec::new();
+        for (name, value) in self.from_files.iter().chain(self.environments.iter().map(|(variable, _)| variable)) {
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, old)) => value.clone_into(old),
+                None => all.push((name.clone(), value.clone())),
+            }
+        }
+        all
     }
 }

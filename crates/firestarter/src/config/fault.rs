@@ -68,28 +68,48 @@ impl<'f> IntoIterator for &'f Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        let gutter = self.faults.last().map_or(0, |last| last.line).to_string().len().max(5);
-        for fault in self {
-            match &fault.excerpt {
-                None => writeln!(f, "{}", fault.message)?,
-                Some(Excerpt { shown, indent, width }) => {
-                    writeln!(f, "{path}:{}:{}: {}", fault.line, fault.column, fault.message)?;
-                    writeln!(f, "{:>gutter$} | {shown}", fault.line)?;
-                    writeln!(f, "{:>gutter$} | {indent}{}", "", "^".repeat(*width))?;
-                }
-            }
-            if let Some(advice) = &fault.advice {
-                writeln!(f, "{:>gutter$} = help: {advice}", "")?;
-            }
-        }
+        show(f, &self.path, &self.faults, "")?;
         if self.omitted > 0 {
             writeln!(f, "and {} more", self.omitted)?;
         }
         let count = self.faults.len() + self.omitted;
         let noun = if count == 1 { "fault" } else { "faults" };
-        write!(f, "{count} {noun} in {path}; nothing was started")
+        write!(f, "{count} {noun} in {}; nothing was started", self.path.display())
     }
+}
+
+/// What can run and will hardly be meant, sorted by place. Shown, it is empty or ends with a newline.
+#[derive(Clone, Debug)]
+pub(crate) struct Warnings {
+    path: PathBuf,
+    /// By place.
+    pub(crate) warnings: Vec<Fault>,
+}
+
+impl fmt::Display for Warnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(f, &self.path, &self.warnings, "warning: ")
+    }
+}
+
+/// Each with its place, its line and its advice.
+fn show(f: &mut fmt::Formatter<'_>, path: &Path, faults: &[Fault], mark: &str) -> fmt::Result {
+    let path = path.display();
+    let gutter = faults.last().map_or(0, |last| last.line).to_string().len().max(5);
+    for fault in faults {
+        match &fault.excerpt {
+            None => writeln!(f, "{mark}{}", fault.message)?,
+            Some(Excerpt { shown, indent, width }) => {
+                writeln!(f, "{path}:{}:{}: {mark}{}", fault.line, fault.column, fault.message)?;
+                writeln!(f, "{:>gutter$} | {shown}", fault.line)?;
+                writeln!(f, "{:>gutter$} | {indent}{}", "", "^".repeat(*width))?;
+            }
+        }
+        if let Some(advice) = &fault.advice {
+            writeln!(f, "{:>gutter$} = help: {advice}", "")?;
+        }
+    }
+    Ok(())
 }
 
 /// A fault as noted: its place is still a range of bytes.
@@ -124,12 +144,13 @@ impl Noted {
 pub(crate) struct Ledger<'t> {
     lines: Lines<'t>,
     noted: Vec<Noted>,
+    warned: Vec<Noted>,
 }
 
 impl<'t> Ledger<'t> {
     /// An empty ledger for `text`.
     pub(crate) fn new(text: &'t str) -> Ledger<'t> {
-        Ledger { lines: Lines::of(text), noted: Vec::new() }
+        Ledger { lines: Lines::of(text), noted: Vec::new(), warned: Vec::new() }
     }
 
     /// The text that is read.
@@ -145,6 +166,13 @@ impl<'t> Ledger<'t> {
     /// Notes that what stands there is wrong.
     pub(crate) fn note(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Noted {
         self.push(span, message.into(), Kind::Meaning)
+    }
+
+    /// Notes what can run and will hardly be meant.
+    pub(crate) fn warn(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Noted {
+        let index = self.warned.len();
+        self.warned.push(Noted { span, message: message.into(), advice: None, kind: Kind::Meaning });
+        &mut self.warned[index]
     }
 
     /// Notes that something is missing; not shown if the syntax is broken anywhere.
@@ -180,8 +208,8 @@ impl<'t> Ledger<'t> {
         (line + 1, self.text()[start..self.lines.clamp(offset)].chars().count() + 1)
     }
 
-    /// All that was noted and does not merely follow from something else; none if that is nothing.
-    pub(crate) fn finish(self, path: &Path) -> Option<Faults> {
+    /// All that was noted and does not merely follow from something else; if that is nothing, the warnings.
+    pub(crate) fn finish(self, path: &Path) -> Result<Warnings, Faults> {
         let lines = self.lines;
         let mut blind = Blind::default();
         let mut kept: Vec<Noted> = Vec::new();
@@ -200,8 +228,14 @@ impl<'t> Ledger<'t> {
         kept.sort_by_key(|noted| noted.span.start);
         let omitted = kept.len().saturating_sub(MOST);
         kept.truncate(MOST);
-        let faults: Vec<Fault> = kept.into_iter().map(|noted| lines.fault(noted)).collect();
-        (!faults.is_empty()).then(|| Faults { path: path.to_owned(), faults, omitted })
+        let mut warned = self.warned;
+        warned.sort_by_key(|noted| noted.span.start);
+        let [faults, warnings] = [kept, warned].map(|list| list.into_iter().map(|noted| lines.fault(noted)).collect());
+        let (faults, path): (Vec<Fault>, _) = (faults, path.to_owned());
+        match faults.is_empty() {
+            true => Ok(Warnings { path, warnings }),
+            false => Err(Faults { path, faults, omitted }),
+        }
     }
 }
 

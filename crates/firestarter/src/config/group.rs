@@ -8,11 +8,11 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use toml::Spanned;
 
-use super::draft::{AckKind, Draft};
+use super::draft::{AckKind, Draft, Settings};
 use super::fault::Ledger;
-use super::keys::{self, Does, Key};
+use super::keys::{Key, Reader, Scope};
 use super::value::{quoted, Item};
-use super::{command, Surroundings};
+use super::{command, environment, identity, signals, Surroundings};
 use crate::nearest::nearest;
 
 /// The longest name of a group.
@@ -22,17 +22,18 @@ const LONGEST_NAME: usize = 64;
 pub(crate) fn read<'a>(
     name: &Spanned<std::borrow::Cow<'_, str>>,
     table: &DeTable<'_>,
-    around: &Surroundings<'a>,
+    around: &'a Surroundings<'a>,
     ledger: &mut Ledger<'_>,
 ) -> Draft<'a> {
     check_name(name, ledger);
-    let mut draft = Draft::new(name.get_ref(), around.cwd);
+    let mut draft = Draft::new(name.get_ref(), around);
     let mut seen = Seen::default();
     for entry in in_order(table) {
-        let Some((key, item)) = known(keys::KEYS, entry, &mut seen, ledger) else { continue };
-        match key.does {
-            Does::Read(reader) => reader(&mut draft, &item, ledger),
-            Does::Later(default) => refuse(&item, default, ledger),
+        let Some((key, item)) = known(Scope::Group, entry, &mut seen, ledger) else { continue };
+        match key.read {
+            Reader::Group(read) => read(&mut draft, &item, ledger),
+            // No group has keys of the daemon.
+            Reader::Daemon(_) => {}
         }
     }
     if !seen.places.contains_key("exec_start") && !seen.maybe_command {
@@ -40,15 +41,39 @@ pub(crate) fn read<'a>(
             .note_absence(name.span(), format!("{}: exec_start is missing", name.get_ref().escape_debug()))
             .advise("write exec_start = \"COMMAND\" in this table");
     }
-    if let Some(place) = seen.places.get("ack_timeout").or_else(|| seen.places.get("start_timeout")) {
-        check_ack_timeout(&draft, place, ledger);
-    }
-    command::check_mentions(&draft, around, ledger);
+    draft.places = seen.places;
+    check_together(&mut draft, ledger);
     draft
 }
 
+/// What can be said only when every key has been read, as it takes more than one.
+fn check_together(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
+    check_ack_timeout(draft, ledger);
+    check_upgrader(draft, ledger);
+    identity::resolve(draft, ledger);
+    environment::check_own(draft, ledger);
+    command::check_mentions(draft, ledger);
+    signals::warn(draft, ledger);
+}
+
+/// Keys of the upgrader mean nothing without one.
+fn check_upgrader(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
+    if draft.places.contains_key("upgrader") {
+        return;
+    }
+    for key in ["upgrader_active_sec", "upgrader_timeout"] {
+        if let Some(place) = draft.places.get(key) {
+            ledger
+                .note_absence(place.clone(), format!("{key}: there is no upgrader"))
+                .advise("write upgrader = \"COMMAND\" too, or remove this key");
+        }
+    }
+}
+
 /// A worker that is ready only when the upgrade has been given up is never ready.
-fn check_ack_timeout(draft: &Draft<'_>, place: &Range<usize>, ledger: &mut Ledger<'_>) {
+fn check_ack_timeout(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
+    let place = draft.places.get("ack_timeout").or_else(|| draft.places.get("start_timeout"));
+    let Some(place) = place else { return };
     if draft.ack == AckKind::Timer && draft.ack_timeout >= draft.start_timeout {
         ledger
             .note(place.clone(), "ack_timeout is not shorter than start_timeout: every upgrade would be aborted")
@@ -57,22 +82,22 @@ fn check_ack_timeout(draft: &Draft<'_>, place: &Range<usize>, ledger: &mut Ledge
 }
 
 /// Reads `[firestarter]` without a command: settings of the daemon.
-pub(crate) fn read_daemon(table: &DeTable<'_>, ledger: &mut Ledger<'_>) {
+pub(crate) fn read_daemon(table: &DeTable<'_>, settings: &mut Settings, ledger: &mut Ledger<'_>) {
     let mut seen = Seen::default();
     for (name, value) in in_order(table) {
-        if keys::find(keys::DAEMON_KEYS, name.get_ref()).is_none() {
-            if let Some(key) = keys::find(keys::KEYS, name.get_ref()) {
+        if Scope::Daemon.find(name.get_ref()).is_none() {
+            if let Some(key) = Scope::Group.find(name.get_ref()) {
                 ledger
                     .note(name.span(), format!("{}: not a setting of the daemon", key.name))
                     .advise("[firestarter] holds the daemon's settings unless it has exec_start");
                 continue;
             }
         }
-        let Some((key, item)) = known(keys::DAEMON_KEYS, (name, value), &mut seen, ledger) else { continue };
-        match key.does {
-            Does::Later(default) => refuse(&item, default, ledger),
-            // Only groups have drafts to read into; DAEMON_KEYS names no reader.
-            Does::Read(_) => {}
+        let Some((key, item)) = known(Scope::Daemon, (name, value), &mut seen, ledger) else { continue };
+        match key.read {
+            Reader::Daemon(read) => read(settings, &item, ledger),
+            // The daemon has no keys of groups.
+            Reader::Group(_) => {}
         }
     }
 }
@@ -96,13 +121,13 @@ fn in_order<'t>(table: &'t DeTable<'t>) -> Vec<Entry<'t>> {
 
 /// The key of an entry; none if it is unknown or here for the second time, which is noted.
 fn known<'t>(
-    keys: &'static [Key],
+    scope: Scope,
     (name, value): Entry<'t>,
     seen: &mut Seen,
     ledger: &mut Ledger<'_>,
 ) -> Option<(&'static Key, Item<'t>)> {
-    let Some(key) = keys::find(keys, name.get_ref()) else {
-        unknown(keys, (name, value), seen, ledger);
+    let Some(key) = scope.find(name.get_ref()) else {
+        unknown(scope, (name, value), seen, ledger);
         return None;
     };
     if let Some(before) = seen.places.get(key.name) {
@@ -117,10 +142,11 @@ fn known<'t>(
     Some((key, item))
 }
 
-fn unknown(keys: &'static [Key], (name, value): Entry<'_>, seen: &mut Seen, ledger: &mut Ledger<'_>) {
+fn unknown(scope: Scope, (name, value): Entry<'_>, seen: &mut Seen, ledger: &mut Ledger<'_>) {
     let written = name.get_ref();
+    let keys = scope.keys();
     let names = keys.iter().flat_map(|key| std::iter::once(key.name).chain(key.aliases.iter().copied()));
-    let meant = nearest(written, names).and_then(|meant| keys::find(keys, meant)).map(|key| key.name);
+    let meant = nearest(written, names).and_then(|meant| scope.find(meant)).map(|key| key.name);
     seen.maybe_command |= meant == Some("exec_start") || value.get_ref().is_table();
     let noted = ledger.note(name.span(), format!("unknown key {}", quoted(written)));
     match meant {
@@ -128,18 +154,6 @@ fn unknown(keys: &'static [Key], (name, value): Entry<'_>, seen: &mut Seen, ledg
         None if value.get_ref().is_table() => {
             noted.advise("a group's name with a dot in it is written in quotes: [\"web.api\"]")
         }
-        None => noted.advise("remove it"),
-    }
-}
-
-/// Notes that a key cannot be used yet, unless its value asks for nothing.
-fn refuse(item: &Item<'_>, default: keys::Default, ledger: &mut Ledger<'_>) {
-    if default.is(item.value) {
-        return;
-    }
-    let noted = ledger.note(item.key_span.clone(), format!("{}: not yet supported by this version", item.key));
-    match default.written() {
-        Some(default) => noted.advise(format!("remove it, or leave it at its default: {} = {default}", item.key)),
         None => noted.advise("remove it"),
     }
 }

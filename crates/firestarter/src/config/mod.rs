@@ -1,19 +1,26 @@
 //! The TOML as written becomes the configuration as resolved, or all its faults at once, each with its place.
 //!
-//! Called by `main` and the daemon when the configuration is read. Touches no socket and no process; the environment
-//! comes in as an argument, and nothing but the file itself is read.
+//! Called by `start` when the configuration is read. Touches no socket and no process; the environment, the lists of
+//! users and the files that the configuration names come in as an argument (`Surroundings`).
 
 mod address;
 mod command;
 mod draft;
 mod duration;
 mod environment;
+mod environment_file;
 mod fault;
 mod group;
+mod identity;
 mod keys;
+mod octal;
 mod output;
+pub(crate) mod page;
+pub(crate) mod servers;
+mod signals;
 mod sockets;
 mod syntax;
+mod twice;
 mod value;
 pub(crate) mod words;
 
@@ -29,13 +36,15 @@ use std::time::Duration;
 use firestarter_core::spec::GroupSpec;
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use address::Address;
+pub(crate) use address::{parse as parse_address, Address};
 // A `Fault` is met by iterating, mostly without naming it.
+pub(crate) use environment::{passed_on, WATCH_FILE};
 #[allow(unused_imports)]
 pub(crate) use fault::Fault;
-pub(crate) use fault::Faults;
+pub(crate) use fault::{Faults, Warnings};
 
 use crate::say::plain;
+use draft::Settings;
 use fault::Ledger;
 
 /// A configuration in which nothing is wrong.
@@ -189,23 +198,49 @@ pub(crate) struct SocketSpec {
 }
 
 /// What of the world around the file its meaning depends on.
+#[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
     /// Where the daemon was started: relative paths count from here. Absolute.
     pub(crate) cwd: &'a Path,
     /// The daemon's environment, from which workers inherit.
     pub(crate) env: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The content of a file that the configuration names; [`read`] is the real one.
+    pub(crate) read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// The system's lists of users and groups.
+    pub(crate) accounts: &'a dyn Accounts,
+}
+
+/// The system's lists of users and groups. An error is one of the look-up; who is not in a list is `None`.
+pub(crate) trait Accounts {
+    /// The user of that name.
+    fn user(&self, name: &str) -> io::Result<Option<User>>;
+    /// The user of that number.
+    fn uid(&self, uid: u32) -> io::Result<Option<User>>;
+    /// The number of the group of that name.
+    fn group(&self, name: &str) -> io::Result<Option<u32>>;
+    /// All groups of a user, among them `primary`.
+    fn groups_of(&self, name: &str, primary: u32) -> io::Result<Vec<u32>>;
+    /// Who the daemon itself runs as.
+    fn own_uid(&self) -> u32;
+}
+
+/// An entry of the list of users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    /// Its number.
+    pub(crate) uid: u32,
+    /// Its primary group.
+    pub(crate) gid: u32,
+    /// Its name and home.
+    pub(crate) account: Account,
 }
 
 /// The largest file that is read: 1 MiB.
 const LARGEST: u64 = 1 << 20;
 
-/// Reads the file and parses it.
-pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Config, Faults> {
+/// Reads the file and parses it: the configuration, and what in it is no fault but will hardly be meant.
+pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<(Config, Warnings), Faults> {
     let bytes = read(path).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LARGEST {
-        let message = format!("cannot read {}: larger than 1 MiB", path.display());
-        return Err(Faults::whole(path, message, "name a configuration file"));
-    }
     match String::from_utf8(bytes) {
         Ok(text) => parse(path, &text, around),
         Err(error) => Err(not_utf8(path, &error)),
@@ -213,7 +248,7 @@ pub(crate) fn load(path: &Path, around: &Surroundings<'_>) -> Result<Config, Fau
 }
 
 /// Parses what stands in the file at `path`, which is not read.
-pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Result<Config, Faults> {
+pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Result<(Config, Warnings), Faults> {
     // A byte order mark is not seen in an editor, so it counts as no column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut ledger = Ledger::new(text);
@@ -222,9 +257,12 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
     let mut entries: Vec<_> = root.get_ref().iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     let mut drafts = Vec::new();
+    let mut settings = Settings::default();
     for (name, value) in entries {
         match value.get_ref() {
-            DeValue::Table(table) if is_daemon(name.get_ref(), table) => group::read_daemon(table, &mut ledger),
+            DeValue::Table(table) if is_daemon(name.get_ref(), table) => {
+                group::read_daemon(table, &mut settings, &mut ledger);
+            }
             DeValue::Table(table) => drafts.push(group::read(name, table, around, &mut ledger)),
             DeValue::Array(array) if array.first().is_some_and(|first| first.get_ref().is_table()) => {
                 let name_shown = name.get_ref().escape_debug();
@@ -244,16 +282,14 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
             }
         }
     }
-    sockets::check_twice(&drafts, &mut ledger);
-    if let Some(faults) = ledger.finish(path) {
-        return Err(faults);
-    }
+    twice::check(&drafts, &mut ledger);
+    let warnings = ledger.finish(path)?;
     let groups: Vec<Group> = drafts.into_iter().filter_map(draft::Draft::finish).collect();
     if groups.is_empty() {
         let message = format!("no group is configured in {}", path.display());
         return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
     }
-    Ok(Config { path: path.to_owned(), groups, stop_timeout: None })
+    Ok((Config { path: path.to_owned(), groups, stop_timeout: settings.stop_timeout }, warnings))
 }
 
 /// `[firestarter]` is a group like any other if it has a command.
@@ -261,14 +297,19 @@ fn is_daemon(name: &str, table: &DeTable<'_>) -> bool {
     name == "firestarter" && !table.contains_key("exec_start")
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// A file's content, if it is not larger than 1 MiB.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    }
     Ok(bytes)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Faults {
-    const ADVICE: [(io::ErrorKind, &str); 3] = [
+    const ADVICE: [(io::ErrorKind, &str); 4] = [
+        (io::ErrorKind::FileTooLarge, "name a configuration file"),
         (io::ErrorKind::NotFound, "create it, or name another file with -c FILE"),
         (io::ErrorKind::PermissionDenied, "let this user read it, or name another file with -c FILE"),
         (io::ErrorKind::IsADirectory, "name a file in it"),
@@ -284,5 +325,8 @@ fn not_utf8(path: &Path, error: &std::string::FromUtf8Error) -> Faults {
     let text = String::from_utf8_lossy(error.as_bytes());
     let mut ledger = Ledger::new(&text);
     ledger.note(at..at + 1, message.clone()).advise("save the file as UTF-8");
-    ledger.finish(path).unwrap_or_else(|| Faults::whole(path, message, "save the file as UTF-8"))
+    match ledger.finish(path) {
+        Err(faults) => faults,
+        Ok(_) => Faults::whole(path, message, "save the file as UTF-8"),
+    }
 }

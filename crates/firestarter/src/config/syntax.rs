@@ -43,6 +43,11 @@ pub(crate) fn note(errors: &[Error], root: &DeTable<'_>, ledger: &mut Ledger<'_>
                     .note_syntax(span, "expected the end of the line")
                     .advise("remove the rest of the line, or put a # before it");
             }
+            message if message.starts_with("unexpected leading zero") => {
+                ledger
+                    .note_syntax(span, "a number cannot begin with 0")
+                    .advise("octal digits stand in quotes: \"022\"; any other number begins with another digit");
+            }
             message => {
                 ledger.note_syntax(span, message);
             }

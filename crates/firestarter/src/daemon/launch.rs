@@ -13,7 +13,7 @@ use firestarter_core::ids::Pid;
 
 use super::live::Signs;
 use super::{identity, Setup};
-use crate::config::{words, Account, Address, Group, Identity, Output, SocketSpec};
+use crate::config::{passed_on, words, Account, Address, Group, Identity, Output, SocketSpec, WATCH_FILE};
 use crate::sys::image::{Image, Number, Parts};
 
 /// All that a spawn needs.
@@ -28,27 +28,6 @@ pub(super) struct Recipe {
     /// Makes the worker's watch file, if the group has any.
     pub(super) signs: Option<Signs>,
 }
-
-/// What the daemon may have been given itself and must not pass on: it would be taken for the worker's own. A name that
-/// ends in `_` stands for all that begin so.
-const NOT_PASSED_ON: [&str; 13] = [
-    "LISTEN_",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_",
-    "FDSTORE",
-    "EINHORN_",
-    "SERVER_STARTER_",
-    "FIRESTARTER_",
-    WATCH_FILE_TOO,
-    "GUNICORN_PID",
-    "GUNICORN_FD",
-    "NGINX",
-    "PUMA_INHERIT_",
-    "MAINPID",
-];
-
-/// The other spelling of `FIRESTARTER_WATCH_FILE`, whatever the prefix.
-const WATCH_FILE_TOO: &str = "FIRESTARTERWATCHFILE";
 
 /// Where programs are looked for if nobody says: systemd's choice too.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -129,7 +108,7 @@ pub(super) fn hook(
         HookKind::Stop => group.launch.exec_stop.as_ref(),
         HookKind::Upgrader => group.launch.upgrader.as_ref(),
     };
-    let mut env: Environment = std::env::vars_os().filter(|(name, _)| passes(name.as_bytes(), "")).collect();
+    let mut env: Environment = std::env::vars_os().filter(|(name, _)| passed_on(name.as_bytes(), "")).collect();
     if kind == HookKind::Stop {
         let pids: Vec<String> = pids.iter().map(|pid| pid.to_string()).collect();
         env.extend(pids.first().map(|main| ("MAINPID".into(), main.into())));
@@ -154,7 +133,7 @@ fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number
         numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));
     }
     if let Some(signs) = signs {
-        for name in [&format!("{}_WATCH_FILE", group.launch.base_name), WATCH_FILE_TOO] {
+        for name in [&format!("{}_WATCH_FILE", group.launch.base_name), WATCH_FILE] {
             let path = signs.beginning().into_os_string().into_vec();
             numbered.push((c_string([name.as_bytes(), b"=", &path].concat())?, Number::Record));
         }
@@ -187,8 +166,9 @@ fn environment(
     own: impl Iterator<Item = (OsString, OsString)>,
 ) -> Environment {
     let launch = &group.launch;
-    let passed_on = |(name, _): &(OsString, OsString)| launch.inherit_env && passes(name.as_bytes(), &launch.base_name);
-    let mut env: Environment = own.filter(passed_on).collect();
+    let inherited =
+        |(name, _): &(OsString, OsString)| launch.inherit_env && passed_on(name.as_bytes(), &launch.base_name);
+    let mut env: Environment = own.filter(inherited).collect();
     if let Some(Identity { account, .. }) = &launch.identity {
         follow(account.as_ref(), &mut env);
     }
@@ -200,15 +180,6 @@ fn environment(
     }
     contracts(setup, group, index, &mut env);
     env
-}
-
-/// Whether a variable of the daemon's own is a worker's as well.
-fn passes(name: &[u8], base_name: &str) -> bool {
-    let taboo =
-        |taboo: &str| if taboo.ends_with('_') { name.starts_with(taboo.as_bytes()) } else { name == taboo.as_bytes() };
-    let rest = name.strip_prefix(base_name.as_bytes());
-    let of_base = rest.is_some_and(|rest| rest.starts_with(b"_FD_") || rest == b"_WATCH_FILE");
-    !of_base && !NOT_PASSED_ON.into_iter().any(taboo)
 }
 
 /// The home and the name of the user that workers run as, never those of another.

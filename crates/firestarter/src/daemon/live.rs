@@ -118,10 +118,10 @@ mod tests {
 
     impl Scene {
         fn looked(&self) -> (u64, Duration) {
-            match look(&self.runtime, GroupId(3), ROW, WorkerId(1)) {
-                Event::Looked { mark, ago, .. } => (mark, ago),
-                other => panic!("{other:?}"),
-            }
+            let Event::Looked { mark, ago, .. } = look(&self.runtime, GroupId(3), ROW, WorkerId(1)) else {
+                panic!("a look tells of something else")
+            };
+            (mark, ago)
         }
 
         fn touch(&self, at: SystemTime) {

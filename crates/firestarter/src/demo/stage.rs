@@ -327,6 +327,7 @@ fn configuration(exe: &Path) -> Result<String, DemoError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::System;
     use crate::config::{self, Surroundings};
     use std::os::unix::fs::PermissionsExt;
 
@@ -338,8 +339,10 @@ mod tests {
             assert_eq!(text.lines().count(), 8, "{text}");
             folder.write("demo.toml", &text).expect("written");
             let (cwd, env) = (folder.path.as_path(), |_: &str| None);
-            let loaded = config::load(&cwd.join("demo.toml"), &Surroundings { cwd, env: &env });
-            let loaded = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+            let around = Surroundings { cwd, env: &env, read: &config::read, accounts: &System };
+            let loaded = config::load(&cwd.join("demo.toml"), &around);
+            let (loaded, warnings) = loaded.unwrap_or_else(|faults| panic!("{faults}"));
+            assert_eq!(warnings.to_string(), "");
             assert_eq!(loaded.groups[0].spec.count.get(), WORKERS);
             assert!(format!("{:?}", loaded.groups[0].launch.exec).contains("demo-worker"));
         }

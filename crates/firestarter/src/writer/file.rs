@@ -102,7 +102,7 @@ impl LogFile {
         let begun = self.seam.join(from) == Join::GoesOn && open.line < LONGEST_WHOLE;
         match &self.log.rotation {
             Rotation::Size { max_bytes, .. } => fits(*max_bytes, open.size, run, begun),
-            Rotation::Time(schedule) => {
+            Rotation::Time(_) => {
                 let due = !begun && now() >= open.due;
                 if due && open.size > 0 {
                     return 0;

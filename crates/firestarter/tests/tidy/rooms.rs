@@ -18,6 +18,8 @@ const ROOMS: &[Room] = &[
     Room { name: "start", rooms: ALL, core: &["spec"] },
     // What should be, and what is said.
     Room { name: "config", rooms: &[], core: &["spec"] },
+    Room { name: "accounts", rooms: &["config"], core: &[] },
+    Room { name: "init", rooms: &["config"], core: &[] },
     Room { name: "api", rooms: &[], core: &["ids", "command", "event", "view", "spec"] },
     // Processes.
     Room {
@@ -51,6 +53,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("keeper", "say", "the keeper has no other voice"),
     ("writer", "say", "the writer has no other voice"),
     ("config", "nearest", "suggestions for misspelt keys"),
+    ("init", "say", "one wording of the system's errors"),
+    ("init", "cli", "it ends with the codes of the command line"),
     ("cli", "nearest", "suggestions for misspelt commands"),
     ("journal", "core::Supervisor", "it holds the core's events and snapshots"),
     ("journal", "core::event", "it holds the core's events and snapshots"),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use firestarter_core::spec::{Ack, Backoff, Restart, Signal, Start, Surge};
 
-use super::super::keys::{find, Default, Does, DAEMON_KEYS, KEYS};
 use super::super::words::{expand, parse as words, Piece, Word};
 use super::super::{Address, LogFile, Output, Rotation};
 use super::{parsed, web};
@@ -65,7 +64,7 @@ fn variables_that_a_worker_will_have() {
     exec("exec_start = 'a $MINE ${HOME} $EMPTY'\nenvironments = ['MINE=1']");
     exec("exec_start = 'a $FIRESTARTER_SOCK_PATH $FIRESTARTER_SOCK_FD $FIRESTARTER_MASTER_PID'");
     exec(
-        "exec_start = 'a $FIRESTARTER_FD_0 $FIRESTARTER_FD_1 $FIRESTARTER_FD_COUNT $LISTEN_FDS $LISTEN_PID \
+        "exec_start = 'a $FIRESTARTER_FD_0 $FIRESTARTER_FD_1 $FIRESTARTER_FD_COUNT $LISTEN_FDS \
           $LISTEN_FDNAMES'\nsocket_address = [1, 2]",
     );
 }
@@ -177,34 +176,6 @@ fn paths() {
     for key in ["stderr_log", "stderrlog"] {
         assert_eq!(web(&format!("{key} = '/e:1.log'")).launch.stderr, plain("/e:1.log"));
     }
-}
-
-#[test]
-fn documented_defaults_of_later_keys_are_accepted() {
-    web("giveup = 0\nlive_check_timeout = 0\nauto_upgrade = false\nautostart = true\ninherit_env = true\n\
-         listen_pid = true\nwarmup_delay = 0\nenvironment_base_name = 'FIRESTARTER'\nupgrader_timeout = 300");
-    web("livechecktimeout = 0.0");
-    parsed("[firestarter]\n[web]\nexec_start = 'a'").unwrap();
-    assert_eq!(parsed("[firestarter]\nexec_start = 'a'").unwrap().groups[0].spec.name, "firestarter");
-}
-
-#[test]
-fn every_key_of_the_original_is_known() {
-    let seed = "exec_start exec_stop stop_signal stop_timeout numprocesses working_directory restart backoff_max \
-        backoff_reset giveup warmup_delay start_immediate socket_address environments environment_file inherit_env ack \
-        ack_timeout start_timeout ack_signal drain_timeout uid gid user group umask stdout_log stderr_log \
-        live_check_timeout auto_upgrade upgrader upgrader_active_sec upgrader_timeout environment_base_name \
-        control_socket listen_pid autostart stdoutlog stderrlog livechecktimeout upgraderactivesec";
-    for key in seed.split_whitespace() {
-        assert!(find(KEYS, key).is_some(), "{key}");
-    }
-    let names: Vec<_> = KEYS.iter().flat_map(|key| [&[key.name], key.aliases].concat()).collect();
-    assert_eq!(names.len(), seed.split_whitespace().count());
-    let reads = |key: &super::super::keys::Key| matches!(key.does, Does::Read(_));
-    assert!(!DAEMON_KEYS.iter().any(reads), "read_daemon has no draft to read into");
-    let wrong_default =
-        |key: &&super::super::keys::Key| matches!(key.does, Does::Later(Default::Text(t)) if t.is_empty());
-    assert!(KEYS.iter().find(wrong_default).is_none());
 }
 
 #[test]

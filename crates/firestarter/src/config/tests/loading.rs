@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::{load, Config, Faults, Surroundings};
-use super::env;
+use super::super::{load, Config, Faults};
+use super::around;
 
 /// A folder of this test's own, removed at its end.
 struct Folder(PathBuf);
@@ -30,7 +30,7 @@ impl Drop for Folder {
 }
 
 fn loaded(path: &Path) -> Result<Config, Faults> {
-    load(path, &Surroundings { cwd: Path::new("/srv/app"), env: &env })
+    load(path, &around("/srv/app")).map(|(config, _)| config)
 }
 
 #[test]

@@ -1,0 +1,121 @@
+//! The keys of the configuration: the one table from which reading, suggestions and the reference (`page`) come.
+//!
+//! Called by `group` and `page`. A key is added here and nowhere else; how a value is read stands in `value` and in the
+//! readers that the rows name. The rows stand in the files below, by what they are about.
+
+mod life;
+mod making;
+mod renewal;
+mod shares;
+
+use super::draft::{Draft, Settings};
+use super::fault::Ledger;
+use super::value::{self, Item};
+
+/// A key and what is done with it.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// As documents spell it.
+    pub(crate) name: &'static str,
+    /// Other spellings that count as this one.
+    pub(crate) aliases: &'static [&'static str],
+    /// What holds without it.
+    pub(crate) default: Default,
+    /// What may be written.
+    pub(crate) form: &'static str,
+    /// A value in TOML that is not the default.
+    pub(crate) example: &'static str,
+    /// What it means, its unit, its limits: sentences.
+    pub(crate) about: &'static str,
+    /// What reads it.
+    pub(crate) read: Reader,
+}
+
+/// Takes a value into the draft, or notes in the ledger why not.
+pub(crate) type ReadGroup = fn(&mut Draft<'_>, &Item<'_>, &mut Ledger<'_>);
+
+/// Where a key belongs, and what reads it there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reader {
+    /// In a group's table.
+    Group(ReadGroup),
+    /// In `[firestarter]` without a command.
+    Daemon(fn(&mut Settings, &Item<'_>, &mut Ledger<'_>)),
+}
+
+/// What holds without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Default {
+    /// The key must be there.
+    Required,
+    /// The same as if this had been written.
+    Value(&'static str),
+    /// Something that cannot be written; said in a few words.
+    Else(&'static str),
+}
+
+/// Keys that are about one thing.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    /// A heading.
+    pub(crate) title: &'static str,
+    /// The keys, in the order of the reference.
+    pub(crate) keys: &'static [Key],
+}
+
+/// The keys of a group.
+pub(crate) const TOPICS: &[Topic] = &[
+    Topic { title: "What runs", keys: making::KEYS },
+    Topic { title: "Sockets and environment", keys: shares::KEYS },
+    Topic { title: "Start, restart and stop", keys: life::KEYS },
+    Topic { title: "Upgrades", keys: renewal::KEYS },
+];
+
+/// The keys of `[firestarter]` when it is no group.
+pub(crate) const DAEMON_KEYS: &[Key] = &[Key {
+    name: "stop_timeout",
+    aliases: &[],
+    default: Default::Value("30"),
+    form: DURATION,
+    example: "\"1m\"",
+    about:
+        "How long the stop of everything may take. Who is still there after it gets SIGKILL, whatever the groups' own \
+        time-outs say.",
+    read: Reader::Daemon(|settings, item, ledger| settings.stop_timeout = value::duration(item, ledger)),
+}];
+
+/// Which of the tables a key belongs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// A group's.
+    Group,
+    /// The daemon's.
+    Daemon,
+}
+
+impl Scope {
+    /// Every key that may stand there.
+    pub(crate) fn keys(self) -> Vec<&'static Key> {
+        match self {
+            Scope::Group => TOPICS.iter().flat_map(|topic| topic.keys).collect(),
+            Scope::Daemon => DAEMON_KEYS.iter().collect(),
+        }
+    }
+
+    /// The key of that name, or alias.
+    pub(crate) fn find(self, written: &str) -> Option<&'static Key> {
+        self.keys().into_iter().find(|key| key.name == written || key.aliases.contains(&written))
+    }
+}
+
+const COMMAND: &str = "a command (see Words), or an array taken word for word";
+const DURATION: &str = "a duration";
+const FLAG: &str = "`true` or `false`";
+const SIGNAL: &str = "a signal's name, with or without `SIG`, or its number";
+const LOG: &str = "a path, `\"null\"`, `\"size:MAX_BYTES:BACKUPS:PATH\"` or `\"time:INTERVAL:UNIT:ZONE:BACKUPS:PATH\"`";
+
+fn set<T>(field: &mut T, read: Option<T>) {
+    if let Some(value) = read {
+        *field = value;
+    }
+}

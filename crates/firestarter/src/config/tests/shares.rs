@@ -1,0 +1,318 @@
+//! What workers share and are told: sockets as tables, variables from files, logs with rotation.
+
+use std::path::PathBuf;
+
+use super::super::environment_file::{variable, LineFault};
+use super::super::{Address, LogFile, Output, Rotation, RotationUnit};
+use super::{faults, parsed, web, web_fault};
+
+#[test]
+fn sockets_of_every_kind() {
+    let address = |written: &str| web(&format!("socket_address = {written}")).sockets.remove(0).address;
+    assert_eq!(address("'udp::53'"), Address::Udp("127.0.0.1:53".parse().unwrap()));
+    assert_eq!(address("'UDP::[::1]:53'"), Address::Udp("[::1]:53".parse().unwrap()));
+    for written in ["'@web'", "'unix::@web'", "{ address = '@web' }"] {
+        assert_eq!(address(written), Address::Abstract("web".into()), "{written}");
+    }
+    assert_eq!(address("'@/a:b'"), Address::Abstract("/a:b".into()));
+    assert_eq!(address(&format!("'@{}'", "x".repeat(107))), Address::Abstract("x".repeat(107)));
+    assert!(web_fault(&format!("socket_address = '@{}'", "x".repeat(108))).contains("has 108 bytes"));
+    web("socket_address = ['udp::53', 'tcp::53', '@53', './53']");
+    assert!(web_fault("socket_address = ['@a', 'unix::@a']").contains("is already used by web at 3:19"));
+    web("socket_address = ['udp::0', 'udp::0']");
+}
+
+#[test]
+fn a_table_for_a_socket() {
+    let group =
+        web("socket_address = ['80', 81, { address = 82 }, { name = 'a b', address = './s', backlog = 1, mode = \
+                     '660', user = 'www', group = 'staff' }]");
+    let [plain, port, bare, full] = &group.sockets[..] else { panic!("{:?}", group.sockets) };
+    for socket in [plain, port, bare] {
+        assert_eq!((socket.backlog, &socket.name, socket.mode), (4096, &None, None));
+        assert_eq!((socket.uid, socket.gid), (None, None));
+    }
+    assert_eq!(bare.written, "82");
+    assert_eq!((full.name.as_deref(), full.written.as_str(), full.backlog), (Some("a b"), "./s", 1));
+    assert_eq!(full.address, Address::Unix(PathBuf::from("/srv/app/s")));
+    assert_eq!((full.mode, full.uid, full.gid), (Some(0o660), Some(33), Some(50)));
+    let owner = |user: &str| web(&format!("socket_address = {{ address = '/s', user = {user} }}")).sockets[0].clone();
+    assert_eq!((owner("4242").uid, owner("'4242'").uid, owner("'me'").gid), (Some(4242), Some(4242), None));
+    let inline = web("[[web.socket_address]]\naddress = 80\n[[web.socket_address]]\naddress = 81");
+    assert_eq!(inline.sockets.len(), 2);
+}
+
+#[test]
+fn faults_of_a_socket_s_table() {
+    for (table, fault) in [
+        ("{}", "3:18 socket_address: a socket has no address = write { address = \"IP:PORT\" }"),
+        ("{ adress = 80 }", "3:20 socket_address: unknown key \"adress\" of a socket = did you mean address?"),
+        (
+            "{ address = 80, colour = 1 }",
+            "3:34 socket_address: unknown key \"colour\" of a socket = a socket has name, address, backlog, mode, user, group",
+        ),
+        (
+            "{ address = 80, mode = '660' }",
+            "3:34 mode: only a unix socket with a path has an owner and permissions = remove it, or use a path with /",
+        ),
+        ("{ address = 'udp::80', backlog = 5 }", "3:41 backlog: nobody waits at a socket for datagrams = remove it"),
+        (
+            "{ address = '/s', backlog = 0 }",
+            "3:46 backlog: expected a whole number from 1 to 2147483647, found 0 = write backlog = 2",
+        ),
+        ("{ address = '/s', mode = 660 }", "3:43 mode: a plain number is not octal, and so is easily another one than was meant = write mode = \"660\""),
+        ("{ address = '/s', user = 'nobdy' }", "3:43 user: there is no user \"nobdy\" = create it, or write the name of one that exists"),
+        ("{ address = 80, name = 'a:b' }", "3:41 name: \"a:b\" cannot stand in LISTEN_FDNAMES = use at most 255 ASCII characters, and no :"),
+        ("{ address = 80, name = 'é' }", "3:41 name: \"é\" cannot stand in LISTEN_FDNAMES = use at most 255 ASCII characters, and no :"),
+        ("{ address = 80, name = '' }", "3:41 name: expected a name as a string, found an empty string"),
+        ("{ address = 'x' }", "3:30 address: \"x\": expected IP:PORT, [IPV6]:PORT, PORT, @NAME or a path with / = for a unix socket write a path with /, such as ./x"),
+        ("{ address = { address = 80 } }", "3:30 address: expected an address as a string, found a table"),
+    ] {
+        let found = faults(&format!("[web]\nexec_start = 'a'\nsocket_address = {table}\n"));
+        assert!(found.contains(&fault.to_owned()), "{table}: {found:#?}");
+    }
+    for key in ["user = 'www'", "group = 'staff'", "mode = '600'"] {
+        for address in ["80", "'udp::80'", "'@a'"] {
+            let fault = web_fault(&format!("socket_address = {{ address = {address}, {key} }}"));
+            assert!(fault.contains("only a unix socket with a path"), "{fault}");
+        }
+    }
+    assert!(web_fault(&format!("socket_address = {{ address = 80, name = '{}' }}", "n".repeat(256)))
+        .contains("at most 255"));
+    let twice = "socket_address = [{ address = 80, name = 'a' }, { address = 81, name = 'a' }]";
+    assert_eq!(
+        web_fault(twice),
+        "3:72 name: \"a\" is already the name of the socket at 3:19 = give each socket of a group a name of its own"
+    );
+    let two = "[a]\nexec_start='x'\nsocket_address={address=80,name='n'}\n[b]\nexec_start='x'\nsocket_address={address=81,name='n'}";
+    parsed(two).unwrap();
+}
+
+#[test]
+fn control_sockets() {
+    let path = |written: &str| web(&format!("control_socket = '{written}'")).launch.control_socket.unwrap();
+    assert_eq!(web("").launch.control_socket, None);
+    assert_eq!(path("c.sock"), PathBuf::from("/srv/app/c.sock"));
+    assert_eq!(path("/run/c"), PathBuf::from("/run/c"));
+    path(&format!("/{}", "x".repeat(106)));
+    for (written, fault) in [
+        ("'/run/'", "the path is that of a folder"),
+        ("'..'", "the path is that of a folder"),
+        ("'@x'", "expected a path, found an abstract name"),
+        ("''", "expected a path as a string, found an empty string"),
+        ("1", "expected a path as a string, found 1"),
+    ] {
+        let found = web_fault(&format!("control_socket = {written}"));
+        assert!(found.starts_with(&format!("3:18 control_socket: {fault}")), "{found}");
+    }
+    assert!(web_fault(&format!("control_socket = '/{}'", "x".repeat(107))).contains("has 108 bytes, at most 107"));
+    let two = |a: &str, b: &str| faults(&format!("[a]\nexec_start='x'\n{a}\n[b]\nexec_start='x'\n{b}\n")).concat();
+    assert_eq!(
+        two("control_socket = './c'", "control_socket = '/srv/app/c'"),
+        "6:18 control_socket: this path is already used by a at 3:18 = give each socket a path of its own"
+    );
+    assert!(two("control_socket = '/c'", "socket_address = '/c'")
+        .starts_with("3:18 control_socket: this path is already used by b at 6:18"));
+}
+
+#[test]
+fn variables_from_files() {
+    let pairs = |lines: &str| {
+        let all = web(lines).launch.environments.into_iter();
+        all.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(pairs("environment_file = 'a.env'"), "A=1 B=2");
+    assert_eq!(pairs("environment_file = ['a.env', '/etc/b.env']"), "A=1 B=3 C=4", "a later file wins");
+    assert_eq!(pairs("environments = ['B=0', 'D=5']\nenvironment_file = 'a.env'"), "A=1 B=0 D=5", "environments wins");
+    web("environment_file = 'a.env'\nexec_stop = 'x $A'");
+}
+
+#[test]
+fn lines_of_a_file_of_variables() {
+    let read = |line: &str| variable(line.as_bytes());
+    for (line, name, value) in [
+        ("A=b", "A", "b"),
+        ("  export A=b c \t\r", "A", "b c"),
+        ("export\tA=", "A", ""),
+        ("exported=1", "exported", "1"),
+        ("export=1", "export", "1"),
+        ("A= b", "A", "b"),
+        ("A=\" b \"", "A", " b "),
+        ("A=' b\"c '", "A", " b\"c "),
+        ("A=\"\"", "A", ""),
+        ("A='a' 'b'", "A", "a' 'b"),
+        ("A='a'b", "A", "'a'b"),
+        ("A=b'c", "A", "b'c"),
+        ("A=$B # no comment", "A", "$B # no comment"),
+        ("_1=é=\\n", "_1", "é=\\n"),
+    ] {
+        assert_eq!(read(line), Ok(Some((name.to_owned(), value.to_owned()))), "{line}");
+    }
+    for line in ["", "  ", "# A=b", "\t#", "\r"] {
+        assert_eq!(read(line), Ok(None), "{line:?}");
+    }
+    for (line, fault) in [
+        ("A", LineFault::NoAssignment),
+        ("=b", LineFault::Name),
+        ("A =b", LineFault::Name),
+        ("1A=b", LineFault::Name),
+        ("export =b", LineFault::Name),
+        ("A-B=c", LineFault::Name),
+        ("A=\"b", LineFault::OpenQuote),
+        ("A='", LineFault::OpenQuote),
+        ("A=\0", LineFault::Nul),
+    ] {
+        assert_eq!(read(line), Err(fault), "{line:?}");
+    }
+    assert_eq!(variable(b"A=\xff"), Err(LineFault::NotUtf8));
+}
+
+#[test]
+fn faults_of_a_file_of_variables_hide_what_stands_there() {
+    let found = faults("[web]\nexec_start = 'a $NO'\nenvironment_file = ['a.env', '/etc/bad.env']\n");
+    let begins = |line: usize, what: &str| format!("3:30 environment_file: /etc/bad.env:{line}: {what}");
+    let expected = [
+        begins(2, "expected NAME=VALUE"),
+        begins(3, "what stands before the = cannot be a variable's name"),
+        begins(4, "the quote is not closed; a value cannot go over several lines"),
+        begins(5, "what stands before the = cannot be a variable's name"),
+        begins(6, "the line is not UTF-8"),
+        begins(7, "a NUL byte cannot be passed on"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(&expected), "{found}");
+    }
+    let shown = parsed("[web]\nexec_start = 'a'\nenvironment_file = '/etc/bad.env'\n").unwrap_err().to_string();
+    assert!(!shown.contains("s3cret"), "{shown}");
+    assert!(web_fault("environment_file = '/no.env'")
+        .starts_with("3:20 environment_file: cannot read /no.env: no such file"));
+    assert!(
+        web_fault("environment_file = '/etc/denied.env'").contains("cannot read /etc/denied.env: permission denied")
+    );
+    assert!(web_fault("environment_file = [1]").contains("expected a file's path as a string, found 1"));
+}
+
+#[test]
+fn names_that_the_daemon_sets_follow_the_base_name() {
+    let own = "is set by the daemon itself";
+    for lines in [
+        "environments = ['EINHORN_X=1']\nenvironment_base_name = 'EINHORN'",
+        "environment_base_name = 'EINHORN'\nenvironments = ['EINHORN_X=1']",
+    ] {
+        assert!(web_fault(lines).contains(own), "{lines}");
+    }
+    web("environments = ['FIRESTARTER_X=1']\nenvironment_base_name = 'EINHORN'");
+    web("environments = ['EINHORN_X=1', 'FIRESTARTERS=1']");
+    assert!(web_fault("environments = ['FIRESTARTERWATCHFILE=1']").contains(own));
+    let in_file = web_fault("environment_file = '/etc/own.env'");
+    assert_eq!(
+        in_file,
+        "3:1 environment_file: \"LISTEN_FDS\" is set by the daemon itself = remove it from the file, or choose another name"
+    );
+    let both = faults("[w]\nexec_start='a'\nenvironment_file = '/etc/own.env'\nenvironment_base_name = 'EINHORN'\n");
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert_eq!(web("environment_base_name = '_A1'").launch.base_name, "_A1");
+    for written in ["'1A'", "'A-B'", "'é'", "'A='"] {
+        let found = web_fault(&format!("environment_base_name = {written}"));
+        assert!(found.contains("cannot begin a variable's name = use letters, digits and _"), "{found}");
+    }
+}
+
+#[test]
+fn variables_that_commands_may_mention() {
+    web("environment_base_name = 'EINHORN'\nsocket_address = 80\nupgrader = 'x $EINHORN_FD_0 $FIRESTARTER_PIDS $HOME'");
+    web("exec_stop = 'x $MAINPID $FIRESTARTER_PIDS $FIRESTARTER_SOCK_PATH $HOME $NOTIFY_SOCKET'\ninherit_env = false");
+    let with_command =
+        |command: &str, lines: &str| faults(&format!("[w]\nexec_start = '{command}'\n{lines}\n")).concat();
+    assert!(with_command("a $FIRESTARTER_FD_0", "socket_address=80\nenvironment_base_name='EINHORN'")
+        .contains("FIRESTARTER_FD_0 is not set"));
+    assert!(with_command("a $HOME", "inherit_env = false").contains("the variable HOME is not set"));
+    parsed("[w]\nexec_start = 'a $HOME $PATH'\ninherit_env = false\nuser = 'me'").unwrap();
+    assert!(with_command("a $NOTIFY_SOCKET", "").contains("NOTIFY_SOCKET is not set"), "it is not passed on");
+    assert!(with_command("a $MAINPID", "").contains("MAINPID is not set"));
+    assert!(web_fault("upgrader = 'x $MAINPID'").starts_with("3:15 upgrader: the variable MAINPID is not set"));
+    assert!(
+        web_fault("exec_stop = ['x']\nupgrader = 'x $MAINPIDS'").starts_with("4:15 upgrader: the variable MAINPIDS")
+    );
+    let later = "is set only in the worker itself, when it has been made = let a shell there expand it: sh -c 'exec … $LISTEN_PID'";
+    assert_eq!(with_command("a $LISTEN_PID", "socket_address = 80"), format!("2:17 exec_start: LISTEN_PID {later}"));
+    assert!(with_command("a $LISTEN_PID", "socket_address = 80\nlisten_pid = false").contains("is not set"));
+    assert!(with_command("a $FIRESTARTER_WATCH_FILE", "live_check_timeout = 1").contains("only in the worker itself"));
+    assert!(with_command("a $FIRESTARTER_WATCH_FILE", "").contains("is not set"));
+}
+
+fn log(written: &str) -> LogFile {
+    match web(&format!("stdout_log = '{written}'")).launch.stdout {
+        Output::File(log) => log,
+        other @ (Output::Inherit | Output::Null) => panic!("{written}: {other:?}"),
+    }
+}
+
+#[test]
+fn logs_by_size_and_by_time() {
+    let size = |max_bytes, backups| Rotation::Size { max_bytes, backups };
+    let time = |interval, unit, utc, backups| Rotation::Time { interval, unit, utc, backups };
+    for (written, path, rotation) in [
+        ("size:10240:5:/tmp/web1_out.log", "/tmp/web1_out.log", size(10240, 5)),
+        ("SiZe:1:0:o.log", "/srv/app/o.log", size(1, 0)),
+        ("size:18446744073709551615:4294967295:/a:b:c", "/a:b:c", size(u64::MAX, u32::MAX)),
+        ("time:3:D:U:7:/tmp/web1_out.log", "/tmp/web1_out.log", time(3, RotationUnit::Days, true, 7)),
+        ("time:1:s:utc:0:/a", "/a", time(1, RotationUnit::Seconds, true, 0)),
+        ("TIME:60:m:l:1:/a:b", "/a:b", time(60, RotationUnit::Minutes, false, 1)),
+        ("time:4294967295:H:Local:1:/a", "/a", time(u32::MAX, RotationUnit::Hours, false, 1)),
+        ("time:5:midnight:L:1:/a", "/a", time(1, RotationUnit::Midnight, false, 1)),
+        ("sizes:1:2:/x", "/srv/app/sizes:1:2:/x", Rotation::Never),
+        ("/time:1", "/time:1", Rotation::Never),
+    ] {
+        assert_eq!(log(written), LogFile { path: path.into(), rotation }, "{written}");
+    }
+}
+
+#[test]
+fn faults_of_logs() {
+    let size = "write size:MAX_BYTES:BACKUPS:PATH, such as size:10485760:5:/var/log/web.log";
+    let time = "write time:INTERVAL:UNIT:ZONE:BACKUPS:PATH, such as time:1:D:U:7:/var/log/web.log";
+    let u64_range = "no whole number from 1 to 18446744073709551615";
+    for (written, fault, advice) in [
+        ("size:1:2:", "PATH is empty", size),
+        ("size:0:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
+        ("size:10k:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
+        ("size:18446744073709551616:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
+        ("size:+1:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
+        ("size::2:/x", &format!("MAX_BYTES is {u64_range}"), size),
+        ("size:1:-1:/x", "BACKUPS is no whole number from 0 to 4294967295", size),
+        ("size:1:/x", "BACKUPS is missing", size),
+        ("size:/x", "MAX_BYTES and BACKUPS are missing", size),
+        ("size:1:2", "PATH is missing", size),
+        ("size:", "BACKUPS and PATH are missing", size),
+        ("time:0:D:U:7:/x", "INTERVAL is no whole number from 1 to 4294967295", time),
+        ("time:1:W:U:7:/x", "UNIT is not S, M, H, D or MIDNIGHT", time),
+        ("time:1:D:Z:7:/x", "ZONE is not U, UTC, L or LOCAL", time),
+        ("time:1:D:U:x:/x", "BACKUPS is no whole number from 0 to 4294967295", time),
+        ("time:1:D:U:7:", "PATH is empty", time),
+        ("time:1:D:7:/x", "BACKUPS is missing", time),
+        ("time:1:D", "ZONE and BACKUPS and PATH are missing", time),
+        ("/var/log/", "the path is that of a folder", "write the path of a file"),
+        ("size:1:1:/var/log/", "the path is that of a folder", "write the path of a file"),
+        ("..", "the path is that of a folder", "write the path of a file"),
+        ("/", "the path is that of a folder", "write the path of a file"),
+        ("./.", "the path is that of a folder", "write the path of a file"),
+    ] {
+        assert_eq!(
+            web_fault(&format!("stderr_log = '{written}'")),
+            format!("3:14 stderr_log: \"{written}\": {fault} = {advice}")
+        );
+    }
+}
+
+#[test]
+fn one_file_is_rotated_in_one_way() {
+    web("stdout_log = 'size:1:1:o'\nstderr_log = 'size:1:1:/srv/app/o'");
+    assert_eq!(
+        web_fault("stdout_log = 'o'\nstderr_log = 'size:1:1:o'"),
+        "4:14 stderr_log: web rotates this file in another way at 3:14 = write the same rotation, or another path"
+    );
+    let two = "[a]\nexec_start='x'\nstdout_log='size:1:1:/o'\n[b]\nexec_start='x'\nstdout_log='size:1:2:/o'\n";
+    assert!(faults(two).concat().starts_with("6:12 stdout_log: a rotates this file in another way at 3:12"));
+}
