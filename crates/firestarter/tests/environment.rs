@@ -75,19 +75,23 @@ fn what_firestarter_was_given_for_itself_is_not_passed_on() {
         "EINHORN_SOCK_FD",
         "SERVER_STARTER_PORT",
         "FIRESTARTER_FD_0",
+        "FIRESTARTERWATCHFILE",
         "GUNICORN_PID",
         "GUNICORN_FD",
         "NGINX",
         "PUMA_INHERIT_0",
     ];
+    let harmless = ["HARMLESS", "NGINX_VERSION", "FDSTORES", "LISTENER", "FIRESTARTER"];
     let fire = Fire::start_with(Folder::new(), "[web]\nexec_start = ['sleep', '1000']\n", |command| {
-        command.envs(taboo.map(|name| (name, "1"))).env("HARMLESS", "passed on");
+        command.envs(taboo.map(|name| (name, "1"))).envs(harmless.map(|name| (name, "passed on")));
     });
     let worker = fire.settled("web", 1)[0];
     for name in taboo {
         assert_eq!(proc::variable(worker, name), None, "{name}");
     }
-    assert_eq!(proc::variable(worker, "HARMLESS").as_deref(), Some("passed on"));
+    for name in harmless {
+        assert_eq!(proc::variable(worker, name).as_deref(), Some("passed on"), "{name}");
+    }
 }
 
 /// Signals 32 and 33, which the C library keeps for itself: it lets nobody set what becomes of them.
@@ -174,4 +178,49 @@ fn logs_are_appended_to_by_all_and_outlive_a_respawn() {
     until("four lines", || fire.folder.read("e").lines().count() == 4);
     assert_eq!(fire.folder.read("o").lines().filter(|line| line.starts_with("out ")).count(), 4);
     assert_eq!(fire.stdout(), "");
+}
+
+#[test]
+fn without_inheritance_there_is_a_path_and_what_the_group_says() {
+    let toml =
+        "[web]\nexec_start = ['sleep', '1000']\ninherit_env = false\nenvironments = ['FS_TEST_FOLDER=@DIR@', 'A=b']\n";
+    let fire = Fire::start_with(Folder::new(), toml, |command| {
+        command.env("SECRET", "of the launcher");
+    });
+    let worker = fire.settled("web", 1)[0];
+    let names: Vec<String> = proc::environ(worker).into_iter().map(|(name, _)| name).collect();
+    let own = ["FIRESTARTER_MASTER_PID", "FIRESTARTER_SOCK_FD", "FIRESTARTER_SOCK_PATH"];
+    let wanted: Vec<&str> = ["A"].into_iter().chain(own).chain(["FS_TEST_FOLDER", "PATH"]).collect();
+    assert_eq!(names, wanted);
+    let path = proc::variable(worker, "PATH").unwrap_or_default();
+    assert!(path.split(':').any(|folder| folder == "/usr/bin"), "{path}");
+}
+
+#[test]
+fn variables_of_another_base_name() {
+    let toml = "[web]\nexec_start = ['sleep', '1000']\nenvironment_base_name = 'APP'\nlisten_pid = false\n\
+        socket_address = [{ address = '127.0.0.1:0', name = 'http' }, '@DIR@/a.sock']\nstart_immediate = true\n\
+        [ruby]\nexec_start = ['sleep', '1000']\nenvironment_base_name = 'EINHORN'\n\
+        socket_address = ['127.0.0.1:0', '[::1]:0', '@DIR@/b.sock']\nstart_immediate = true\n\
+        [bare]\nexec_start = ['sleep', '1000']\nenvironment_base_name = 'EINHORN'\n";
+    let fire = Fire::start_with(Folder::new(), toml, |command| {
+        command.envs([("APP_FD_7", "7"), ("APP_WATCH_FILE", "/x"), ("APP_MODE", "kept")]);
+    });
+    let [web, ruby, bare] = ["web", "ruby", "bare"].map(|name| fire.settled(name, 1)[0]);
+    let of = |worker: u32, name: &str| proc::variable(worker, name).unwrap_or_default();
+    let keeper = fire.keeper_pid.to_string();
+    assert_eq!([of(web, "LISTEN_FDS"), of(web, "LISTEN_FDNAMES")], ["2", "http:web"]);
+    assert_eq!(["APP_FD_COUNT", "APP_FD_0", "APP_FD_1", "APP_SOCK_FD"].map(|name| of(web, name)), ["2", "3", "4", "5"]);
+    assert_eq!(of(web, "APP_MASTER_PID"), keeper);
+    assert!(of(web, "APP_SOCK_PATH").ends_with("/c.d/worker-0.sock"));
+    assert_eq!(of(web, "APP_MODE"), "kept");
+    for name in ["LISTEN_PID", "APP_FD_7", "APP_WATCH_FILE"] {
+        assert_eq!(proc::variable(web, name), None, "{name}");
+    }
+    let names = proc::environ(web).into_iter().map(|(name, _)| name);
+    assert_eq!(names.filter(|name| name.starts_with("FIRESTARTER")).count(), 0);
+    let families = ["AF_INET", "AF_INET6", "AF_UNIX"];
+    assert_eq!([0, 1, 2].map(|at| of(ruby, &format!("EINHORN_FD_FAMILY_{at}"))), families);
+    assert_eq!([of(ruby, "EINHORN_FD_COUNT"), of(ruby, "EINHORN_FD_2")], ["3", "5"]);
+    assert_eq!([of(bare, "EINHORN_FD_COUNT"), of(bare, "EINHORN_MASTER_PID")], ["0", &keeper]);
 }

@@ -152,3 +152,114 @@ fn whatever_the_limit_it_runs_or_ends_and_leaves_nothing() {
         }
     }
 }
+
+/// A user that nobody else is.
+fn lonely_user() -> u32 {
+    60_000 + std::process::id() % 5000
+}
+
+#[test]
+fn too_few_processes_of_a_user_are_an_error_that_says_so() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root, to make processes of another user");
+    }
+    let folder = Folder::new();
+    let uid = lonely_user();
+    folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 30\nuid = {uid}\n"));
+    let mut shell = folder.command("bash");
+    shell.args(["-c", &format!("ulimit -u 29; exec {BIN} run -c config.toml -d c 2>stderr")]);
+    let said = said(shell);
+    let stderr = folder.read("stderr");
+    assert_eq!(said.code, 1, "{said:?} {stderr}");
+    let what =
+        format!("the limit of processes of uid {uid} is 29, and this configuration needs 30: raise it (`ulimit -u`");
+    assert!(stderr.contains(&what), "{stderr}");
+    assert!(!folder.join("c").exists() && folder.processes().is_empty());
+}
+
+#[test]
+fn a_limit_that_stops_a_respawn_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root, to make processes of another user");
+    }
+    let folder = Folder::new();
+    let uid = lonely_user() - 5000;
+    folder
+        .config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 4\nuid = {uid}\nrestart = 'always'\n"));
+    // Others of that user leave too little room.
+    let mut others = folder.command("setpriv");
+    others.args([&format!("--reuid={uid}"), "--clear-groups", "sh", "-c", "sleep 1000 & exec sleep 1000"]);
+    let mut others = others.spawn().expect("start");
+    until("two of them", || proc::children(others.id()).len() == 1 && proc::status(others.id(), "Name") == "sleep");
+    let mut shell = folder.command("bash");
+    shell.args(["-c", &format!("ulimit -u 4; exec {BIN} run -c config.toml -d c 2>stderr")]);
+    let fire = Fire::watch(folder, shell.spawn().expect("start"));
+    let limit = format!("web: no room for another process: the limit of processes of uid {uid} is 4, in use are ");
+    fire.hears(&limit);
+    assert!(fire.stderr().contains("run its program: resource temporarily unavailable"), "{}", fire.stderr());
+    assert_eq!(fire.stderr().matches("no room for another").count(), 1, "{}", fire.stderr());
+    proc::signal_group(others.id(), proc::Sig::KILL);
+    others.wait().expect("wait");
+    fire.settled("web", 4);
+    fire.stop();
+}
+
+/// A control group with a limit of processes; none where such cannot be made.
+struct ControlGroup(std::path::PathBuf);
+
+impl ControlGroup {
+    fn new(most: u32) -> Option<ControlGroup> {
+        let name = format!("firestarter-test-{}-{most}", std::process::id());
+        ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].into_iter().find_map(|mount| {
+            let group = ControlGroup(std::path::Path::new(mount).join(&name));
+            std::fs::create_dir(&group.0).ok()?;
+            std::fs::write(group.0.join("pids.max"), most.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        until("the control group to be empty", || !self.0.exists() || std::fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+/// Runs Firestarter in a control group.
+fn grouped(folder: &Folder, group: &ControlGroup) -> std::process::Command {
+    let mut shell = folder.command("sh");
+    let join = format!("echo $$ >{}/cgroup.procs", group.0.display());
+    shell.args(["-c", &format!("{join} && exec {BIN} run -c config.toml -d c 2>stderr")]);
+    shell
+}
+
+#[test]
+fn the_limit_of_a_control_group_is_named() {
+    let (Some(small), Some(large)) = (ControlGroup::new(6), ControlGroup::new(12)) else {
+        return eprintln!("skipped: no control group with a limit of processes can be made here");
+    };
+    let folder = Folder::new();
+    folder.config("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 3\n");
+    let ended = said(grouped(&folder, &small));
+    let stderr = folder.read("stderr");
+    assert_eq!(ended.code, 1, "{ended:?} {stderr}");
+    let name = small.0.file_name().and_then(std::ffi::OsStr::to_str).expect("a name").to_owned();
+    let what =
+        format!("pids.max of the control group /{name} is 6, and this configuration needs 7: raise it (TasksMax=");
+    assert!(stderr.contains(&what), "{stderr}");
+    let folder = Folder::new();
+    folder.config("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 8\nrestart = 'always'\n");
+    let keeper = grouped(&folder, &large).spawn().expect("start");
+    let fire = Fire::watch(folder, keeper);
+    fire.settled("web", 8);
+    // One more than the configuration needs, then too many.
+    for _ in 0..5 {
+        let said = fire.ctl(&["ctrl", "web", "inc"]);
+        if said.code != 0 {
+            break;
+        }
+    }
+    fire.hears("web: no room for another process: pids.max of the control group /");
+    fire.hears("is 12, in use are 12: raise it (TasksMax=");
+    fire.stop();
+}

@@ -3,11 +3,14 @@
 mod harness;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{symlink, MetadataExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
 use harness::{proc, run_to_the_end, until, Fire, Folder};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// A group whose sockets nobody accepts from.
 fn idle(addresses: &str) -> String {
@@ -173,4 +176,141 @@ fn every_worker_serves_the_same_socket() {
     assert!(workers.iter().any(|pid| pid.to_string() == answer), "{answer} {workers:?}");
     drop(held);
     assert!(workers.into_iter().all(proc::alive));
+}
+
+/// The address of a UDP socket, as the status shows it.
+fn udp_address_of(fire: &Fire, index: usize) -> SocketAddr {
+    let status = fire.group("web");
+    let shown = status["listeners"][index]["address"].as_str().unwrap_or_default().to_owned();
+    let address = shown.strip_prefix("udp::").and_then(|address| address.parse().ok());
+    address.unwrap_or_else(|| panic!("no address: {shown}"))
+}
+
+#[test]
+fn datagrams_reach_a_worker_and_start_a_group() {
+    let worker =
+        "[web]\nexec_start = ['@WORKER@', 'datagram']\nsocket_address = ['udp::127.0.0.1:0', 'udp::[::1]:0']\n\
+                  backoff_max = '1ms'\n";
+    let fire = Fire::start(worker);
+    fire.in_state("web", "waiting");
+    let address = udp_address_of(&fire, 0);
+    assert!(udp_address_of(&fire, 1).is_ipv6());
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        socket.send_to(b"?", address).expect("send");
+        let mut answer = [0; 64];
+        let read = socket.recv(&mut answer).expect("an answer");
+        let answer = answer[..read].to_vec();
+        assert!(!answer.is_empty() && !seen.contains(&answer), "{answer:?} {seen:?}");
+        seen.push(answer);
+        fire.in_state("web", "waiting");
+    }
+    fire.hears("web: started by a connection");
+    fire.stop();
+}
+
+#[test]
+fn a_port_of_udp_in_use_is_an_error_though_its_owner_would_share_it() {
+    let folder = Folder::new();
+    let owner = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).expect("a socket");
+    rustix::net::sockopt::set_socket_reuseaddr(&owner, true).expect("set");
+    rustix::net::bind(&owner, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("bind");
+    let address = SocketAddr::try_from(rustix::net::getsockname(&owner).expect("a name")).expect("an address");
+    let said = run_to_the_end(&folder, &idle(&format!("['udp::{address}']")));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains(&format!("web: bind udp::{address}: address already in use")), "{said:?}");
+}
+
+#[test]
+fn a_name_without_a_file() {
+    let folder = Folder::new();
+    let name = format!("firestarter-test-{}", std::process::id());
+    let fire = Fire::start_in(folder, &idle(&format!("['@{name}']")));
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    UnixStream::connect_addr(&address).expect("connect");
+    assert_eq!(fire.group("web")["listeners"][0]["address"], format!("@{name}"));
+    let said = run_to_the_end(&Folder::new(), &idle(&format!("['@{name}']")));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains(&format!("web: bind @{name}: address already in use")), "{said:?}");
+    fire.stop();
+}
+
+#[test]
+fn the_mode_of_a_path_is_as_configured_whatever_the_umask() {
+    let folder = Folder::new();
+    let table = |name: &str, more: &str| format!("{{ address = '@DIR@/{name}'{more} }}");
+    let tables = [table("a", ", mode = 0o666"), table("b", ", mode = 0o600"), table("c2", "")].join(", ");
+    folder.config(&idle(&format!("[{tables}]")));
+    let mut shell = folder.command("sh");
+    shell.args(["-c", &format!("umask 027; exec {} run -c config.toml -d c 2>stderr", harness::BIN)]);
+    let fire = Fire::watch(folder, shell.spawn().expect("start"));
+    let mode = |name: &str| fire.folder.join(name).symlink_metadata().expect("a socket").mode() & 0o7777;
+    assert_eq!([mode("a"), mode("b"), mode("c2")], [0o666, 0o600, 0o750]);
+    for name in ["a", "b", "c2"] {
+        UnixStream::connect(fire.folder.join(name)).expect("connect");
+    }
+    fire.stop();
+}
+
+#[test]
+fn a_path_may_belong_to_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: needs root, to give files away");
+    }
+    let fire = Fire::start(&idle(
+        "[{ address = '@DIR@/a', user = 65534, group = 61234, mode = 0o660 }, { address = '@DIR@/b', group = 61234 }]",
+    ));
+    let found = |name: &str| {
+        let found = fire.folder.join(name).symlink_metadata().expect("a socket");
+        (found.uid(), found.gid(), found.mode() & 0o7777)
+    };
+    let own = 0o777 & !u32::from_str_radix(&proc::status(fire.keeper_pid, "Umask"), 8).expect("a mask");
+    assert_eq!([found("a"), found("b")], [(65_534, 61_234, 0o660), (0, 61_234, own)]);
+    fire.stop();
+}
+
+#[test]
+fn a_full_queue_is_as_long_as_configured() {
+    let fire = Fire::start(&idle("[{ address = '@DIR@/a', backlog = 1 }]"));
+    fire.settled("web", 1);
+    let address = SocketAddrUnix::new(fire.folder.join("a")).expect("an address");
+    let connect = || {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
+        rustix::net::connect(&socket, &address).map(|()| socket)
+    };
+    // A unix socket takes one more than it says.
+    let queued = [connect(), connect()];
+    assert!(queued.iter().all(Result::is_ok), "{queued:?}");
+    assert_eq!(connect().err(), Some(rustix::io::Errno::AGAIN));
+    // Nobody waits for a place in the queue of a live socket to find out that it is one.
+    let said = run_to_the_end(&Folder::new(), &idle(&format!("['{}']", fire.folder.join("a").display())));
+    assert!(said.code == 1 && said.err.contains("another program listens there"), "{said:?}");
+    fire.stop();
+}
+
+#[test]
+fn links_in_the_place_of_sockets_are_not_followed() {
+    let folder = Folder::new();
+    drop(UnixListener::bind(folder.join("elsewhere")).expect("bind"));
+    symlink(folder.join("elsewhere"), folder.join("a.sock")).expect("a link");
+    let said = run_to_the_end(&folder, &idle("[{ address = '@DIR@/a.sock', mode = 0o666 }]"));
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("there is something that is no socket"), "{said:?}");
+    assert!(folder.join("elsewhere").exists(), "what it points to stays");
+    symlink(folder.join("nowhere"), folder.join("b.sock")).expect("a link");
+    let said = run_to_the_end(&folder, &idle("['@DIR@/b.sock']"));
+    assert!(said.code == 1 && !folder.join("nowhere").exists(), "{said:?}");
+}
+
+#[test]
+fn a_live_socket_of_datagrams_is_nobodys_to_replace() {
+    let folder = Folder::new();
+    let owner = UnixDatagram::bind(folder.join("a.sock")).expect("bind");
+    let said = run_to_the_end(&folder, &idle("['@DIR@/a.sock']"));
+    assert!(said.code == 1 && said.err.contains("another program listens there"), "{said:?}");
+    drop(owner);
+    let fire = Fire::start_in(folder, &idle("['@DIR@/a.sock']"));
+    UnixStream::connect(fire.folder.join("a.sock")).expect("the stale one was replaced");
 }

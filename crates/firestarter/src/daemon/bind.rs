@@ -99,13 +99,15 @@ fn give(path: &Path, rights: Rights, own_umask: Mode) -> io::Result<()> {
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket || found.st_uid != own || found.st_nlink != 1 {
         return Err(io::Error::other("somebody else has put something in its place"));
     }
+    // Before it is given away: afterwards that would take one more capability. There is no call that does this by such a
+    // descriptor before Linux 6.6, but /proc has a name for it.
+    let mode = rights.mode.unwrap_or(0o777 & !own_umask.as_raw_mode());
+    fs::set_permissions(format!("/proc/self/fd/{}", there.as_raw_fd()), Permissions::from_mode(mode))?;
     if rights.uid.is_some() || rights.gid.is_some() {
         let (uid, gid) = (rights.uid.map(Uid::from_raw), rights.gid.map(Gid::from_raw));
         rustix::fs::chownat(&there, "", uid, gid, AtFlags::EMPTY_PATH)?;
     }
-    // There is no call that does this by such a descriptor before Linux 6.6, but /proc has a name for it.
-    let mode = rights.mode.unwrap_or(0o777 & !own_umask.as_raw_mode());
-    fs::set_permissions(format!("/proc/self/fd/{}", there.as_raw_fd()), Permissions::from_mode(mode))
+    Ok(())
 }
 
 /// A name without a file. Anybody in the network namespace may connect: the kernel knows no rights of such names.

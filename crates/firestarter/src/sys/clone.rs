@@ -277,12 +277,12 @@ pub(crate) fn as_user(user: &User, body: impl FnOnce() -> u8) -> io::Result<u8> 
 /// Exit codes from here on are an error number, which is at most 133, above this.
 const NOT_THAT_USER: i32 = 100;
 
-/// A raw system call: no cancellation point, no lock.
+/// A raw system call: no cancellation point, no lock. A fifth argument, where there is one, is 0.
 fn call(number: libc::c_long, [a, b, c, d]: [usize; 4]) -> Result<usize, i32> {
     // SAFETY: the callers pass addresses of live memory of the types that each call wants. errno is this thread's and
     // the parent's, which sleeps.
     unsafe {
-        match libc::syscall(number, a, b, c, d) {
+        match libc::syscall(number, a, b, c, d, 0usize) {
             -1 => Err(*libc::__errno_location()),
             result => Ok(result as usize),
         }

@@ -3,6 +3,7 @@
    worker serve ACK     answers each connection with its pid, and finishes what it has begun when it gets TERM or USR2;
                         ACK says how it acks: pair, path, no
    worker once          answers one connection and ends
+   worker datagram      answers one datagram with its pid and ends
    worker flags         prints 1 if its first listener does not block, else 0
    worker say PATH PID  acks at a socket, claiming a pid
    worker flood         acks without end over its group's pair
@@ -71,6 +72,15 @@ static int serve(int listener, const char *how) {
     }
 }
 
+static int datagram(int socket) {
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    char text[32];
+    if (recvfrom(socket, text, sizeof text, 0, (struct sockaddr *)&from, &length) < 0) return 8;
+    int written = snprintf(text, sizeof text, "%d", getpid());
+    return sendto(socket, text, written, 0, (struct sockaddr *)&from, length) == written ? 0 : 8;
+}
+
 static int lease(const char *path) {
     signal(SIGIO, SIG_IGN);
     if (fcntl(open(path, O_RDWR), F_SETLEASE, F_WRLCK)) return 7;
@@ -89,6 +99,7 @@ int main(int count, char **words) {
     int listener = atoi(getenv("FIRESTARTER_FD_0"));
     if (!strcmp(words[1], "serve") && count == 3) return serve(listener, words[2]);
     if (!strcmp(words[1], "once")) return answer(accept(listener, 0, 0)), 0;
+    if (!strcmp(words[1], "datagram")) return datagram(listener);
     if (strcmp(words[1], "flags")) return 2;
     printf("%d\n", !!(fcntl(listener, F_GETFL) & O_NONBLOCK));
     fflush(stdout);
