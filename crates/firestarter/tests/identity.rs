@@ -9,20 +9,11 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{proc, run_command, run_to_the_end, said, until, Fire, Folder, Said, BIN};
+use harness::{may_change_user, proc, run_command, run_to_the_end, said, to_the_end, until, Fire, Folder, BIN};
 
 /// Two users of whom no more is known than that they are not root.
 const ONE: u32 = 65_534;
 const OTHER: u32 = 61_234;
-
-/// Whether a test can make processes of other users; says so if not.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root, to make processes of another user");
-    }
-    root
-}
 
 /// A command through setpriv, in the test's folder. Its program must be one that anybody can run.
 fn setpriv(folder: &Folder, options: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -58,37 +49,27 @@ fn ids(pid: u32, key: &str) -> Vec<String> {
     proc::status(pid, key).split_whitespace().map(str::to_owned).collect()
 }
 
-/// Runs Firestarter itself as setpriv says, to its end.
-fn run_as(folder: &Folder, options: &str, toml: &str) -> Said {
+/// Firestarter itself as setpriv says, in a folder that is the first user's, not started yet.
+fn run_as(folder: &Folder, options: &str, toml: &str) -> Command {
     let program = copy(folder, BIN, "firestarter");
     folder.config(toml);
     chown(folder.path(), Some(ONE), Some(ONE)).expect("chown");
     let mut command = setpriv(folder, options, program);
     command.args(["run", "-c", "config.toml", "-d", "c"]);
-    said(command)
-}
-
-/// As `run_as`, but it is expected to stay.
-fn start_as(folder: Folder, options: &str, toml: &str) -> Fire {
-    let program = copy(&folder, BIN, "firestarter");
-    folder.config(toml);
-    chown(folder.path(), Some(ONE), Some(ONE)).expect("chown");
-    let mut command = setpriv(&folder, options, program);
-    command.args(["run", "-c", "config.toml", "-d", "c"]);
     command.stderr(fs::File::create(folder.join("stderr")).expect("a file"));
-    let keeper = command.spawn().expect("start");
-    Fire::watch(folder, keeper)
+    command
 }
 
 #[test]
 fn a_worker_is_the_user_and_keeps_nothing_of_the_launchers() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
     folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\nuid = {ONE}\ngid = {OTHER}\numask = 0o027\n"));
     let mut command = setpriv(&folder, "--groups 1,2,3", BIN);
     command.args(["run", "-c", "config.toml", "-d", "c"]).env("HOME", "/launchers").env("LOGNAME", "launcher");
+    command.stderr(fs::File::create(folder.join("stderr")).expect("a file"));
     let keeper = command.spawn().expect("start");
     let fire = Fire::watch(folder, keeper);
     assert_eq!(ids(fire.daemon(), "Groups"), ["1", "2", "3"], "the launcher's, or this proves nothing");
@@ -112,7 +93,7 @@ fn a_worker_is_the_user_and_keeps_nothing_of_the_launchers() {
 
 #[test]
 fn the_groups_own_environment_wins_over_the_users() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let fire = Fire::start(&format!(
@@ -125,7 +106,7 @@ fn the_groups_own_environment_wins_over_the_users() {
 
 #[test]
 fn the_folder_is_entered_as_the_user() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -141,14 +122,14 @@ fn the_folder_is_entered_as_the_user() {
 
 #[test]
 fn without_the_privilege_a_user_is_an_error_of_the_start() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let toml = format!("[web]\nexec_start = ['sleep', '1000']\nuid = {OTHER}\nrestart = 'always'\n");
     // A user, and the root of a container that may not.
     for options in [as_user(ONE), "--bounding-set -setuid".to_owned(), "--bounding-set -setgid".to_owned()] {
         let folder = Folder::new();
-        let said = run_as(&folder, &options, &toml);
+        let said = to_the_end(&folder, run_as(&folder, &options, &toml));
         assert_eq!(said.code, 1, "{options}: {said:?}");
         let what = format!("web: run workers as uid {OTHER}, gid {OTHER}: operation not permitted");
         assert!(said.err.contains(&what) && said.err.contains("start Firestarter as root"), "{options}: {said:?}");
@@ -160,12 +141,13 @@ fn without_the_privilege_a_user_is_an_error_of_the_start() {
 
 #[test]
 fn ones_own_user_needs_no_privilege() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
     let options = format!("--reuid {ONE} --regid {ONE} --groups 7");
-    let fire = start_as(folder, &options, &format!("[web]\nexec_start = ['sleep', '1000']\nuid = {ONE}\n"));
+    let keeper = run_as(&folder, &options, &format!("[web]\nexec_start = ['sleep', '1000']\nuid = {ONE}\n")).spawn();
+    let fire = Fire::watch(folder, keeper.expect("start"));
     let worker = fire.settled("web", 1)[0];
     assert_eq!(ids(worker, "Uid")[0], ONE.to_string());
     assert_eq!(ids(worker, "Groups"), ["7"]);
@@ -175,12 +157,14 @@ fn ones_own_user_needs_no_privilege() {
 
 #[test]
 fn capabilities_that_make_users_are_not_passed_on() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let caps = "+setuid,+setgid,+chown";
     let options = format!("{} --inh-caps {caps} --ambient-caps {caps}", as_user(ONE));
-    let fire = start_as(Folder::new(), &options, &format!("[web]\nexec_start = ['sleep', '1000']\nuid = {OTHER}\n"));
+    let folder = Folder::new();
+    let keeper = run_as(&folder, &options, &format!("[web]\nexec_start = ['sleep', '1000']\nuid = {OTHER}\n")).spawn();
+    let fire = Fire::watch(folder, keeper.expect("start"));
     assert_ne!(proc::mask(fire.daemon(), "CapAmb"), 0, "or this proves nothing");
     let worker = fire.settled("web", 1)[0];
     assert_eq!(ids(worker, "Uid")[0], OTHER.to_string());
@@ -195,7 +179,7 @@ fn three_users() -> String {
 
 #[test]
 fn a_user_reaches_its_own_worker_socket_and_nothing_else() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -231,7 +215,7 @@ fn a_user_reaches_its_own_worker_socket_and_nothing_else() {
 
 #[test]
 fn another_user_acks_over_its_worker_socket() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -249,7 +233,7 @@ fn another_user_acks_over_its_worker_socket() {
 
 #[test]
 fn a_worker_socket_out_of_reach_is_said() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -299,14 +283,17 @@ fn score(pid: u32) -> i32 {
 #[test]
 fn when_memory_runs_out_a_worker_goes_before_firestarter() {
     let folder = Folder::new();
-    let more =
-        if is_root() { format!("[other]\nexec_start = ['sleep', '1000']\nuid = {ONE}\n") } else { String::new() };
+    let more = if may_change_user() {
+        format!("[other]\nexec_start = ['sleep', '1000']\nuid = {ONE}\n")
+    } else {
+        String::new()
+    };
     folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\n{more}"));
     let mut shell = folder.command("sh");
     let line = format!("echo 123 >/proc/self/oom_score_adj; exec {BIN} run -c config.toml -d c 2>stderr");
     shell.args(["-c", &line]);
     let fire = Fire::watch(folder, shell.spawn().expect("start"));
-    let workers = if is_root() { vec!["web", "other"] } else { vec!["web"] };
+    let workers = if may_change_user() { vec!["web", "other"] } else { vec!["web"] };
     for worker in workers {
         assert_eq!(score(fire.settled(worker, 1)[0]), 123, "{worker}: what the launcher had");
     }
@@ -323,7 +310,7 @@ fn when_memory_runs_out_a_worker_goes_before_firestarter() {
 
 #[test]
 fn a_watch_file_is_its_workers_to_touch_and_nothing_more() {
-    if !is_root() {
+    if !may_change_user() {
         return;
     }
     let toml = format!(
@@ -380,6 +367,8 @@ fn watch_files_come_and_go_with_their_workers() {
     let next = fire.settled("web", 1)[0];
     assert!(Path::new(&file(next)).exists());
     until("one file", || fs::read_dir(fire.folder.join("c.d/watch-0")).is_ok_and(|files| files.count() == 1));
+    // What a Firestarter that was killed has left goes too.
+    fire.folder.write("c.d/watch-0/9999", "");
     fire.stop();
 }
 

@@ -4,7 +4,7 @@ mod harness;
 
 use std::collections::BTreeSet;
 
-use harness::{finish, proc, said, until, Fire, Folder, BIN};
+use harness::{finish, may_change_user, proc, said, to_the_end, until, Fire, Folder, BIN};
 
 /// Runs Firestarter from a shell that sets a limit first.
 fn limited(folder: &Folder, limit: &str) -> std::process::Command {
@@ -18,7 +18,7 @@ fn too_few_descriptors_are_an_error_that_says_so() {
     for limit in [20, 64, 68] {
         let folder = Folder::new();
         folder.config("[web]\nexec_start = ['sleep', '1000']\n");
-        let said = said(limited(&folder, &format!("-n {limit}")));
+        let said = to_the_end(&folder, limited(&folder, &format!("-n {limit}")));
         let stderr = folder.read("stderr");
         assert_eq!(said.code, 1, "{limit}: {said:?} {stderr}");
         assert!(stderr.starts_with("firestarter: ") && stderr.contains("open files"), "{limit}: {stderr}");
@@ -158,17 +158,23 @@ fn lonely_user() -> u32 {
     60_000 + std::process::id() % 5000
 }
 
+/// Runs Firestarter with a limit of the processes that a user may have.
+fn crowded(folder: &Folder, most: u32) -> std::process::Command {
+    let mut command = folder.command("prlimit");
+    command.args([&format!("--nproc={most}"), BIN, "run", "-c", "config.toml", "-d", "c"]);
+    command.stderr(std::fs::File::create(folder.join("stderr")).expect("a file"));
+    command
+}
+
 #[test]
 fn too_few_processes_of_a_user_are_an_error_that_says_so() {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: needs root, to make processes of another user");
+    if !may_change_user() {
+        return;
     }
     let folder = Folder::new();
     let uid = lonely_user();
     folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 30\nuid = {uid}\n"));
-    let mut shell = folder.command("bash");
-    shell.args(["-c", &format!("ulimit -u 29; exec {BIN} run -c config.toml -d c 2>stderr")]);
-    let said = said(shell);
+    let said = to_the_end(&folder, crowded(&folder, 29));
     let stderr = folder.read("stderr");
     assert_eq!(said.code, 1, "{said:?} {stderr}");
     let what =
@@ -179,8 +185,8 @@ fn too_few_processes_of_a_user_are_an_error_that_says_so() {
 
 #[test]
 fn a_limit_that_stops_a_respawn_is_named() {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("skipped: needs root, to make processes of another user");
+    if !may_change_user() {
+        return;
     }
     let folder = Folder::new();
     let uid = lonely_user() - 5000;
@@ -191,9 +197,8 @@ fn a_limit_that_stops_a_respawn_is_named() {
     others.args([&format!("--reuid={uid}"), "--clear-groups", "sh", "-c", "sleep 1000 & exec sleep 1000"]);
     let mut others = others.spawn().expect("start");
     until("two of them", || proc::children(others.id()).len() == 1 && proc::status(others.id(), "Name") == "sleep");
-    let mut shell = folder.command("bash");
-    shell.args(["-c", &format!("ulimit -u 4; exec {BIN} run -c config.toml -d c 2>stderr")]);
-    let fire = Fire::watch(folder, shell.spawn().expect("start"));
+    let keeper = crowded(&folder, 4).spawn().expect("start");
+    let fire = Fire::watch(folder, keeper);
     let limit = format!("web: no room for another process: the limit of processes of uid {uid} is 4, in use are ");
     fire.hears(&limit);
     assert!(fire.stderr().contains("run its program: resource temporarily unavailable"), "{}", fire.stderr());
@@ -240,7 +245,7 @@ fn the_limit_of_a_control_group_is_named() {
     };
     let folder = Folder::new();
     folder.config("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 3\n");
-    let ended = said(grouped(&folder, &small));
+    let ended = to_the_end(&folder, grouped(&folder, &small));
     let stderr = folder.read("stderr");
     assert_eq!(ended.code, 1, "{ended:?} {stderr}");
     let name = small.0.file_name().and_then(std::ffi::OsStr::to_str).expect("a name").to_owned();

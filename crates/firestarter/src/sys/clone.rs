@@ -238,8 +238,9 @@ impl Child<'_> {
 /// Makes this process, which has one thread, another user's: by raw calls, because those of the C library would do it to
 /// every thread of the process that memory is shared with.
 ///
-/// While memory is shared with root, that user could reach into it by `ptrace` or /proc; the kernel forbids it as soon as
-/// the ids change (it marks the memory as not dumpable; `setuid`, prctl(2)).
+/// While memory is shared with root, that user could reach into it by `ptrace` or /proc. The kernel forbids it before the
+/// ids change: it marks the memory as not dumpable (prctl(2), PR_SET_DUMPABLE), and so the daemon's, unless somebody has
+/// set the sysctl fs.suid_dumpable to 1, which is for debugging.
 fn become_user(user: &User) -> Result<(), i32> {
     let (uid, gid) = (user.uid as usize, user.gid as usize);
     call(SETGROUPS, [user.groups.len(), user.groups.as_ptr() as usize, 0, 0])?;

@@ -316,7 +316,12 @@ pub(crate) fn run_command(folder: &Folder, toml: &str) -> Command {
 
 /// Runs a Firestarter that is expected to end by itself, and returns what it said.
 pub(crate) fn run_to_the_end(folder: &Folder, toml: &str) -> Said {
-    let mut keeper = run_command(folder, toml).spawn().expect("start firestarter");
+    to_the_end(folder, run_command(folder, toml))
+}
+
+/// As `run_to_the_end`, however it is started; what it says it writes to the folder's `stdout` and `stderr`.
+pub(crate) fn to_the_end(folder: &Folder, mut command: Command) -> Said {
+    let mut keeper = command.spawn().expect("start firestarter");
     let begun = Instant::now();
     let status = loop {
         match keeper.try_wait().expect("wait") {
@@ -326,6 +331,16 @@ pub(crate) fn run_to_the_end(folder: &Folder, toml: &str) -> Said {
         }
     };
     Said { code: status.code().unwrap_or(-1), out: folder.read("stdout"), err: folder.read("stderr") }
+}
+
+/// Whether a test can make processes of other users, by setpriv and as root; says so if not.
+pub(crate) fn may_change_user() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let may = root && Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !may {
+        eprintln!("skipped: needs root, and setpriv of util-linux, to make processes of another user");
+    }
+    may
 }
 
 /// Runs a command to its end.
