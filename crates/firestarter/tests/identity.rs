@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{may_change_user, proc, run_command, run_to_the_end, said, to_the_end, until, Fire, Folder, BIN};
+use harness::{proc, run_command, run_to_the_end, said, to_the_end, until, Fire, Folder, BIN};
 
 /// Two users of whom no more is known than that they are not root.
 const ONE: u32 = 65_534;
@@ -62,7 +62,7 @@ fn run_as(folder: &Folder, options: &str, toml: &str) -> Command {
 
 #[test]
 fn a_worker_is_the_user_and_keeps_nothing_of_the_launchers() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -93,7 +93,7 @@ fn a_worker_is_the_user_and_keeps_nothing_of_the_launchers() {
 
 #[test]
 fn the_groups_own_environment_wins_over_the_users() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let fire = Fire::start(&format!(
@@ -106,7 +106,7 @@ fn the_groups_own_environment_wins_over_the_users() {
 
 #[test]
 fn the_folder_is_entered_as_the_user() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -122,7 +122,7 @@ fn the_folder_is_entered_as_the_user() {
 
 #[test]
 fn without_the_privilege_a_user_is_an_error_of_the_start() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let toml = format!("[web]\nexec_start = ['sleep', '1000']\nuid = {OTHER}\nrestart = 'always'\n");
@@ -141,7 +141,7 @@ fn without_the_privilege_a_user_is_an_error_of_the_start() {
 
 #[test]
 fn ones_own_user_needs_no_privilege() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -157,7 +157,7 @@ fn ones_own_user_needs_no_privilege() {
 
 #[test]
 fn capabilities_that_make_users_are_not_passed_on() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let caps = "+setuid,+setgid,+chown";
@@ -179,7 +179,7 @@ fn three_users() -> String {
 
 #[test]
 fn a_user_reaches_its_own_worker_socket_and_nothing_else() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -215,7 +215,7 @@ fn a_user_reaches_its_own_worker_socket_and_nothing_else() {
 
 #[test]
 fn another_user_acks_over_its_worker_socket() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -233,7 +233,7 @@ fn another_user_acks_over_its_worker_socket() {
 
 #[test]
 fn a_worker_socket_out_of_reach_is_said() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -283,7 +283,7 @@ fn score(pid: u32) -> i32 {
 #[test]
 fn when_memory_runs_out_a_worker_goes_before_firestarter() {
     let folder = Folder::new();
-    let more = if may_change_user() {
+    let more = if proc::may_change_user() {
         format!("[other]\nexec_start = ['sleep', '1000']\nuid = {ONE}\n")
     } else {
         String::new()
@@ -293,7 +293,7 @@ fn when_memory_runs_out_a_worker_goes_before_firestarter() {
     let line = format!("echo 123 >/proc/self/oom_score_adj; exec {BIN} run -c config.toml -d c 2>stderr");
     shell.args(["-c", &line]);
     let fire = Fire::watch(folder, shell.spawn().expect("start"));
-    let workers = if may_change_user() { vec!["web", "other"] } else { vec!["web"] };
+    let workers = if proc::may_change_user() { vec!["web", "other"] } else { vec!["web"] };
     for worker in workers {
         assert_eq!(score(fire.settled(worker, 1)[0]), 123, "{worker}: what the launcher had");
     }
@@ -310,7 +310,7 @@ fn when_memory_runs_out_a_worker_goes_before_firestarter() {
 
 #[test]
 fn a_watch_file_is_its_workers_to_touch_and_nothing_more() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let toml = format!(

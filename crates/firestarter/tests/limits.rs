@@ -4,7 +4,7 @@ mod harness;
 
 use std::collections::BTreeSet;
 
-use harness::{finish, may_change_user, proc, said, to_the_end, until, Fire, Folder, BIN};
+use harness::{finish, proc, said, to_the_end, until, Fire, Folder, BIN};
 
 /// Runs Firestarter from a shell that sets a limit first.
 fn limited(folder: &Folder, limit: &str) -> std::process::Command {
@@ -168,7 +168,7 @@ fn crowded(folder: &Folder, most: u32) -> std::process::Command {
 
 #[test]
 fn too_few_processes_of_a_user_are_an_error_that_says_so() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();
@@ -185,7 +185,7 @@ fn too_few_processes_of_a_user_are_an_error_that_says_so() {
 
 #[test]
 fn a_limit_that_stops_a_respawn_is_named() {
-    if !may_change_user() {
+    if !proc::may_change_user() {
         return;
     }
     let folder = Folder::new();

@@ -333,16 +333,6 @@ pub(crate) fn to_the_end(folder: &Folder, mut command: Command) -> Said {
     Said { code: status.code().unwrap_or(-1), out: folder.read("stdout"), err: folder.read("stderr") }
 }
 
-/// Whether a test can make processes of other users, by setpriv and as root; says so if not.
-pub(crate) fn may_change_user() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    let may = root && Command::new("setpriv").arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !may {
-        eprintln!("skipped: needs root, and setpriv of util-linux, to make processes of another user");
-    }
-    may
-}
-
 /// Runs a command to its end.
 pub(crate) fn said(mut command: Command) -> Said {
     finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start a command"))

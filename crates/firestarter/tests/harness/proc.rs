@@ -126,3 +126,14 @@ pub(crate) fn arguments(pid: u32) -> Vec<String> {
 pub(crate) fn ticks(pid: u32) -> i64 {
     stat(pid, 14) + stat(pid, 15)
 }
+
+/// Whether a test can make processes of other users, by setpriv and as root; says so if not.
+pub(crate) fn may_change_user() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let may = root
+        && std::process::Command::new("setpriv").arg("--version").stdout(std::process::Stdio::null()).status().is_ok();
+    if !may {
+        eprintln!("skipped: needs root, and setpriv of util-linux, to make processes of another user");
+    }
+    may
+}
