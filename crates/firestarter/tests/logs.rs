@@ -1,13 +1,10 @@
-//! What workers write: to files that rotate, and passed on to Firestarter's own output. Whole lines, all of them, whoever
-//! dies.
+//! What workers write to files that rotate: whole lines, all of them, whoever dies.
 
 mod harness;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::Stdio;
 
 use harness::proc::{self, Sig};
 use harness::{number, until, Fire, Folder};
@@ -117,6 +114,38 @@ fn by_time_files_bear_the_second_in_which_they_began() {
 }
 
 #[test]
+fn a_line_that_an_earlier_writer_has_not_finished_is_not_gone_on_with() {
+    let folder = Folder::new();
+    folder.write("log", "torn");
+    let toml =
+        "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\nstdout_log = 'size:1000000:1:@DIR@/log'\n";
+    let fire = Fire::start_in(folder, toml);
+    until("a line", || fire.folder.read("log") == "torn\nup\n");
+}
+
+#[test]
+fn what_a_writer_that_stands_still_was_not_told_of_is_found() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo $$ 0; echo $$ 0 >&2; exec sleep 1000']\nnumprocesses = 200\n\
+                ack_timeout = '10ms'\nstdout_log = 'size:1000000:1:@DIR@/log'\nstderr_log = 'size:1000000:1:@DIR@/err'\n";
+    let fire = Fire::start(toml);
+    fire.settled("web", 200);
+    let lines = |log: &str| fire.folder.read(log).lines().count();
+    until("the first lines", || (lines("log"), lines("err")) == (200, 200));
+    let writer = proc::writer(fire.keeper_pid).expect("a writer");
+    let before = descriptors(&fire);
+    proc::signal(writer, Sig::STOP);
+    until("it stands still", || proc::status(writer, "State").starts_with('T'));
+    // More new pipes than a socket has room for.
+    fire.order("web", "restart");
+    proc::signal(writer, Sig::CONT);
+    until("the next lines", || (lines("log"), lines("err")) == (400, 400));
+    assert_eq!(numbered(&fire.folder.read("log")).len(), 400);
+    assert_ne!(proc::writer(fire.keeper_pid), Some(writer), "there was room for all: this test shows nothing");
+    until("descriptors as before", || descriptors(&fire) == before);
+    fire.stop();
+}
+
+#[test]
 fn an_old_file_is_rotated_by_its_own_time() {
     let folder = Folder::new();
     folder.write("log", "of yesterday\n");
@@ -128,96 +157,6 @@ fn an_old_file_is_rotated_by_its_own_time() {
     );
     until("a line", || fire.folder.read("log") == "of today\n");
     assert_eq!(fire.folder.read("log.20240229"), "of yesterday\n");
-}
-
-const TWO_GROUPS: &str =
-    "[web]\nexec_start = ['sh', '-c', 'echo out; echo err >&2; exec sleep 1000']\nnumprocesses = 2\n\
-    [other]\nexec_start = ['sh', '-c', 'printf begun; sleep 0.01; echo \" ended\"; exec sleep 1000']\n";
-
-#[test]
-fn lines_of_several_groups_are_marked() {
-    let fire = Fire::start(TWO_GROUPS);
-    until("all lines", || fire.stdout().lines().count() == 3);
-    let mut lines: Vec<String> = fire.stdout().lines().map(str::to_owned).collect();
-    lines.sort();
-    assert_eq!(lines, ["other/0 | begun ended", "web/0 | out", "web/1 | out"]);
-    fire.hears("web/0 | err\n");
-    fire.hears("web/1 | err\n");
-    fire.stop();
-}
-
-#[test]
-fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
-    let fire = Fire::start("[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
-    until("a line", || fire.stdout() == "out\n");
-    assert_eq!(proc::writer(fire.keeper_pid), None, "nothing needs a writer");
-    let folder = Folder::new();
-    let mut command = harness::run_command(&folder, "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
-    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
-    let mut line = String::new();
-    BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
-    assert_eq!(line, "out\n");
-    let fire = Fire::watch(folder, keeper);
-    let worker = fire.settled("web", 1)[0];
-    let streams = proc::descriptors(worker);
-    assert!(streams[1].1.starts_with("pipe:") && streams[2].1.ends_with("/stderr"), "{streams:?}");
-}
-
-#[test]
-fn dev_null_needs_no_writer() {
-    let fire = Fire::start_with(Folder::new(), TWO_GROUPS, |command| {
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-    });
-    let worker = fire.settled("web", 2)[0];
-    assert_eq!(proc::writer(fire.keeper_pid), None);
-    assert_eq!(proc::descriptors(worker)[1].1, "/dev/null");
-}
-
-#[test]
-fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
-    let folder = Folder::new();
-    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 300000; touch done; exec sleep 1000']\n";
-    let mut command = harness::run_command(&folder, toml);
-    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
-    let mut stdout = keeper.stdout.take().expect("a pipe");
-    let fire = Fire::watch(folder, keeper);
-    until("a worker that has written all", || fire.folder.join("done").exists());
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).expect("text");
-        text
-    });
-    // Its first lines after the drop bring the number of those that were dropped.
-    fire.order("web", "restart");
-    fire.stop();
-    let text = reader.join().expect("the reader");
-    let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
-    assert!(
-        !lost.is_empty() && lost.iter().all(|line| line.ends_with("lines of workers found nobody who reads")),
-        "{lost:?}"
-    );
-    let lost: u64 = lost.iter().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("firestarter: ")).collect();
-    assert!(lines.iter().all(|line| line.parse::<u32>().is_ok()), "a torn line");
-    assert!(lines.len() as u64 + lost >= 300_000 && lines.len() < 600_000, "{} {lost}", lines.len());
-}
-
-#[test]
-fn a_slow_reader_gets_every_line() {
-    let folder = Folder::new();
-    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 400000; exec sleep 1000']\n";
-    let mut command = harness::run_command(&folder, toml);
-    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
-    let mut lines = BufReader::with_capacity(4096, keeper.stdout.take().expect("a pipe")).lines();
-    let fire = Fire::watch(folder, keeper);
-    for expected in 1..=400_000 {
-        let line = lines.next().expect("a line").expect("text");
-        assert_eq!(line, expected.to_string());
-        if expected % 4000 == 0 {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    }
-    fire.stop();
 }
 
 #[test]

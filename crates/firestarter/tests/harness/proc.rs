@@ -70,19 +70,17 @@ pub(crate) fn zombies(parent: u32) -> Vec<u32> {
     children(parent).into_iter().filter(|pid| status(*pid, "State").starts_with('Z')).collect()
 }
 
-/// The daemon, found without asking it: the oldest living child of the keeper that runs the keeper's program and is not
-/// the writer.
+/// The daemon, found without asking it: the oldest living child of the keeper that runs the keeper's program under the
+/// keeper's name. The writer has another, and so has a worker that does not run its own program yet.
 pub(crate) fn daemon(keeper: u32) -> Option<u32> {
-    own(keeper).into_iter().filter(|pid| !is_writer(*pid)).min_by_key(|pid| (stat(*pid, 22), *pid))
+    let name = status(keeper, "Name");
+    let named = own(keeper).into_iter().filter(|pid| status(*pid, "Name") == name);
+    named.min_by_key(|pid| (stat(*pid, 22), *pid))
 }
 
 /// The writer, by the name that it gives itself.
 pub(crate) fn writer(keeper: u32) -> Option<u32> {
-    own(keeper).into_iter().find(|pid| is_writer(*pid))
-}
-
-fn is_writer(pid: u32) -> bool {
-    status(pid, "Name") == "firestarter-log"
+    own(keeper).into_iter().find(|pid| status(*pid, "Name") == "firestarter-log")
 }
 
 /// The living children of the keeper that run its program.

@@ -1,0 +1,116 @@
+//! What workers write is passed on to Firestarter's own output: told apart where that matters, raw where it does not, and
+//! never so that a worker is held up by who reads it.
+
+mod harness;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use harness::proc;
+use harness::{until, Fire, Folder};
+use rustix::pty::{grantpt, openpt, ptsname, unlockpt, OpenptFlags};
+
+const TWO_GROUPS: &str =
+    "[web]\nexec_start = ['sh', '-c', 'echo out; echo err >&2; exec sleep 1000']\nnumprocesses = 2\n\
+    [other]\nexec_start = ['sh', '-c', 'printf begun; sleep 0.01; echo \" ended\"; exec sleep 1000']\n";
+
+#[test]
+fn lines_of_several_groups_are_marked() {
+    let fire = Fire::start(TWO_GROUPS);
+    until("all lines", || fire.stdout().lines().count() == 3);
+    let mut lines: Vec<String> = fire.stdout().lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["other/0 | begun ended", "web/0 | out", "web/1 | out"]);
+    fire.hears("web/0 | err\n");
+    fire.hears("web/1 | err\n");
+    fire.stop();
+}
+
+#[test]
+fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
+    let fire = Fire::start("[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    until("a line", || fire.stdout() == "out\n");
+    assert_eq!(proc::writer(fire.keeper_pid), None, "nothing needs a writer");
+    let folder = Folder::new();
+    let mut command = harness::run_command(&folder, "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut line = String::new();
+    BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "out\n");
+    let fire = Fire::watch(folder, keeper);
+    let worker = fire.settled("web", 1)[0];
+    let streams = proc::descriptors(worker);
+    assert!(streams[1].1.starts_with("pipe:") && streams[2].1.ends_with("/stderr"), "{streams:?}");
+}
+
+#[test]
+fn dev_null_needs_no_writer() {
+    let fire = Fire::start_with(Folder::new(), TWO_GROUPS, |command| {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    });
+    let worker = fire.settled("web", 2)[0];
+    assert_eq!(proc::writer(fire.keeper_pid), None);
+    assert_eq!(proc::descriptors(worker)[1].1, "/dev/null");
+}
+
+#[test]
+fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 300000; touch done; exec sleep 1000']\n";
+    let mut command = harness::run_command(&folder, toml);
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut stdout = keeper.stdout.take().expect("a pipe");
+    let fire = Fire::watch(folder, keeper);
+    until("a worker that has written all", || fire.folder.join("done").exists());
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).expect("text");
+        text
+    });
+    // Its first lines after the drop bring the number of those that were dropped.
+    fire.order("web", "restart");
+    fire.stop();
+    let text = reader.join().expect("the reader");
+    let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
+    assert!(
+        !lost.is_empty() && lost.iter().all(|line| line.ends_with("lines of workers found nobody who reads")),
+        "{lost:?}"
+    );
+    let lost: u64 = lost.iter().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("firestarter: ")).collect();
+    assert!(lines.iter().all(|line| line.parse::<u32>().is_ok()), "a torn line");
+    assert!(lines.len() as u64 + lost >= 300_000 && lines.len() < 600_000, "{} {lost}", lines.len());
+}
+
+#[test]
+fn a_slow_reader_gets_every_line() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 400000; exec sleep 1000']\n";
+    let mut command = harness::run_command(&folder, toml);
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let mut lines = BufReader::with_capacity(4096, keeper.stdout.take().expect("a pipe")).lines();
+    let fire = Fire::watch(folder, keeper);
+    for expected in 1..=400_000 {
+        let line = lines.next().expect("a line").expect("text");
+        assert_eq!(line, expected.to_string());
+        if expected % 4000 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    fire.stop();
+}
+
+#[test]
+fn lines_on_a_terminal_are_marked() {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
+    let name = ptsname(&terminal, Vec::new()).expect("its name");
+    let other = std::fs::File::options().read(true).write(true).open(name.to_str().expect("a path")).expect("open");
+    let folder = Folder::new();
+    let mut command = harness::run_command(&folder, "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    let fire = Fire::watch(folder, command.stdout(other).spawn().expect("start"));
+    let mut line = String::new();
+    BufReader::new(std::fs::File::from(terminal)).read_line(&mut line).expect("a line");
+    assert_eq!(line, "web/0 | out\r\n");
+    fire.stop();
+}
