@@ -167,7 +167,14 @@ fn the_last_words_of_a_worker_are_in_the_file() {
     );
     until("up", || fire.folder.read("log") == "up\n");
     until("its last word", || fire.stdout().contains("dead/0 | dying"));
+    let writer = proc::writer(fire.keeper_pid).expect("a writer");
+    proc::signal(writer, Sig::STOP);
     assert_eq!(fire.ctl(&["stop"]).code, 0);
+    until("the daemon's end", || proc::daemon(fire.keeper_pid).is_none());
+    // The keeper waits for the writer, so that who waits for the keeper finds all.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(proc::alive(fire.keeper_pid));
+    proc::signal(writer, Sig::CONT);
     assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
     // Not waited for: it stands there before the keeper ends.
     assert_eq!(fire.folder.read("log"), "up\nlast");

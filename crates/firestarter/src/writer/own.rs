@@ -240,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_which_a_part_was_taken_is_finished() {
+        let (mut own, mut reader) = own();
+        let long = "x".repeat(200_000);
+        own.put(1, b"", format!("{long}\n").as_bytes());
+        own.put(1, b"", b"next\n");
+        own.give_up();
+        let mut text = String::new();
+        while own.waits() {
+            text += &taken(&mut reader);
+            own.flush();
+        }
+        own.put(1, b"", b"again\n");
+        text += &taken(&mut reader);
+        assert_eq!(text, format!("{long}\nfirestarter: 1 lines of workers found nobody who reads\nagain\n"));
+    }
+
+    #[test]
     fn a_stream_that_is_gone_holds_nobody_back() {
         let (mut own, reader) = own();
         drop(reader);
