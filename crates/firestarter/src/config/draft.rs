@@ -3,7 +3,8 @@
 //! Made by `group`, filled by the readers that `keys` names, turned into a `Group` once the whole table is read. Never
 //! notes a fault itself.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -222,10 +223,14 @@ impl<'a> Draft<'a> {
     /// What the files say, then what `environments` says; the last word on a name counts.
     fn environment(&self) -> Vec<Variable> {
         let mut all: Vec<Variable> = Vec::new();
+        let mut places: HashMap<&str, usize> = HashMap::new();
         for (name, value) in self.from_files.iter().chain(self.environments.iter().map(|(variable, _)| variable)) {
-            match all.iter_mut().find(|(known, _)| known == name) {
-                Some((_, old)) => value.clone_into(old),
-                None => all.push((name.clone(), value.clone())),
+            match places.entry(name) {
+                Entry::Occupied(place) => value.clone_into(&mut all[*place.get()].1),
+                Entry::Vacant(place) => {
+                    place.insert(all.len());
+                    all.push((name.clone(), value.clone()));
+                }
             }
         }
         all

@@ -2,6 +2,7 @@
 //!
 //! Called by `keys`, `command`, and by `group` once the whole table is read. Never reads the daemon's own environment.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use toml::de::DeValue;
@@ -91,12 +92,13 @@ pub(crate) fn is_own(name: &str, base_name: &str) -> bool {
 /// Reads `environments`.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     let before = ledger.count();
+    let mut places = HashMap::new();
     match item.value {
         DeValue::Array(array) => {
             for element in array.iter() {
                 let element = item.element(element);
                 if let Some((name, value)) = assignment(&element, ledger) {
-                    add(draft, &element, name, value, ledger);
+                    add(draft, &mut places, &element, name, value, ledger);
                 }
             }
         }
@@ -111,7 +113,7 @@ pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'
                 };
                 let Some(text) = value::without_nul(&value, text, ledger) else { continue };
                 let entry = Item { span: name.span(), ..value };
-                add(draft, &entry, name.get_ref(), text, ledger);
+                add(draft, &mut places, &entry, name.get_ref(), text, ledger);
             }
         }
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
@@ -132,18 +134,26 @@ fn assignment<'a>(element: &Item<'a>, ledger: &mut Ledger<'_>) -> Option<(&'a st
     cut
 }
 
-/// Adds a variable, unless its name cannot be one.
-fn add(draft: &mut Draft<'_>, entry: &Item<'_>, name: &str, value: &str, ledger: &mut Ledger<'_>) {
+/// Adds a variable, unless its name cannot be one. `places` says where each one that was added is written.
+fn add(
+    draft: &mut Draft<'_>,
+    places: &mut HashMap<String, usize>,
+    entry: &Item<'_>,
+    name: &str,
+    value: &str,
+    ledger: &mut Ledger<'_>,
+) {
     if name.is_empty() {
         entry.note("a variable has no name", ledger).advise("write a name before the =");
     } else if name.contains(['=', '\0']) {
         let message = format!("{} cannot be a variable's name", quoted(name));
         entry.note(&message, ledger).advise("use letters, digits and _");
-    } else if let Some((_, place)) = draft.environments.iter().find(|((known, _), _)| known == name) {
-        let (line, column) = ledger.place(place.start);
+    } else if let Some(start) = places.get(name) {
+        let (line, column) = ledger.place(*start);
         let message = format!("{} is already set at {line}:{column}", quoted(name));
         entry.note(&message, ledger).advise("remove one of the two");
     } else {
+        places.insert(name.to_owned(), entry.span.start);
         draft.environments.push(((name.to_owned(), value.to_owned()), entry.span.clone()));
     }
 }

@@ -32,7 +32,7 @@ fn entry(text: &mut String, key: &Key) {
     text.push_str(&format!(
         "\n### {}\n\n{}\n\n- Form: {}.\n- Default: {}.\n",
         key.name,
-        key.about,
+        filled(key.about, 118),
         key.form,
         default(key)
     ));

@@ -224,22 +224,36 @@ const WRAPPERS: [(&str, &[&str]); 10] = [
     ("npx", &[]),
 ];
 
+/// Nobody wraps a server in more than this.
+const DEEPEST: usize = 8;
+
 /// The server that a command runs, and the words after its program.
 pub(crate) fn recognise(words: &[String]) -> Option<(&'static Server, &[String])> {
-    let (first, rest) = words.split_first()?;
-    let program = first.rsplit('/').next().unwrap_or(first);
-    if let Some(server) = SERVERS.iter().find(|server| server.programs.contains(&program)) {
-        return Some((server, rest));
+    let mut words = words;
+    for _ in 0..DEEPEST {
+        let (first, rest) = words.split_first()?;
+        let program = first.rsplit('/').next().unwrap_or(first);
+        if let Some(server) = SERVERS.iter().find(|server| server.programs.contains(&program)) {
+            return Some((server, rest));
+        }
+        words = if is_python(program) { behind_python(rest)? } else { behind_wrapper(program, rest)? };
     }
-    if is_python(program) {
-        let module = rest.iter().position(|word| word == "-m" || word.ends_with(".py"))?;
-        return recognise(&rest[module + 1..]).filter(|_| rest[module] == "-m");
-    }
+    None
+}
+
+/// The module that Python runs, and its arguments.
+fn behind_python(rest: &[String]) -> Option<&[String]> {
+    let options = rest.iter().take_while(|word| word.starts_with('-') && *word != "-m").count();
+    rest[options..].strip_prefix(&["-m".to_owned()])
+}
+
+/// The command that a wrapper runs. A value that stands apart from its option ends the search.
+fn behind_wrapper<'w>(program: &str, rest: &'w [String]) -> Option<&'w [String]> {
     let (_, between) = WRAPPERS.iter().find(|(name, _)| *name == program)?;
-    let rest = rest.strip_prefix(&between.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()[..])?;
-    // Options of the wrapper and assignments; a value that stands apart from its option ends the search.
+    let agrees = rest.len() >= between.len() && rest.iter().zip(*between).all(|(word, expected)| word == expected);
+    let rest = agrees.then(|| &rest[between.len()..])?;
     let skipped = rest.iter().take_while(|word| word.starts_with('-') || word.contains('=')).count();
-    recognise(&rest[skipped..])
+    Some(&rest[skipped..])
 }
 
 /// `python`, `python3`, `python3.12`, `pypy3`.

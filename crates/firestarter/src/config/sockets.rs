@@ -35,7 +35,7 @@ pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'
                 let message = format!("expected at most {MOST} sockets, found {}", array.len());
                 item.note(&message, ledger).advise("divide them among several groups");
             }
-            for element in array.iter() {
+            for element in array.iter().take(MOST) {
                 read_one(draft, &item.element(element), ledger);
             }
         }

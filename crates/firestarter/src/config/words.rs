@@ -89,8 +89,7 @@ pub(crate) struct Mention {
 }
 
 /// Splits a command into its words. There may be none.
-// Only the tests and later keys need the words without the mentions.
-#[allow(dead_code)]
+#[cfg(test)]
 pub(crate) fn parse(text: &str) -> Result<Vec<Word>, WordFault> {
     parse_with_mentions(text).map(|(words, _)| words)
 }

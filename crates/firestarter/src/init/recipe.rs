@@ -73,9 +73,9 @@ fn gunicorn(recipe: &mut Recipe, arguments: &mut Arguments) {
     if !arguments.has(&["--no-control-socket"]) {
         arguments.put(&["--no-control-socket"]);
         recipe.advise(
-            "Two generations would share gunicorn's control socket, hence --no-control-socket; a gunicorn that",
+            "Two generations would share gunicorn's control socket, hence --no-control-socket. gunicorn before",
         );
-        recipe.advise("does not know the option has no such socket, and it can be removed.");
+        recipe.advise("25.1 has neither: remove the option there.");
     }
     match recipe.without_listen_pid {
         true => bind_to_descriptors(recipe, arguments, "fd://"),
@@ -170,9 +170,8 @@ fn caddy(recipe: &mut Recipe, arguments: &mut Arguments) {
         Some(_) => {}
         None => arguments.put(&["run"]),
     }
-    recipe
-        .advise("In the Caddyfile write bind fd/3 in each site, and admin off at the top: two generations would fight");
-    recipe.advise("for the address of the admin endpoint.");
+    recipe.advise("In the Caddyfile write bind fd/3 in each site (Caddy 2.6 does not know that yet), and admin off at");
+    recipe.advise("the top, as two generations would fight for the address of the admin endpoint.");
     recipe.count = (1, "each is a whole Caddy");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::{address, duration, words};
+use super::super::{address, duration, environment_file, output, words};
 use super::parsed;
 use crate::nearest;
 
@@ -38,6 +38,15 @@ fn crafted() -> impl Strategy<Value = String> {
         "restart",
         "stdoutlog",
         "giveup",
+        "upgrader",
+        "umask",
+        "user",
+        "uid",
+        "control_socket",
+        "environment_file",
+        "size:",
+        "time:1:D:U:",
+        "{ address = ",
         " = ",
         "=",
         "\"",
@@ -124,6 +133,9 @@ proptest! {
             let _ = words::parse(&text);
             let _ = duration::parse(&text);
             let _ = address::parse(&text, std::path::Path::new("/srv"));
+            let _ = output::log(&text, std::path::Path::new("/srv"));
+            let _ = output::log(&format!("size:{text}"), std::path::Path::new("/srv"));
+            let _ = environment_file::variable(text.as_bytes());
             let _ = nearest::nearest(&text, ["exec_start", "restart"]);
         }
     }

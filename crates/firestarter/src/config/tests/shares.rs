@@ -128,6 +128,14 @@ fn variables_from_files() {
 }
 
 #[test]
+fn a_file_full_of_variables_or_ports_is_read() {
+    let variables: Vec<String> = (0..60_000).map(|n| format!("'V{n}='")).collect();
+    assert_eq!(web(&format!("environments = [{}]", variables.join(","))).launch.environments.len(), 60_000);
+    let ports: Vec<String> = (1..150_000).map(|port| port.to_string()).collect();
+    assert!(web_fault(&format!("socket_address = [{}]", ports.join(","))).contains("expected at most 48 sockets"));
+}
+
+#[test]
 fn lines_of_a_file_of_variables() {
     let read = |line: &str| variable(line.as_bytes());
     for (line, name, value) in [

@@ -102,6 +102,12 @@ fn a_server_is_known_behind_what_starts_it() {
 }
 
 #[test]
+fn a_command_of_nothing_but_wrappers_ends_the_search() {
+    assert!(recognise(&vec!["env".to_owned(); 200_000]).is_none());
+    assert!(warnings(&format!("'{}'", "env ".repeat(200_000)), "").is_empty());
+}
+
+#[test]
 fn the_table_is_sound() {
     for server in SERVERS {
         let finish = Signal::parse(server.finish).unwrap();
