@@ -30,27 +30,10 @@ pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
         Notice::HookBegan { group, kind, pid } => {
             say(format_args!("{}: {} runs, pid {pid}", name(*group), hook_key(*kind)));
         }
-        Notice::HookEnded { group, kind, failure: None } => {
-            say(format_args!("{}: {} ended with exit code 0", name(*group), hook_key(*kind)));
+        Notice::HookEnded { group, kind, failure } => {
+            let how = failure.map_or_else(|| "ended with exit code 0".to_owned(), |failure| describe(&failure));
+            say(format_args!("{}: {} {how}", name(*group), hook_key(*kind)));
         }
-        Notice::HookEnded { group, kind, failure: Some(failure) } => {
-            say(format_args!("{}: {} {}", name(*group), hook_key(*kind), describe(failure)));
-        }
-        Notice::KillingAll { signal: Some(signal), workers } => {
-            say(format_args!("{signal} once more: killing the {workers} workers that are left"));
-        }
-        Notice::KillingAll { signal: None, workers } => {
-            say(format_args!("the time for stopping is over: killing the {workers} workers that are left"));
-        }
-        Notice::LeftBehind { processes } => {
-            say(format_args!(
-                "{processes} processes cannot be killed and are left behind: the time for stopping is over"
-            ));
-        }
-        Notice::ExitWhen { group: Some(group) } => {
-            say(format_args!("{} has failed, and --exit-when says to end then", name(*group)));
-        }
-        Notice::ExitWhen { group: None } => say(format_args!("all groups are done, and --exit-when says to end then")),
         Notice::Overdue { group, slot, pid } => {
             say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
         }
@@ -65,20 +48,29 @@ pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
             let (group, cause) = (name(*group), describe_abort(cause));
             say(format_args!("{group}: upgrade to generation {generation} aborted: {cause}; the old workers serve on"));
         }
-        Notice::GroupEnded { group, watched: true } => {
-            say(format_args!("{}: all workers have ended; the next connection starts them again", name(*group)));
-        }
-        Notice::GroupEnded { group, watched: false } => {
-            say(format_args!("{}: all workers have ended; the group is stopped", name(*group)));
+        Notice::GroupEnded { group, watched } => {
+            let next = if *watched { "the next connection starts them again" } else { "the group is stopped" };
+            say(format_args!("{}: all workers have ended; {next}", name(*group)));
         }
         Notice::GroupActivated { group } => {
             say(format_args!("{}: started by a connection", name(*group)));
         }
-        Notice::ShuttingDown { signal: Some(signal), workers } => {
-            say(format_args!("{signal}: stopping all {workers} workers"));
+        Notice::ShuttingDown { signal, workers } => {
+            let why = signal.map_or_else(|| "stop".to_owned(), |signal| signal.to_string());
+            say(format_args!("{why}: stopping all {workers} workers"));
         }
-        Notice::ShuttingDown { signal: None, workers } => {
-            say(format_args!("stop: stopping all {workers} workers"));
+        Notice::KillingAll { signal, workers } => {
+            let why = signal
+                .map_or_else(|| "the time for stopping is over".to_owned(), |signal| format!("{signal} once more"));
+            say(format_args!("{why}: killing the {workers} workers that are left"));
+        }
+        Notice::LeftBehind { processes } => {
+            say(format_args!("the time for stopping is over: {processes} processes cannot be killed and stay behind"));
+        }
+        Notice::ExitWhen { group } => {
+            let what =
+                group.map_or_else(|| "all groups are done".to_owned(), |group| format!("{} has failed", name(group)));
+            say(format_args!("{what}, and --exit-when says to end then"));
         }
     }
 }
