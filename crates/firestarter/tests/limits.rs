@@ -173,7 +173,7 @@ fn too_few_processes_of_a_user_are_an_error_that_says_so() {
     }
     let folder = Folder::new();
     let uid = lonely_user();
-    folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 30\nuid = {uid}\n"));
+    folder.config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 30\nuid = {uid}\ngid = {uid}\n"));
     let said = to_the_end(&folder, crowded(&folder, 29));
     let stderr = folder.read("stderr");
     assert_eq!(said.code, 1, "{said:?} {stderr}");
@@ -190,8 +190,9 @@ fn a_limit_that_stops_a_respawn_is_named() {
     }
     let folder = Folder::new();
     let uid = lonely_user() - 5000;
-    folder
-        .config(&format!("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 4\nuid = {uid}\nrestart = 'always'\n"));
+    folder.config(&format!(
+        "[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 4\nuid = {uid}\ngid = {uid}\nrestart = 'always'\n"
+    ));
     // Others of that user leave too little room.
     let mut others = folder.command("setpriv");
     others.args([&format!("--reuid={uid}"), "--clear-groups", "sh", "-c", "sleep 1000 & exec sleep 1000"]);

@@ -277,7 +277,6 @@ fn what_cannot_be_logged_to_is_an_error_of_the_start() {
     for (toml, said) in [
         ("stdout_log = '@DIR@/none/log'\n", "firestarter: web: stdout_log "),
         ("stderr_log = 'size:9:1:@DIR@/config.toml/log'\n", "config.toml/log: not a directory; create the folder"),
-        ("stdout_log = 'size:9:1:@DIR@/a'\nstderr_log = 'size:9:2:@DIR@/a'\n", "rotates this file otherwise"),
     ] {
         let folder = Folder::new();
         let ended = harness::run_to_the_end(&folder, &format!("[web]\nexec_start = ['true']\n{toml}"));

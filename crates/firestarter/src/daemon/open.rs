@@ -58,8 +58,6 @@ pub(crate) enum OpenError {
     Unreachable { group: String, uid: u32, path: PathBuf, source: io::Error },
     #[error("{group}: {key} {}: {}; create the folder, or name another file", path.display(), plain(source))]
     LogFolder { group: String, key: &'static str, path: PathBuf, source: io::Error },
-    #[error("{group}: {key} {}: another stdout_log or stderr_log rotates this file otherwise; write both alike", path.display())]
-    TwoRotations { group: String, key: &'static str, path: PathBuf },
     #[error(transparent)]
     Log(#[from] LogError),
 }

@@ -18,10 +18,17 @@ use crate::writer::{self, Outlet, Plan, Schedule, Unit};
 /// What is to be done with the outputs. Without a plan there is no need for a writer.
 ///
 /// # Errors
-/// A log's folder is not there, or two outputs rotate one file in different ways.
+/// A log's folder is not there.
 pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError> {
     let mut logs = Logs::default();
-    for_each_log(config, |group, key, log| logs.add(group, key, log))?;
+    for group in &config.groups {
+        for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
+            if let Output::File(log) = output {
+                check_folder(&group.spec.name, key, &log.path)?;
+                logs.add(log);
+            }
+        }
+    }
     let several = config.groups.len() > 1;
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|stream| Own::of(stream, several));
     let (mut outputs, mut outlets) = (Vec::new(), Vec::new());
@@ -68,22 +75,6 @@ impl Own {
     }
 }
 
-/// Every output that is a file, with its group's name and its key.
-fn for_each_log(
-    config: &Config,
-    mut each: impl FnMut(&str, &'static str, &LogFile) -> Result<(), OpenError>,
-) -> Result<(), OpenError> {
-    for group in &config.groups {
-        for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
-            if let Output::File(log) = output {
-                check_folder(&group.spec.name, key, &log.path)?;
-                each(&group.spec.name, key, log)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 fn check_folder(group: &str, key: &'static str, path: &Path) -> Result<(), OpenError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let is_folder = match fs::metadata(folder) {
@@ -102,17 +93,12 @@ struct Logs {
 }
 
 impl Logs {
-    fn add(&mut self, group: &str, key: &'static str, log: &LogFile) -> Result<(), OpenError> {
-        let Some(rotation) = rotation(log.rotation) else { return Ok(()) };
-        let path = log.path.clone();
-        match self.places.get(&path) {
-            Some(place) if self.all[*place].rotation == rotation => Ok(()),
-            Some(_) => Err(OpenError::TwoRotations { group: group.to_owned(), key, path }),
-            None => {
-                self.places.insert(path.clone(), self.all.len());
-                self.all.push(writer::Log { path, rotation });
-                Ok(())
-            }
+    /// A path that several outputs name is one file: the configuration has made sure that they rotate it alike.
+    fn add(&mut self, log: &LogFile) {
+        let Some(rotation) = rotation(log.rotation) else { return };
+        if !self.places.contains_key(&log.path) {
+            self.places.insert(log.path.clone(), self.all.len());
+            self.all.push(writer::Log { path: log.path.clone(), rotation });
         }
     }
 
