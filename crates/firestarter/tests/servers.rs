@@ -71,6 +71,30 @@ fn gunicorn_by_listen_pid() {
     fire.stop();
 }
 
+/// The file that `init` writes, but for a port of the kernel's choice and two workers.
+#[test]
+#[ignore = "needs gunicorn: see the top of the file"]
+fn gunicorn_as_init_writes_it() {
+    let folder = folder_with(&["app.py"]);
+    let gunicorn = format!("{}/gunicorn", programs());
+    let mut init = folder.command(harness::BIN);
+    init.args(["init", "-c", "-", "--", &gunicorn, "--bind", "127.0.0.1:8000", "app:wsgi"]);
+    let written = harness::said(init);
+    assert_eq!(written.code, 0, "{written:?}");
+    let changes = [
+        ("127.0.0.1:8000", "127.0.0.1:0"),
+        ("numprocesses = 1", "numprocesses = 2"),
+        ("ack_timeout = 2", "ack_timeout = 3"),
+    ];
+    let toml = changes.iter().fold(written.out, |toml, (from, to)| {
+        assert!(toml.contains(from), "{from} is not in it: {toml}");
+        toml.replace(from, to)
+    });
+    let fire = Fire::start_in(folder, &toml);
+    upgraded_without_a_loss(&fire);
+    fire.stop();
+}
+
 #[test]
 #[ignore = "needs uvicorn: see the top of the file"]
 fn uvicorn_by_descriptor() {

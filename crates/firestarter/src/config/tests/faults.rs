@@ -396,6 +396,33 @@ fn many_faults_are_cut() {
 }
 
 #[test]
+fn keys_of_the_upgrader_need_one() {
+    check(&[
+        ("upgrader_active_sec = 1", "3:1 upgrader_active_sec: there is no upgrader = write upgrader = \"COMMAND\" too, or remove this key"),
+        ("upgraderactivesec = 1", "3:1 upgrader_active_sec: there is no upgrader = write upgrader = \"COMMAND\" too, or remove this key"),
+        ("upgrader_timeout = 1", "3:1 upgrader_timeout: there is no upgrader = write upgrader = \"COMMAND\" too, or remove this key"),
+        ("upgrader_timeout = 1\nupgrader = 'a |'", "4:15 upgrader: an unquoted | means nothing here: there is no shell = quote the |, or let a shell run it: sh -c '…'"),
+        ("upgrader = ''", "3:12 upgrader: the command is empty = write the program to run, then its arguments"),
+        ("exec_stop = 1", "3:13 exec_stop: expected a command as a string or an array of strings, found 1 = write exec_stop = \"COMMAND\""),
+    ]);
+    for key in ["upgrader_active_sec", "upgrader_timeout"] {
+        let zero = web_fault(&format!("upgrader = 'a'\n{key} = 0"));
+        assert!(zero.contains(&format!("{key}: expected a duration above 0, found 0")), "{zero}");
+    }
+}
+
+#[test]
+fn counts_and_flags_of_the_newer_keys() {
+    check(&[
+        ("giveup = -1", "3:10 giveup: expected a whole number from 0 to 1000000, found -1 = write giveup = 2"),
+        ("warmup_delay = '1'", "3:16 warmup_delay: expected a unit after the number, found the string \"1\" = write warmup_delay = 1 for seconds, or add a unit: ms, s, m, h, d"),
+        ("auto_upgrade = 'yes'", "3:16 auto_upgrade: expected true or false, found the string \"yes\" = write auto_upgrade = true"),
+        ("listen_pid = 0", "3:14 listen_pid: expected true or false, found 0 = write listen_pid = true"),
+        ("livechecktimeout = -1", "3:20 live_check_timeout: expected a duration from 0 to 10 years, found -1 = write live_check_timeout = 10 for ten seconds"),
+    ]);
+}
+
+#[test]
 fn times_that_would_do_harm_are_faults() {
     let shown = faults("[web]\nexec_start = 'x'\nbackoff_reset = 0\nstart_timeout = '0s'\n").join("\n");
     assert!(shown.contains("3:17 backoff_reset: expected a duration above 0"), "{shown}");

@@ -243,6 +243,11 @@ fn variables_that_commands_may_mention() {
     assert!(
         web_fault("exec_stop = ['x']\nupgrader = 'x $MAINPIDS'").starts_with("4:15 upgrader: the variable MAINPIDS")
     );
+    let in_hook = web_fault("socket_address = 80\nexec_stop = 'x $LISTEN_PID'");
+    assert!(
+        in_hook.starts_with("4:16 exec_stop: the variable LISTEN_PID is not set"),
+        "a hook is no worker: {in_hook}"
+    );
     let later = "is set only in the worker itself, when it has been made = let a shell there expand it: sh -c 'exec … $LISTEN_PID'";
     assert_eq!(with_command("a $LISTEN_PID", "socket_address = 80"), format!("2:17 exec_start: LISTEN_PID {later}"));
     assert!(with_command("a $LISTEN_PID", "socket_address = 80\nlisten_pid = false").contains("is not set"));
