@@ -155,6 +155,7 @@ fn acks_count_by_who_sends_them() {
     assert_eq!((&rollout["ready"], &rollout["wanted"]), (&0.into(), &1.into()), "{rollout}");
     let second = fire.group("second")["workers"][0]["state"].clone();
     assert_eq!(second, "starting", "an ack counts for nobody at another group's socket");
+    assert_eq!(fire.stderr().matches("an ack counts for nobody").count(), 1, "which is said once: {}", fire.stderr());
     // The ack of a child of the new worker counts.
     fire.folder.write("go.first", "");
     let said = finish(upgrade);

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{Fact, Receipt, Shared, Source};
 use crate::journal::{Door, Meaning};
+use crate::say::say;
 use crate::sys::credentials;
 
 /// Told of what is new, once: a line that has not ended does not wake the loop again.
@@ -47,10 +48,13 @@ pub(super) struct Doors {
     pub(super) there: OwnedFd,
     /// The beginnings of lines that came over the pair, by sender.
     pub(super) unfinished: HashMap<Pid, Vec<u8>>,
+    /// It was said that an ack counts for nobody.
+    pub(super) stranger_told: bool,
 }
 
 pub(super) struct Connection {
     fd: OwnedFd,
+    group: u32,
     sender: Option<WorkerId>,
 }
 
@@ -101,7 +105,7 @@ impl Channel {
         self.arrivals += 1;
         let data = epoll::EventData::new_u64(Source::WorkerConnection(self.arrivals).key());
         if epoll::add(epoll, &fd, data, WAKES).is_ok() {
-            self.connections.insert(self.arrivals, Connection { fd, sender });
+            self.connections.insert(self.arrivals, Connection { fd, group, sender });
         }
     }
 
@@ -131,12 +135,33 @@ impl Channel {
             return;
         };
         let line = Line { from: From::Connection(arrival), length: end + 1 };
-        match connection.sender.zip(ack(&buffer[..end])) {
-            Some((worker, signal)) => {
-                inbox.push_back(Fact { event: Event::Acked { worker, signal }, receipt: Receipt::Line(line) });
-            }
-            None => self.consume(line, epoll),
+        let (group, sender, ack) = (connection.group, connection.sender, ack(&buffer[..end]));
+        self.take(group, sender, ack, line, inbox, epoll);
+    }
+
+    /// An ack counts for the worker that it is of; one of a stranger is told of once.
+    fn take(
+        &mut self,
+        group: u32,
+        sender: Option<WorkerId>,
+        ack: Option<Option<Signal>>,
+        line: Line,
+        inbox: &mut VecDeque<Fact>,
+        epoll: &OwnedFd,
+    ) {
+        if let Some((worker, signal)) = sender.zip(ack) {
+            return inbox.push_back(Fact { event: Event::Acked { worker, signal }, receipt: Receipt::Line(line) });
         }
+        let doors = self.groups.get_mut(group as usize).filter(|doors| ack.is_some() && !doors.stranger_told);
+        if let Some(doors) = doors {
+            doors.stranger_told = true;
+            let name = self.shared.setup.config.groups.get(group as usize).map_or("", |group| &group.spec.name);
+            say(format_args!(
+                "{name}: an ack counts for nobody: who sent it is no worker of the group, nor a child of one, or had \
+                 ended before it could be seen"
+            ));
+        }
+        self.consume(line, epoll);
     }
 
     /// A line has been dealt with: takes it out of its socket. What follows it is heard of in the next turn.
@@ -175,12 +200,7 @@ impl Channel {
             doors.unfinished.insert(sender, whole);
             return self.consume(line, epoll);
         }
-        match self.worker_of(sender, group).zip(ack(&whole)) {
-            Some((worker, signal)) => {
-                inbox.push_back(Fact { event: Event::Acked { worker, signal }, receipt: Receipt::Line(line) });
-            }
-            None => self.consume(line, epoll),
-        }
+        self.take(group, self.worker_of(sender, group), ack(&whole), line, inbox, epoll);
     }
 
     fn close(&mut self, arrival: u64) {

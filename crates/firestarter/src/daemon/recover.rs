@@ -197,6 +197,7 @@ fn channel(shared: Shared, found: &mut Found) -> Channel {
             here: own(found.here.remove(&index)),
             there: own(found.there.remove(&index)),
             unfinished: HashMap::new(),
+            stranger_told: false,
         });
     }
     Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 }

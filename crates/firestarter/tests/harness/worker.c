@@ -39,6 +39,10 @@ static int say(const char *path, const char *pid) {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (connect(fd, (struct sockaddr *)&address, sizeof address)) return 4;
     int code = ack(fd, pid);
+    /* Who has ended cannot be told from a stranger: waits until the line is taken and the connection closed. */
+    shutdown(fd, SHUT_WR);
+    char end;
+    while (read(fd, &end, 1) < 0 && errno == EINTR) continue;
     close(fd);
     return code;
 }
