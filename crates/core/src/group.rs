@@ -31,7 +31,7 @@ use crate::live::Live;
 use crate::spec::{Ack, GroupSpec, Signal, Start};
 use crate::time::{Duration, Instant};
 use crate::view::GaveUp;
-use crate::worker::{Crew, Farewell, Fate, Means, State, Waits};
+use crate::worker::{Crew, Fate, State, Waits};
 use hooks::Upgrading;
 use rollout::{Queued, Rollout};
 use waiting::{Cycle, Waiter};
@@ -220,7 +220,7 @@ impl Group {
         match fate {
             Fate::Live => {}
             // The hook did not know of it.
-            Fate::Leave(Farewell { means: Means::Hook, .. }) => {
+            Fate::Leave(farewell) if farewell.by_hook() => {
                 return crew.farewell(id, reconcile::stop_farewell(self, None), now);
             }
             Fate::Leave(farewell) => return crew.farewell(id, farewell, now),

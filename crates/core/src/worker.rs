@@ -74,8 +74,9 @@ pub(crate) struct Farewell {
 pub(crate) enum Means {
     /// `uncaught` is sent instead if the process does not catch `signal`.
     Signal { signal: Signal, uncaught: Option<Signal> },
-    /// By the group's hook, which is not the worker's own business: it is only waited for.
-    Hook,
+    /// By the group's hook, which is not the worker's own business: it is only waited for. `runs`: it is to be run for
+    /// that, and has not been.
+    Hook { runs: bool },
 }
 
 impl Farewell {
@@ -84,11 +85,16 @@ impl Farewell {
         Farewell { means: Means::Signal { signal, uncaught: None }, timeout }
     }
 
+    /// Whether the group's hook asks.
+    pub(crate) fn by_hook(self) -> bool {
+        matches!(self.means, Means::Hook { .. })
+    }
+
     /// The signal that the worker gets first; none if a hook is run in its place.
     pub(crate) fn signal(self) -> Option<Signal> {
         match self.means {
             Means::Signal { signal, .. } => Some(signal),
-            Means::Hook => None,
+            Means::Hook { .. } => None,
         }
     }
 }
@@ -268,9 +274,9 @@ impl Crew {
             State::Starting { .. } | State::Ready => {}
             State::Draining { kill_at: before, farewell: first } => {
                 kill_at = kill_at.min(before);
-                tell = farewell.means != Means::Hook && first.signal() != farewell.signal();
+                tell = !farewell.by_hook() && first.signal() != farewell.signal();
                 // What it was asked by before still holds.
-                if farewell.means == Means::Hook {
+                if farewell.by_hook() {
                     farewell = first;
                 }
             }
@@ -280,7 +286,7 @@ impl Crew {
             Means::Signal { signal, uncaught } if tell => {
                 self.act(Action::Signal { worker: id, signal, uncaught });
             }
-            Means::Signal { .. } | Means::Hook => {}
+            Means::Signal { .. } | Means::Hook { .. } => {}
         }
         self.enter(id, State::Draining { kill_at, farewell });
     }

@@ -19,7 +19,7 @@ use crate::group::{reconcile, Group, Intent};
 use crate::hook::Hook;
 use crate::ids::{Pid, WorkerId};
 use crate::time::{Duration, Instant};
-use crate::worker::{Crew, Means, State, Waits};
+use crate::worker::{Crew, State, Waits};
 
 /// The upgrader that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ impl Group {
         }
         let (everybody, _) = self.everybody(crew);
         let unasked = |id: &WorkerId| match crew.workers.get(id).map(|worker| worker.state) {
-            Some(State::Draining { farewell, .. }) => farewell.means == Means::Hook,
+            Some(State::Draining { farewell, .. }) => farewell.by_hook(),
             _ => false,
         };
         let farewell = reconcile::stop_farewell(self, None);

@@ -89,7 +89,7 @@ pub(crate) fn retire_all(group: &mut Group, farewell: Farewell, crew: &mut Crew,
     for id in everybody {
         crew.farewell(id, farewell, now);
     }
-    if farewell.means == Means::Hook {
+    if farewell.means == (Means::Hook { runs: true }) {
         group.run_stop_hook(pids, farewell.timeout, crew, now);
     }
 }
@@ -108,14 +108,19 @@ pub(crate) fn stop_farewell(group: &Group, signal: Option<Signal>) -> Farewell {
     Farewell::by(signal.unwrap_or(group.spec.stop_signal), group.spec.stop_timeout)
 }
 
-/// How the whole group is stopped: by its hook, if it has one, nobody named a signal, and there is somebody to stop.
+/// How the whole group is stopped: by its hook, if it has one and nobody named a signal. It is run once for a stop: for
+/// workers that were asked by it already it is not run again.
 pub(crate) fn group_farewell(group: &Group, signal: Option<Signal>, crew: &Crew) -> Farewell {
     let by_signal = stop_farewell(group, signal);
-    let hook = group.spec.stop_hook && signal.is_none() && !group.everybody(crew).1.is_empty();
-    if hook {
-        Farewell { means: Means::Hook, ..by_signal }
-    } else {
-        by_signal
+    if !group.spec.stop_hook || signal.is_some() {
+        return by_signal;
+    }
+    let ours = || crew.workers.iter().map(|(_, worker)| worker).filter(|worker| worker.group == group.id);
+    let unasked = ours().any(|worker| matches!(worker.state, State::Starting { .. } | State::Ready));
+    let asked = ours().any(|worker| matches!(worker.state, State::Draining { farewell, .. } if farewell.by_hook()));
+    match unasked || asked {
+        true => Farewell { means: Means::Hook { runs: unasked }, ..by_signal },
+        false => by_signal,
     }
 }
 
