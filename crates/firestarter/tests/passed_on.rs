@@ -3,7 +3,7 @@
 
 mod harness;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use harness::proc;
@@ -59,16 +59,21 @@ fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
     let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 300000; touch done; exec sleep 1000']\n";
     let mut command = harness::run_command(&folder, toml);
     let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
-    let mut stdout = keeper.stdout.take().expect("a pipe");
+    let stdout = keeper.stdout.take().expect("a pipe");
     let fire = Fire::watch(folder, keeper);
     until("a worker that has written all", || fire.folder.join("done").exists());
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).expect("text");
-        text
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        BufReader::new(stdout).lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok()
     });
+    let mut text = String::new();
+    // Told as soon as there is room, not when there is more to say.
+    while !text.contains("firestarter: ") {
+        text += &lines.recv_timeout(std::time::Duration::from_secs(60)).expect("the number of what was dropped");
+        text.push('\n');
+    }
     fire.stop();
-    let text = reader.join().expect("the reader");
+    lines.iter().for_each(|line| text += &format!("{line}\n"));
     let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
     assert!(
         !lost.is_empty() && lost.iter().all(|line| line.ends_with("lines of workers found nobody who reads")),
