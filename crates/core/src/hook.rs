@@ -78,16 +78,18 @@ impl Crew {
         id
     }
 
-    /// The hook's process runs.
-    pub(crate) fn hook_spawned(&mut self, id: WorkerId) {
-        let Some(hook) = self.hooks.get_mut(&id) else { return };
-        let HookState::Spawning { doomed } = hook.state else { return };
+    /// The hook's process runs; which hook that is, if it is news.
+    pub(crate) fn hook_spawned(&mut self, id: WorkerId) -> Option<HookKind> {
+        let hook = self.hooks.get_mut(&id)?;
+        let HookState::Spawning { doomed } = hook.state else { return None };
+        let kind = hook.kind;
         hook.state = HookState::Running;
         let at = hook.kill_at;
         self.wait_until(at, Waits::Hook(id));
         if doomed {
             self.kill_hook(id);
         }
+        Some(kind)
     }
 
     /// The hook's time is over.

@@ -68,9 +68,7 @@ impl Group {
     }
 
     pub(crate) fn hook_spawned(&mut self, id: WorkerId, pid: Pid, crew: &mut Crew) {
-        crew.hook_spawned(id);
-        let kind = crew.hooks.get(&id).map(|hook| hook.kind);
-        if let Some(kind) = kind.filter(|_| self.tells_of_hook()) {
+        if let Some(kind) = crew.hook_spawned(id).filter(|_| self.tells_of_hook()) {
             crew.act(Action::Notice(Notice::HookBegan { group: self.id, kind, pid }));
         }
     }
