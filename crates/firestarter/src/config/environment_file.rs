@@ -5,8 +5,6 @@
 
 use std::path::Path;
 
-use toml::de::DeValue;
-
 use super::address::absolute;
 use super::draft::Draft;
 use super::environment::{is_name, Variable};
@@ -17,18 +15,8 @@ use crate::say::plain;
 /// Reads `environment_file`: a path, or an array of paths.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     let before = ledger.count();
-    match item.value {
-        DeValue::Array(array) => {
-            for element in array.iter() {
-                read_one(draft, &item.element(element), ledger);
-            }
-        }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => read_one(draft, item, ledger),
+    for file in item.each() {
+        read_one(draft, &file, ledger);
     }
     draft.variables_unsure |= ledger.count() > before;
 }

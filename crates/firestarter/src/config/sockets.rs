@@ -29,22 +29,13 @@ const KEYS: [&str; 6] = ["name", "address", "backlog", "mode", "user", "group"];
 /// Reads `socket_address`: an array of addresses, or one address.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     let before = ledger.count();
-    match item.value {
-        DeValue::Array(array) => {
-            if array.len() > MOST {
-                let message = format!("expected at most {MOST} sockets, found {}", array.len());
-                item.note(&message, ledger).advise("divide them among several groups");
-            }
-            for element in array.iter().take(MOST) {
-                read_one(draft, &item.element(element), ledger);
-            }
-        }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_)
-        | DeValue::Table(_) => read_one(draft, item, ledger),
+    let sockets = item.each();
+    if sockets.len() > MOST {
+        let message = format!("expected at most {MOST} sockets, found {}", sockets.len());
+        item.note(&message, ledger).advise("divide them among several groups");
+    }
+    for socket in sockets.iter().take(MOST) {
+        read_one(draft, socket, ledger);
     }
     draft.variables_unsure |= ledger.count() > before;
 }

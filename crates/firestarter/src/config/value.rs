@@ -32,6 +32,19 @@ impl<'a> Item<'a> {
         Item { key: self.key, key_span: self.key_span.clone(), value: element.get_ref(), span: element.span() }
     }
 
+    /// The value's elements, or the value itself if it is no array: where one may stand for an array of one.
+    pub(crate) fn each(&self) -> Vec<Item<'a>> {
+        match self.value {
+            DeValue::Array(array) => array.iter().map(|element| self.element(element)).collect(),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Table(_) => vec![self.clone()],
+        }
+    }
+
     /// Notes that the value is not what was expected.
     pub(crate) fn mismatch<'l>(&self, expected: &str, ledger: &'l mut Ledger<'_>) -> &'l mut Noted {
         let message = format!("{}: expected {expected}, found {}", self.key, found(self.value));
