@@ -75,6 +75,8 @@ pub enum Event {
     StopSignal {
         /// Which signal.
         signal: Signal,
+        /// How many such signals there have been, itself counted: one that is told twice has the same number.
+        nth: u32,
     },
     /// The time of `next_deadline` has come.
     Deadline,

@@ -20,6 +20,8 @@ pub struct Supervisor {
     pub(crate) groups: Vec<Group>,
     pub(crate) crew: Crew,
     policy: Policy,
+    /// How many signals have asked to stop.
+    stops_asked: u32,
     shutdown: Option<Shutdown>,
 }
 
@@ -42,7 +44,7 @@ impl Supervisor {
     /// A supervisor of these groups, none of them started. `seed` feeds the jitter of respawn delays.
     pub fn new(specs: Vec<GroupSpec>, policy: Policy, seed: u64, now: Instant) -> Supervisor {
         let groups = (0..).zip(specs).map(|(index, spec)| Group::new(GroupId(index), spec, now)).collect();
-        Supervisor { groups, crew: Crew::new(seed), policy, shutdown: None }
+        Supervisor { groups, crew: Crew::new(seed), policy, stops_asked: 0, shutdown: None }
     }
 
     /// Takes in a fact or a request. Afterwards drain `poll_action`.
@@ -94,7 +96,7 @@ impl Supervisor {
                 }
             }
             Event::Request { request, command } => self.obey(request, command, now),
-            Event::StopSignal { signal } => self.stop_signal(signal, now),
+            Event::StopSignal { signal, nth } => self.stop_signal(signal, nth, now),
             Event::Deadline => self.deadlines(now),
         }
         self.exit_if_due(now);
@@ -196,9 +198,11 @@ impl Supervisor {
     }
 
     /// A signal asks to stop; a second Ctrl-C says that there is no more patience.
-    fn stop_signal(&mut self, signal: Signal, now: Instant) {
+    fn stop_signal(&mut self, signal: Signal, nth: u32, now: Instant) {
+        let told_again = nth <= self.stops_asked;
+        self.stops_asked = nth.max(self.stops_asked);
         match &self.shutdown {
-            Some(_) if signal == Signal::INT => self.kill_all(Some(signal)),
+            Some(_) if signal == Signal::INT && !told_again => self.kill_all(Some(signal)),
             Some(_) => {}
             None => self.shut_down(Some(signal), 0, now),
         }

@@ -51,7 +51,7 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u32>().prop_map(|group| Event::Connection { group: GroupId(group) }),
         (any::<u64>(), any::<u32>(), command())
             .prop_map(|(client, seq, command)| Event::Request { request: RequestId { client, seq }, command }),
-        signal().prop_map(|signal| Event::StopSignal { signal }),
+        (signal(), any::<u32>()).prop_map(|(signal, nth)| Event::StopSignal { signal, nth }),
         Just(Event::Deadline),
     ]
 }
@@ -71,7 +71,7 @@ fn longest() -> Vec<Event> {
         Event::Acked { worker, signal: Some(signal) },
         Event::Connection { group },
         Event::Request { request: RequestId { client: u64::MAX, seq: u32::MAX }, command },
-        Event::StopSignal { signal },
+        Event::StopSignal { signal, nth: u32::MAX },
         Event::Deadline,
     ]
 }

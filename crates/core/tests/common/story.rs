@@ -11,7 +11,7 @@
 //! exit web/0 code 3 | signal KILL | unknown
 //! ack web/0 [HUP]
 //! request upgrade web [USR2]        requests are r1, r2 and so on
-//! shutdown                          the request; stop-signal TERM is the signal
+//! shutdown                          the request; stop-signal TERM is the signal, `stop-signal TERM again` the same one
 //! connection web
 //! looked web/0 7 3s                 its sign of life: the mark, and how long ago
 //! program web 7 | program web 7 changed
@@ -45,6 +45,7 @@ pub struct Story {
     /// Workers that have not ended, by age; whether they have a process.
     crew: Vec<(WorkerId, bool)>,
     requests: u32,
+    stops: u32,
     snapshot: Vec<u8>,
     entries: Vec<u8>,
     lines: Vec<String>,
@@ -60,6 +61,7 @@ impl Story {
             names: Names::default(),
             crew: Vec::new(),
             requests: 0,
+            stops: 0,
             snapshot: Vec::new(),
             entries: Vec::new(),
             lines: Vec::new(),
@@ -105,7 +107,10 @@ impl Story {
                 self.request(command);
             }
             ["shutdown"] => self.request(Command::Shutdown),
-            ["stop-signal", word] => self.feed(Event::StopSignal { signal: signal(word)? }),
+            ["stop-signal", word, again @ ..] => {
+                self.stops += u32::from(*again != ["again"]);
+                self.feed(Event::StopSignal { signal: signal(word)?, nth: self.stops });
+            }
             ["connection", group] => {
                 let group = self.group(group)?;
                 self.feed(Event::Connection { group });

@@ -69,7 +69,7 @@ impl Names {
             Event::Request { request, command } => {
                 format!("request {} {}", request_text(*request), self.command(command))
             }
-            Event::StopSignal { signal } => format!("stop signal {signal}"),
+            Event::StopSignal { signal, nth } => format!("stop signal {signal}, number {nth}"),
             Event::Deadline => "deadline".into(),
         }
     }

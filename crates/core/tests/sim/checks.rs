@@ -65,6 +65,8 @@ pub struct Checks {
     /// When everything began to be stopped.
     shut_down_at: Option<Instant>,
     pub left_behind: bool,
+    /// The numbers of the signals that asked to stop.
+    pub stops_asked: Vec<u32>,
     /// A group has failed, and that was to be the end.
     pub failed: bool,
     pub seen: BTreeMap<WorkerId, Seen>,
@@ -94,6 +96,7 @@ impl Checks {
             policy,
             shut_down_at: None,
             left_behind: false,
+            stops_asked: Vec::new(),
             failed: false,
             seen: BTreeMap::new(),
             groups: specs.iter().zip(tempers).map(wish).collect(),
@@ -180,7 +183,10 @@ impl Checks {
                 self.groups[group.0 as usize].phase = Phase::Running;
             }
             Event::Request { request, command } => self.ask(now, *request, *command, actions),
-            Event::StopSignal { .. } => self.shut_down(now),
+            Event::StopSignal { nth, .. } => {
+                self.stops_asked.push(*nth);
+                self.shut_down(now);
+            }
             Event::Connection { .. } | Event::Deadline => {}
         }
     }

@@ -33,6 +33,10 @@ impl Checks {
                 self.groups[group.0 as usize].failures.clear();
             }
             Action::Notice(Notice::RolloutBegan { group, .. }) => self.rollout_may_begin(*group),
+            Action::Notice(Notice::KillingAll { signal: Some(_), .. }) => {
+                let (last, before) = self.stops_asked.split_last().expect("a signal that there was not");
+                assert!(!before.contains(last), "the same signal told twice counts as impatience");
+            }
             Action::Notice(Notice::LeftBehind { .. }) => self.left_behind = true,
             Action::Notice(Notice::ExitWhen { group }) => self.exits(now, *group),
             _ => {}

@@ -104,7 +104,7 @@ impl Daemon<'_> {
     pub(super) fn hear_signal(&mut self) {
         let Some(number) = self.shared.header.asked_to_stop() else { return };
         if let Some(signal) = firestarter_core::spec::Signal::from_number(number) {
-            let event = Event::StopSignal { signal };
+            let event = Event::StopSignal { signal, nth: self.shared.header.stops_asked() };
             self.inbox.push_back(Fact { event, receipt: Receipt::StopSignal(number) });
         }
     }

@@ -16,6 +16,7 @@ const NEXT_CLIENT: usize = 3;
 const TAKEN_OVER: usize = 4;
 const DOOR: usize = 5;
 const PIPES: usize = 6;
+const STOPS_ASKED: usize = 7;
 
 /// A pipe may have been named of which the writer was not told.
 const UNTOLD: u64 = 1;
@@ -48,6 +49,7 @@ impl Header {
 
     /// Somebody sent the keeper a signal that asks to stop. It stands until a daemon has journalled it.
     pub(crate) fn ask_to_stop(&self, signal: u8) {
+        self.0[STOPS_ASKED].fetch_add(1, AcqRel);
         self.0[STOP_SIGNALS].fetch_or(1 << signal, AcqRel);
     }
 
@@ -55,6 +57,11 @@ impl Header {
     pub(crate) fn asked_to_stop(&self) -> Option<u8> {
         let signals = self.0[STOP_SIGNALS].load(Acquire);
         (signals != 0).then(|| signals.trailing_zeros() as u8)
+    }
+
+    /// How many signals have asked to stop. A signal that is found again after a crash has no other number than before.
+    pub(crate) fn stops_asked(&self) -> u32 {
+        self.0[STOPS_ASKED].load(Acquire) as u32
     }
 
     /// A signal that asks to stop has been journalled.
@@ -141,7 +148,7 @@ mod tests {
         assert_eq!((header.halted(), header.asked_to_stop()), (None, None));
         header.ask_to_stop(15);
         header.ask_to_stop(2);
-        assert_eq!(header.asked_to_stop(), Some(2));
+        assert_eq!((header.asked_to_stop(), header.stops_asked()), (Some(2), 2));
         header.stop_signal_taken(2);
         assert_eq!(header.asked_to_stop(), Some(15));
         header.stop_signal_taken(15);
