@@ -5,6 +5,7 @@ mod harness;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
@@ -178,4 +179,34 @@ fn without_it_nothing_is_watched() {
     assert_eq!(watching(&fire), (0, 0));
     let fire = start(&["web"]);
     assert_eq!(watching(&fire), (1, 1));
+}
+
+#[test]
+fn an_upgrader_that_replaces_the_program_does_not_loop() {
+    let folder = Folder::new();
+    folder.script("server", PROGRAM);
+    let upgrader = folder
+        .script("upgrader", "#!/bin/sh\ncp server next && mv next server && echo run >> runs\nexit $(cat verdict)\n");
+    folder.write("verdict", "0");
+    let config = format!(
+        "[web]\nexec_start = '@DIR@/server'\nauto_upgrade = true\nack_timeout = '10ms'\nupgrader = '{}'\n",
+        upgrader.display()
+    );
+    let fire = Fire::start_in(folder, &config);
+    fire.settled("web", 1);
+    let runs = || fire.folder.read("runs").lines().count();
+    fire.order("web", "upgrade");
+    // Longer than a change takes to settle.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((runs(), number(&fire.group("web")["generation"])), (1, 2), "{}", fire.stderr());
+    fire.folder.write("verdict", "1");
+    assert_eq!(fire.ctl(&["ctrl", "web", "upgrade"]).code, 1);
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!((runs(), number(&fire.group("web")["generation"])), (2, 2), "nor when it fails: {}", fire.stderr());
+    // A change by somebody else is followed still, by way of the upgrader.
+    fire.folder.write("verdict", "0");
+    replace(&fire.folder, "server", PROGRAM);
+    generation(&fire, "web", 3);
+    assert_eq!(runs(), 3);
+    fire.stop();
 }
