@@ -133,8 +133,6 @@ struct Writer {
     own: [Own; 2],
     /// Whether there is a wait for room in the own output.
     waiting: [bool; 2],
-    /// Whether the pipes that are passed on to it are not read now.
-    held: [bool; 2],
     logs: Vec<LogFile>,
     /// Pipes at their end of which the keeper could not be told.
     untold: Vec<(RawFd, u32)>,
@@ -165,7 +163,6 @@ impl Writer {
             readers: BTreeMap::new(),
             own: [Own::new(rustix::stdio::stdout()), Own::new(rustix::stdio::stderr())],
             waiting: [false; 2],
-            held: [false; 2],
             logs: plan.logs.iter().map(LogFile::new).collect(),
             untold: Vec::new(),
             buffer: vec![0; CHUNK],
@@ -175,9 +172,7 @@ impl Writer {
     fn run(&mut self) -> ! {
         loop {
             let mut ready = [const { MaybeUninit::uninit() }; READY];
-            let deadline = self.own.iter().filter_map(Own::deadline).min();
-            let timeout = deadline.and_then(|at| at.saturating_duration_since(Instant::now()).try_into().ok());
-            let events: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, timeout.as_ref()) {
+            let events: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, None) {
                 Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
                 Err(_) => Vec::new(),
             };
@@ -188,7 +183,7 @@ impl Writer {
                     key => drop(self.read(key as RawFd)),
                 }
             }
-            self.mind_readers_of_own();
+            self.mind_readers();
             let pipes = self.pipes;
             self.untold.retain(|(number, pipe)| !pipes.done(*number, *pipe));
         }
@@ -219,9 +214,8 @@ impl Writer {
         rustix::fs::fcntl_setfl(&pipe.read, rustix::fs::OFlags::NONBLOCK)?;
         let (sink, label) = self.sink_of(pipe.origin);
         let reader = Reader { pipe, sink, label, cutter: Cutter::default() };
-        if !self.is_held(sink) {
-            self.watch(&reader.pipe)?;
-        }
+        let key = epoll::EventData::new_u64(number as u64);
+        epoll::add(&self.epoll, &reader.pipe.read, key, epoll::EventFlags::IN)?;
         self.readers.insert(number, reader);
         Ok(())
     }
@@ -239,11 +233,6 @@ impl Writer {
         };
         let label = if self.plan.marked[stream] { format!("{name}/{mark} | ") } else { String::new() };
         (Sink::Own(stream), label.into_bytes())
-    }
-
-    fn watch(&self, pipe: &Pipe) -> rustix::io::Result<()> {
-        let key = epoll::EventData::new_u64(pipe.number as u64);
-        epoll::add(&self.epoll, &pipe.read, key, epoll::EventFlags::IN)
     }
 
     /// Reads once from a pipe. Says whether there may be more.
@@ -283,43 +272,19 @@ impl Writer {
         }
     }
 
-    /// Holds back workers whose output finds its reader slow, and lets them go again.
-    fn mind_readers_of_own(&mut self) {
-        for (stream, own_key) in OWN.into_iter().enumerate() {
-            let own = &mut self.own[stream];
-            if own.deadline().is_some_and(|at| at <= Instant::now()) {
-                own.give_up();
+    /// Waits for room in the own output where something waits for it.
+    fn mind_readers(&mut self) {
+        for (own, (waiting, own_key)) in self.own.iter().zip(self.waiting.iter_mut().zip(OWN)) {
+            let waits = own.waits();
+            if waits == *waiting {
+                continue;
             }
-            let (waits, hold) = (own.waits(), own.is_full());
-            if waits != self.waiting[stream] {
-                let key = epoll::EventData::new_u64(own_key);
-                let done = match waits {
-                    true => epoll::add(&self.epoll, own.fd(), key, epoll::EventFlags::OUT),
-                    false => epoll::delete(&self.epoll, own.fd()),
-                };
-                self.waiting[stream] = if done.is_ok() { waits } else { self.waiting[stream] };
-            }
-            if hold != self.held[stream] {
-                self.held[stream] = hold;
-                self.hold(Sink::Own(stream), hold);
-            }
-        }
-    }
-
-    /// A pipe whose writer has ended is told of for as long as it is watched, so what is held back is not watched.
-    fn hold(&mut self, sink: Sink, hold: bool) {
-        for reader in self.readers.values().filter(|reader| reader.sink == sink) {
-            let done = if hold { epoll::delete(&self.epoll, &reader.pipe.read) } else { self.watch(&reader.pipe) };
-            if done.is_err() && !hold {
-                self.hand_over();
-            }
-        }
-    }
-
-    fn is_held(&self, sink: Sink) -> bool {
-        match sink {
-            Sink::Own(stream) => self.held[stream],
-            Sink::Log(_) => false,
+            let key = epoll::EventData::new_u64(own_key);
+            let done = match waits {
+                true => epoll::add(&self.epoll, own.fd(), key, epoll::EventFlags::OUT),
+                false => epoll::delete(&self.epoll, own.fd()),
+            };
+            *waiting = if done.is_ok() { waits } else { *waiting };
         }
     }
 

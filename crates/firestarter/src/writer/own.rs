@@ -1,9 +1,8 @@
-//! The output that Firestarter was started with, as workers' lines pass on to it. Who reads there may be slow: then the
-//! workers are held back, as a pipe of their own would do it. Who does not read at all for a while is not waited for any
-//! longer: lines are dropped whole and counted until there is room again. Used by the writer's loop by way of `Sink`.
+//! The output that Firestarter was started with, as workers' lines pass on to it. Who reads there may be slow or stand
+//! still, and no worker may wait for that: so much is kept, what comes on top of it is dropped and counted, and the number
+//! stands where the lines are missing. Used by the writer's loop by way of `Sink`.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -16,20 +15,16 @@ pub(super) struct Own {
     waiting: Vec<u8>,
     at: usize,
     seam: Seam,
-    /// Since when nothing was taken although something waits.
-    stuck: Option<Instant>,
-    /// Nobody reads.
-    deaf: bool,
+    /// Nothing is taken in before all that waits is written.
+    full: bool,
     /// Nobody ever will, as far as the kernel can tell: there is no waiting for room.
     broken: bool,
     /// Lines that found nobody who reads.
     dropped: u64,
 }
 
-/// When more waits than this, the workers are held back.
-const MUCH: usize = 256 * 1024;
-/// How long somebody who reads may stand still.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// So much is kept for a slow reader.
+const MUCH: usize = 1024 * 1024;
 
 impl Own {
     pub(super) fn new(stream: BorrowedFd<'static>) -> Own {
@@ -38,8 +33,7 @@ impl Own {
             waiting: Vec::new(),
             at: 0,
             seam: Seam::default(),
-            stuck: None,
-            deaf: false,
+            full: false,
             broken: false,
             dropped: 0,
         }
@@ -47,10 +41,11 @@ impl Own {
 
     /// Passes on a run of lines of one pipe, each line behind the label, if there is one.
     pub(super) fn put(&mut self, from: u64, label: &[u8], run: &[u8]) {
-        if self.deaf {
+        if self.full {
             self.flush();
         }
-        if self.deaf {
+        self.full |= self.waiting.len() - self.at > MUCH;
+        if self.full {
             self.dropped += run.split_inclusive(|byte| *byte == b'\n').count() as u64;
             // What follows of a line that was dropped in part is no line.
             self.seam.closes(from);
@@ -86,20 +81,17 @@ impl Own {
             match self.mouth.write(&next[..self.length_of_part(next)]) {
                 Ok(written) => {
                     self.at += written;
-                    (self.stuck, self.broken) = (None, false);
+                    self.broken = false;
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.stuck = self.stuck.or_else(|| Some(Instant::now()));
-                    return self.tidy();
-                }
+                Err(Errno::AGAIN) => return self.tidy(),
                 Err(_) => {
                     self.broken = true;
                     return self.give_up();
                 }
             }
         }
-        (self.waiting, self.at, self.stuck, self.deaf) = (Vec::new(), 0, None, false);
+        (self.waiting, self.at, self.full) = (Vec::new(), 0, false);
         if self.dropped > 0 {
             self.tell();
         }
@@ -123,23 +115,13 @@ impl Own {
         }
     }
 
-    /// Whether workers are to be held back.
-    pub(super) fn is_full(&self) -> bool {
-        !self.deaf && self.waiting.len() - self.at > MUCH
-    }
-
     /// Whether to tell when there is room.
     pub(super) fn waits(&self) -> bool {
         (self.at < self.waiting.len() || self.dropped > 0) && !self.broken
     }
 
-    /// When not to wait for the reader any longer.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.stuck.filter(|_| self.is_full()).map(|since| since + PATIENCE)
-    }
-
-    /// Nobody reads: drops what waits, but for the rest of a line that has begun.
-    pub(super) fn give_up(&mut self) {
+    /// Nobody can read: drops what waits, but for the rest of a line that has begun.
+    fn give_up(&mut self) {
         let begun = self.at > 0 && self.waiting[self.at - 1] != b'\n';
         let rest = &self.waiting[self.at..];
         let kept =
@@ -147,7 +129,7 @@ impl Own {
         self.dropped += rest[kept..].split_inclusive(|byte| *byte == b'\n').count() as u64;
         self.waiting = rest[..kept].to_vec();
         self.at = 0;
-        self.deaf = true;
+        self.full = true;
         if self.waiting.last().is_none_or(|last| *last == b'\n') {
             self.seam.is_whole();
         } else {
@@ -165,7 +147,7 @@ impl Own {
                 self.seam.is_whole();
                 self.waiting.extend_from_slice(&text.as_bytes()[written..]);
             }
-            Err(errno) => (self.deaf, self.broken) = (true, errno != Errno::AGAIN && errno != Errno::INTR),
+            Err(errno) => (self.full, self.broken) = (true, errno != Errno::AGAIN && errno != Errno::INTR),
         }
     }
 
@@ -219,24 +201,21 @@ mod tests {
     fn who_does_not_read_gets_whole_lines_and_their_number() {
         let (mut own, mut reader) = own();
         let line = format!("{}\n", "x".repeat(999));
-        let mut put = 0u64;
-        while !own.is_full() {
-            own.put(1, b"", line.as_bytes());
-            put += 1;
+        let put = 3000;
+        (0..put).for_each(|_| own.put(1, b"", line.as_bytes()));
+        assert!(own.waits() && own.waiting.len() < 2 * MUCH, "it grows without bound");
+        let mut text = String::new();
+        while own.waits() {
+            text += &taken(&mut reader);
+            own.flush();
         }
-        assert!(own.waits() && own.deadline().is_some());
-        own.give_up();
-        assert!(!own.is_full(), "nobody is held back");
-        own.put(1, b"", line.as_bytes());
-        put += 1;
-        let first = taken(&mut reader);
-        own.flush();
         own.put(1, b"", b"again\n");
-        let text = first + &taken(&mut reader);
-        let whole = text.lines().filter(|text| text.len() == 999).count() as u64;
+        text += &taken(&mut reader);
+        let whole = text.lines().filter(|text| text.len() == 999).count();
+        assert!(whole > MUCH / 1000, "what was kept for the reader is gone");
         let lost = format!("firestarter: {} lines of workers found nobody who reads\nagain\n", put - whole);
-        assert!(text.ends_with(&lost), "{put} {whole} {}", &text[text.len() - 200..]);
-        assert_eq!(text.lines().count() as u64, whole + 2, "a line is torn");
+        assert!(text.ends_with(&lost), "{whole} {}", &text[text.len() - 200..]);
+        assert_eq!(text.lines().count(), whole + 2, "a line is torn");
     }
 
     #[test]
@@ -264,7 +243,7 @@ mod tests {
         for _ in 0..10_000 {
             own.put(1, b"", &[b'x'; 1000]);
         }
-        assert!(!own.waits() && !own.is_full());
+        assert!(!own.waits() && own.waiting.is_empty());
         assert_eq!(own.dropped(), 10_000);
     }
 }
