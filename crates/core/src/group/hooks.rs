@@ -75,7 +75,7 @@ impl Group {
 
     /// An upgrader that runs every so often is told of only when it leads to something, or begins to fail otherwise.
     fn tells_of_hook(&self) -> bool {
-        self.spec.upgrader.is_none_or(|upgrader| upgrader.every.is_none()) || self.stopper.is_some()
+        self.spec.upgrader.is_none() || self.asks_upgrader() || self.stopper.is_some()
     }
 
     pub(crate) fn hook_ended(&mut self, id: WorkerId, hook: &Hook, end: Failure, crew: &mut Crew, now: Instant) {
@@ -117,8 +117,10 @@ impl Group {
                 for request in asked.requests {
                     crew.act(Action::Reply { request, reply: Reply::Failed(Failed::Upgrader { failure }) });
                 }
-                // What it has changed was not good enough for an upgrade: it counts as known.
-                self.watch_program(crew);
+                // It was asked about what is there now, and what it has changed itself was not good enough.
+                if self.asks_upgrader() {
+                    self.watch_program(crew);
+                }
             }
             None if self.rollout.is_some() => self.queue(asked),
             None => self.renew(asked, crew, now),
@@ -164,11 +166,17 @@ impl Group {
         }
     }
 
-    /// What the program's file is now. An upgrader that runs is taken to be the one who changes it.
+    /// Whether an upgrade that is asked for waits for the upgrader's consent.
+    pub(crate) fn asks_upgrader(&self) -> bool {
+        self.spec.upgrader.is_some_and(|upgrader| upgrader.every.is_none())
+    }
+
+    /// What the program's file is now. An upgrader that is being asked is taken to be the one who changes it.
     pub(crate) fn program(&mut self, print: u64, changed: bool, crew: &mut Crew, now: Instant) {
         let news = changed && self.program != Some(print);
         self.program = Some(print);
-        if !news || !self.spec.auto_upgrade || self.intent != Intent::Running || self.upgrading.is_some() {
+        let asked = self.asks_upgrader() && self.upgrading.is_some();
+        if !news || !self.spec.auto_upgrade || self.intent != Intent::Running || asked {
             return;
         }
         crew.act(Action::Notice(Notice::ProgramChanged { group: self.id }));

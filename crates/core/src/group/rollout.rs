@@ -232,12 +232,11 @@ pub(crate) fn begin_queued(group: &mut Group, crew: &mut Crew, now: Instant) {
     if group.intent != Intent::Running || group.rollout.is_some() {
         return;
     }
-    let asks_first = group.spec.upgrader.is_some_and(|upgrader| upgrader.every.is_none());
-    if asks_first && group.upgrading.is_some() {
+    if group.asks_upgrader() && group.upgrading.is_some() {
         return;
     }
     match group.queued.take() {
-        Some(queued) if asks_first => group.run_upgrader(queued, crew, now),
+        Some(queued) if group.asks_upgrader() => group.run_upgrader(queued, crew, now),
         Some(queued) => group.renew(queued, crew, now),
         None => {}
     }
