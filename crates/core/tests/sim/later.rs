@@ -24,10 +24,10 @@ impl Checks {
                 let most = self.groups[group.0 as usize].spec.give_up.expect("gives up without being told to");
                 assert!(*times >= most.get(), "gives up after {times} failures, not {most}");
             }
-            Action::Notice(Notice::WorkerExited { group, next: Next::Respawn(_), .. })
-            | Action::Notice(Notice::NotSpawned { group, next: Next::Respawn(_), .. }) => {
-                self.respawns(now, event, *group)
-            }
+            Action::Notice(
+                Notice::WorkerExited { group, next: next @ (Next::Respawn(_) | Next::Nothing), .. }
+                | Notice::NotSpawned { group, next: next @ (Next::Respawn(_) | Next::Nothing), .. },
+            ) => self.died(now, event, *group, *next),
             // What a batch has renewed begins anew, and an abort leads back to an older generation.
             Action::Notice(Notice::ProgramChanged { group } | Notice::RolloutAborted { group, .. }) => {
                 self.groups[group.0 as usize].failures.clear();
@@ -44,7 +44,7 @@ impl Checks {
     }
 
     /// A failure is followed by a respawn only as long as it is none too many.
-    fn respawns(&mut self, now: Instant, event: &Event, group: GroupId) {
+    fn died(&mut self, now: Instant, event: &Event, group: GroupId, next: Next) {
         let (Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } | Event::Looked { worker, .. }) = event
         else {
             panic!("a respawn without a death")
@@ -55,7 +55,10 @@ impl Checks {
         let failures = wish.failures.entry((seen.slot, seen.generation)).or_default();
         *failures = if lived { 0 } else { *failures + 1 };
         let most = wish.spec.give_up.map_or(u32::MAX, |most| most.get());
-        assert!(*failures < most, "a respawn after {failures} failures in a row, of at most {most}");
+        assert!(
+            *failures < most || next == Next::Nothing,
+            "a respawn after {failures} failures in a row, of at most {most}"
+        );
     }
 
     /// Nothing starts before its time, or without being asked to.
