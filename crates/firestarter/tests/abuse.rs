@@ -54,7 +54,8 @@ fn what_is_no_program_is_said_and_others_work() {
     let fire = Fire::start_in(folder, &toml);
     fire.settled("good", 1);
     for (index, (path, cause)) in cases.iter().enumerate() {
-        fire.hears(&format!("g{index}/0: not started: run its program: {cause}"));
+        let program = fire.folder.join(path);
+        fire.hears(&format!("g{index}/0: not started: run its program {}: {cause}", program.display()));
         let said = fire.ctl(&["ctrl", &format!("g{index}"), "start"]);
         assert_eq!(said.code, 1, "{path}: {said:?}");
         assert!(said.err.contains(cause), "{path}: {said:?}");
@@ -105,8 +106,9 @@ fn missing_rights_are_said_with_what_they_are_missing_for() {
     );
     let fire = Fire::start_with(folder, &toml, as_user(NOBODY));
     fire.settled("good", 1);
-    fire.hears("program/0: not started: run its program: permission denied");
-    fire.hears("directory/0: not started: enter its working directory: permission denied");
+    let at = |name: &str| fire.folder.join(name).display().to_string();
+    fire.hears(&format!("program/0: not started: run its program {}: permission denied", at("theirs")));
+    fire.hears(&format!("directory/0: not started: enter its working directory {}: permission denied", at("private")));
     fire.stop();
 }
 

@@ -83,6 +83,17 @@ fn who_remains_after_exec_stop_is_killed_when_stop_timeout_is_over() {
 }
 
 #[test]
+fn a_hook_that_cannot_be_started_is_named() {
+    let fire = Fire::start(&two_with("exec_stop = '/nowhere/stop'\nupgrader = '/nowhere/release now'"));
+    fire.settled("web", 2);
+    assert_eq!(fire.ctl(&["ctrl", "web", "upgrade"]).code, 1);
+    fire.hears("web: upgrader not started: run its program /nowhere/release: no such file or directory");
+    fire.ctl(&["ctrl", "web", "stop"]);
+    fire.hears("web: exec_stop not started: run its program /nowhere/stop: no such file or directory");
+    fire.stop();
+}
+
+#[test]
 fn an_exec_stop_that_fails_leaves_it_to_the_signal() {
     for (hook, says) in [("exec_stop = 'false'", "exit code 1"), ("exec_stop = '/no/such/program'", "no such file")] {
         let fire = Fire::start(&two_with(&format!("{hook}\nstop_timeout = 1000")));

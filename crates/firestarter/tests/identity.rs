@@ -116,7 +116,8 @@ fn the_folder_is_entered_as_the_user() {
     fs::set_permissions(folder.join("private"), Permissions::from_mode(0o700)).expect("chmod");
     let toml = format!("[web]\nexec_start = ['sleep', '1000']\nuid = {ONE}\nworking_directory = 'private'\n");
     let fire = Fire::start_in(folder, &toml);
-    fire.hears("web/0: not started: enter its working directory: permission denied");
+    let private = fire.folder.join("private");
+    fire.hears(&format!("web/0: not started: enter its working directory {}: permission denied", private.display()));
     chown(fire.folder.join("private"), Some(ONE), None).expect("chown");
     fire.order("web", "start");
     fire.settled("web", 1);

@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::fs;
+
 use harness::proc::{self, Sig};
 use harness::{group_of, listed, number, pids, run_to_the_end, until, Fire, Folder};
 
@@ -185,11 +187,22 @@ fn a_program_that_is_not_there_is_named() {
         "[web]\nexec_start = ['/nowhere/server']\nautostart = true\n".replace("autostart = true\n", "").as_str(),
     );
     fire.in_state("web", "stopped");
-    fire.hears("web/0: not started: run its program: no such file or directory");
+    fire.hears("web/0: not started: run its program /nowhere/server: no such file or directory");
     let said = fire.ctl(&["ctrl", "web", "start"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("could not be started: exec: no such file or directory"), "{said:?}");
     assert!(proc::zombies(fire.keeper_pid).is_empty() || fire.folder.processes().len() == 2);
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_is_named() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("log")).expect("a folder");
+    let fire =
+        Fire::start_in(folder, "[web]\nexec_start = ['sleep', '1000']\nstdout_log = 'log'\nstderr_log = 'err'\n");
+    let [log, err] = ["log", "err"].map(|name| fire.folder.join(name).display().to_string());
+    let logs = format!("stdout_log {log}, stderr_log {err}");
+    fire.hears(&format!("web/0: not started: prepare its start ({logs}): is a directory"));
 }
 
 #[test]
@@ -200,8 +213,9 @@ fn a_folder_that_is_not_there_and_a_file_that_is_no_program() {
         folder,
         "[gone]\nexec_start = ['sleep', '1']\nworking_directory = '@DIR@/gone'\n[plain]\nexec_start = ['@DIR@/plain']\n",
     );
-    fire.hears("gone/0: not started: enter its working directory: no such file or directory");
-    fire.hears("plain/0: not started: run its program: permission denied");
+    let at = |name: &str| fire.folder.join(name).display().to_string();
+    fire.hears(&format!("gone/0: not started: enter its working directory {}: no such file or directory", at("gone")));
+    fire.hears(&format!("plain/0: not started: run its program {}: permission denied", at("plain")));
 }
 
 #[test]

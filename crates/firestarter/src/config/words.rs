@@ -6,6 +6,7 @@
 //! environment: the caller looks a variable up.
 
 use std::ffi::OsString;
+use std::fmt;
 
 /// One argument of a command: its pieces, put together without anything between them. No pieces: the empty word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,16 @@ impl Word {
             "" => Word(Vec::new()),
             text => Word(vec![Piece::Literal(text.to_owned())]),
         }
+    }
+}
+
+/// As it was meant when it was written, without quotes.
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Literal(text) => f.write_str(text),
+            Piece::Variable(name) => write!(f, "${name}"),
+        })
     }
 }
 

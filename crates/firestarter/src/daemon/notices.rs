@@ -1,4 +1,5 @@
-//! Notices as lines for people.
+//! Notices as lines for people. What a group could not start is named as the configuration has it, since who reads the
+//! line has seen neither.
 
 use std::time::Duration;
 
@@ -7,17 +8,22 @@ use firestarter_core::command::AbortCause;
 use firestarter_core::event::{Exit, Failure, HookKind, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, Slot};
 
+use crate::config::{Group, Launch, Output};
 use crate::say::{plain, say};
 
-/// Says what happened. `name` tells the name of a group.
-pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
+/// Says what happened in these groups.
+pub(super) fn tell(notice: &Notice, groups: &[Group]) {
+    let of = |group: GroupId| groups.get(group.0 as usize);
+    let name = |group: GroupId| of(group).map_or("", |group| group.spec.name.as_str());
+    let describe = |failure: &Failure, group, hook| describe(failure, of(group).map(|group| &group.launch), hook);
     match notice {
         Notice::WorkerExited { group, slot, pid, failure, next } => {
-            let (group, ended, next) = (name(*group), describe(failure), describe_next(*next));
-            say(format_args!("{group}/{slot}: pid {pid} {ended}; {next}"));
+            let (ended, next) = (describe(failure, *group, None), describe_next(*next));
+            say(format_args!("{}/{slot}: pid {pid} {ended}; {next}", name(*group)));
         }
         Notice::NotSpawned { group, slot, failure, next } => {
-            say(format_args!("{}/{slot}: {}; {}", name(*group), describe(failure), describe_next(*next)));
+            let (failed, next) = (describe(failure, *group, None), describe_next(*next));
+            say(format_args!("{}/{slot}: {failed}; {next}", name(*group)));
         }
         Notice::Silent { group, slot, pid, silence } => {
             let (worker, silence) = (worker(*slot, *pid), seconds(*silence));
@@ -31,7 +37,8 @@ pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
             say(format_args!("{}: {} runs, pid {pid}", name(*group), hook_key(*kind)));
         }
         Notice::HookEnded { group, kind, failure } => {
-            let how = failure.map_or_else(|| "ended with exit code 0".to_owned(), |failure| describe(&failure));
+            let failed = |failure| describe(&failure, *group, Some(*kind));
+            let how = failure.map_or_else(|| "ended with exit code 0".to_owned(), failed);
             say(format_args!("{}: {} {how}", name(*group), hook_key(*kind)));
         }
         Notice::Overdue { group, slot, pid } => {
@@ -45,7 +52,8 @@ pub(super) fn tell<'a>(notice: &Notice, name: impl Fn(GroupId) -> &'a str) {
             say(format_args!("{group}: generation {generation} serves after {took}; the old workers drain"));
         }
         Notice::RolloutAborted { group, generation, cause } => {
-            let (group, cause) = (name(*group), describe_abort(cause));
+            let cause = describe_abort(cause, |failure| describe(failure, *group, None));
+            let group = name(*group);
             say(format_args!("{group}: upgrade to generation {generation} aborted: {cause}; the old workers serve on"));
         }
         Notice::GroupEnded { group, watched } => {
@@ -82,7 +90,8 @@ fn worker(slot: Slot, pid: Option<Pid>) -> String {
     }
 }
 
-fn describe(failure: &Failure) -> String {
+/// How a worker failed, or a hook.
+fn describe(failure: &Failure, launch: Option<&Launch>, hook: Option<HookKind>) -> String {
     match failure {
         Failure::Exit(Exit::Code(code)) => format!("ended with exit code {code}"),
         Failure::Exit(Exit::Signal(signal, false)) => format!("was ended by {signal}"),
@@ -90,6 +99,7 @@ fn describe(failure: &Failure) -> String {
         Failure::Exit(Exit::Unknown) => "ended".to_owned(),
         Failure::Silent(silence) => format!("was killed after {} without a sign of life", seconds(*silence)),
         Failure::Spawn(SpawnError { step, errno }) => {
+            let what = launch.map_or_else(String::new, |launch| object(*step, launch, hook));
             let step = match step {
                 SpawnStep::Prepare => "prepare its start",
                 SpawnStep::Clone => "create a process",
@@ -98,7 +108,38 @@ fn describe(failure: &Failure) -> String {
                 SpawnStep::Exec => "run its program",
                 SpawnStep::Watch => "watch its process",
             };
-            format!("not started: {step}: {}", plain(&std::io::Error::from_raw_os_error(*errno)))
+            format!("not started: {step}{what}: {}", plain(&std::io::Error::from_raw_os_error(*errno)))
+        }
+    }
+}
+
+/// What a step failed with, behind a blank, if the configuration names it.
+fn object(step: SpawnStep, launch: &Launch, hook: Option<HookKind>) -> String {
+    match step {
+        SpawnStep::Exec => {
+            let command = match hook {
+                None => Some(&launch.exec),
+                Some(HookKind::Stop) => launch.exec_stop.as_ref(),
+                Some(HookKind::Upgrader) => launch.upgrader.as_ref(),
+            };
+            command.and_then(|words| words.first()).map_or_else(String::new, |program| format!(" {program}"))
+        }
+        SpawnStep::Directory if hook.is_none() => format!(" {}", launch.working_directory.display()),
+        SpawnStep::Prepare if hook.is_none() => {
+            let logs = [("stdout_log", &launch.stdout), ("stderr_log", &launch.stderr)];
+            let named = logs.into_iter().filter_map(|(key, output)| match output {
+                Output::File(log) => Some(format!("{key} {}", log.path.display())),
+                Output::Inherit | Output::Null => None,
+            });
+            let named = named.collect::<Vec<_>>().join(", ");
+            if named.is_empty() {
+                named
+            } else {
+                format!(" ({named})")
+            }
+        }
+        SpawnStep::Prepare | SpawnStep::Clone | SpawnStep::Directory | SpawnStep::Setup | SpawnStep::Watch => {
+            String::new()
         }
     }
 }
@@ -113,7 +154,7 @@ fn describe_next(next: Next) -> String {
     }
 }
 
-fn describe_abort(cause: &AbortCause) -> String {
+fn describe_abort(cause: &AbortCause, describe: impl Fn(&Failure) -> String) -> String {
     match cause {
         AbortCause::Worker { slot, pid, failure } => {
             format!("{} (new, slot {slot}) {}", worker(*slot, *pid), describe(failure))

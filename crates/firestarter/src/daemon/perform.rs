@@ -45,7 +45,7 @@ impl Daemon<'_> {
     pub(super) fn clear_up(&mut self) {
         self.children.bury_all();
         for notice in std::mem::take(&mut self.notices) {
-            super::notices::tell(&notice, |group| self.core.group_name(group));
+            super::notices::tell(&notice, &self.shared.setup.config.groups);
         }
     }
 
