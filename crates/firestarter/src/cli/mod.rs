@@ -154,6 +154,9 @@ impl Page<'_> {
     fn run(&mut self, errand: &Errand, path: &Path) -> u8 {
         let received = match self.ask(errand, path) {
             Ok(received) => received,
+            Err(error) if errand.json => {
+                return self.say(&format!("{}\n", trouble::no_reply_json(&error)), code_of_error(&error));
+            }
             Err(error) => {
                 self.complain(&trouble::no_reply(&errand.wanted, errand.wait, &error));
                 return code_of_error(&error);
@@ -422,6 +425,17 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&printed.out).expect("JSON");
         assert_eq!(value["data"]["code"], "not_running");
         assert_eq!((printed.err.as_str(), printed.code), ("", code::FAILED));
+    }
+
+    #[test]
+    fn that_nobody_answers_is_one_document_too() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut page = Page { out: &mut out, err: &mut err, width: None };
+        let code = page.run(&errand("ctrl web stop --json"), Path::new("/nowhere/c.sock"));
+        let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(value["data"]["code"], "no_daemon");
+        assert!(value["message"].as_str().is_some_and(|message| message.contains("/nowhere/c.sock")), "{value}");
+        assert_eq!((err.as_slice(), code), (&b""[..], code::NO_DAEMON));
     }
 
     #[test]

@@ -126,6 +126,19 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
     words.about(group)
 }
 
+/// No reply, for programs: like an error of the daemon, but for JSON-RPC's number, as no daemon gave it one.
+pub(crate) fn no_reply_json(error: &ClientError) -> serde_json::Value {
+    let code = match error {
+        ClientError::NoDaemon { .. } => "no_daemon",
+        ClientError::Denied { .. } => "denied",
+        ClientError::Io { .. } => "io",
+        ClientError::Closed { .. } => "closed",
+        ClientError::Protocol { .. } => "protocol",
+        ClientError::TimedOut { .. } => "timed_out",
+    };
+    serde_json::json!({ "data": { "code": code }, "message": error.to_string() })
+}
+
 /// How a worker failed, in a few words: `exit code 3`.
 pub(crate) fn failure(failure: Failure) -> String {
     match failure {
