@@ -99,13 +99,15 @@ fn identity(parts: &Parts, accounts: &dyn Accounts, ledger: &mut Ledger<'_>) -> 
     if user.is_none() && group.is_none() {
         return None;
     }
-    let gid = match &group {
-        Some(group) => Some(gid(group, accounts, ledger)?),
-        None => None,
-    };
+    // Both are looked up before either fails: all faults are told at once.
+    let gid = group.as_ref().map(|group| gid(group, accounts, ledger));
     let (uid, entry) = match &user {
         Some((key, user)) => look_up(key, user, gid.is_some(), accounts, ledger)?,
         None => (accounts.own_uid(), accounts.uid(accounts.own_uid()).ok().flatten()),
+    };
+    let gid = match gid {
+        Some(gid) => Some(gid?),
+        None => None,
     };
     let gid = gid.or(entry.as_ref().map(|user| user.gid))?;
     let account: Option<Account> = entry.map(|user| user.account);

@@ -49,6 +49,8 @@ fn names_that_nobody_has() {
     assert_eq!(web_fault("user = 'nobdy'"), format!("3:8 user: there is no user \"nobdy\" = {missing}"));
     assert_eq!(web_fault("user = 'nobdy'\ngid = 1"), format!("3:8 user: there is no user \"nobdy\" = {missing}"));
     assert_eq!(web_fault("group = 'x'"), format!("3:9 group: there is no group \"x\" = {missing}"));
+    let both = faults("[web]\nexec_start = 'run'\nuser = 'nobdy'\ngroup = 'x'\n");
+    assert_eq!(both.len(), 2, "both at once: {both:?}");
     assert_eq!(
         web_fault("user = 'broken'"),
         "3:8 user: cannot look up \"broken\": input/output error = see to the system's lists of users, or write numbers \
