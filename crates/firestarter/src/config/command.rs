@@ -86,6 +86,12 @@ pub(crate) fn check_mentions(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
                 .advise(format!("let a shell there expand it: sh -c 'exec … ${name}'"));
             continue;
         }
+        if let Some(giver) = environment::giver(name, draft).filter(|_| of_hook.is_empty()) {
+            ledger
+                .note_absence(span.clone(), format!("{key}: the variable {name} is not set"))
+                .advise(format!("the daemon sets it {giver}; for the text itself, quote it: '${name}'"));
+            continue;
+        }
         let advice = match nearest(name, known()) {
             Some(meant) => format!("did you mean ${meant}? For the text itself, quote it: '${name}'"),
             None => format!("set it in environments; for the text itself, quote it: '${name}'"),

@@ -89,6 +89,21 @@ pub(crate) fn is_own(name: &str, base_name: &str) -> bool {
     based || name == WATCH_FILE || SOCKET_NAMES.contains(&name)
 }
 
+/// What would make the daemon set a variable that it does not set for this group, and that `environments` cannot set.
+pub(crate) fn giver(name: &str, draft: &Draft<'_>) -> Option<&'static str> {
+    let based = name.strip_prefix(draft.base_name.as_str()).and_then(|rest| rest.strip_prefix('_')).unwrap_or_default();
+    let of_socket = based.starts_with("FD_") || SOCKET_NAMES.contains(&name);
+    if name == "LISTEN_PID" {
+        Some("only in the worker itself, with socket_address and without listen_pid = false")
+    } else if of_socket && draft.sockets.is_empty() {
+        Some("for each address of socket_address")
+    } else if based == "WATCH_FILE" || name == WATCH_FILE {
+        Some("only in the worker itself, with live_check_timeout")
+    } else {
+        None
+    }
+}
+
 /// Reads `environments`.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
     let before = ledger.count();

@@ -252,7 +252,17 @@ fn variables_that_commands_may_mention() {
     assert_eq!(with_command("a $LISTEN_PID", "socket_address = 80"), format!("2:17 exec_start: LISTEN_PID {later}"));
     assert!(with_command("a $LISTEN_PID", "socket_address = 80\nlisten_pid = false").contains("is not set"));
     assert!(with_command("a $FIRESTARTER_WATCH_FILE", "live_check_timeout = 1").contains("only in the worker itself"));
-    assert!(with_command("a $FIRESTARTER_WATCH_FILE", "").contains("is not set"));
+    for (variable, giver) in [
+        ("FIRESTARTER_FD_0", "for each address of socket_address"),
+        ("LISTEN_FDS", "for each address of socket_address"),
+        ("LISTEN_PID", "only in the worker itself, with socket_address and without listen_pid = false"),
+        ("FIRESTARTER_WATCH_FILE", "only in the worker itself, with live_check_timeout"),
+    ] {
+        // In environments they would be a fault, so that is no advice.
+        let fault = with_command(&format!("a ${variable}"), "");
+        let advice = format!("is not set = the daemon sets it {giver}; for the text itself, quote it: '${variable}'");
+        assert!(fault.ends_with(&advice), "{fault}");
+    }
 }
 
 fn log(written: &str) -> LogFile {
