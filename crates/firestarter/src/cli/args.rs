@@ -170,7 +170,8 @@ impl Given {
                 self.no_operands("")?;
                 Ok(Invocation::Check { config: self.path(Opt::Config) })
             }
-            Word::Init => match self.operands.is_empty() {
+            // The empty word is no program: what was written for it would be a fault at once.
+            Word::Init => match self.operands.first().is_none_or(String::is_empty) {
                 true => Err(self.wrong("COMMAND is missing: firestarter init -- COMMAND")),
                 false => Ok(Invocation::Init { config: self.path(Opt::Config), command: self.operands }),
             },
@@ -373,6 +374,12 @@ mod tests {
 
     fn message(text: &str) -> String {
         line(text).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn an_empty_program_is_no_command() {
+        let usage = parse(["init", "--", "", "x"].map(OsString::from)).expect_err("a usage");
+        assert_eq!(usage.to_string(), message("init --"));
     }
 
     #[test]
