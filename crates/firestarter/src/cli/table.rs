@@ -63,7 +63,8 @@ pub(super) const COMMANDS: [CommandRow; 10] = [
         options: &[Opt::Config, Opt::ExitWhen, Opt::Socket, Opt::Help],
         about: "run the daemon, in the foreground",
         more: "INT, TERM and QUIT stop it, and all workers with it; HUP too, unless it is ignored. What has not ended
-when stop_timeout of [firestarter] is over is killed; without that key after 30 s, as PID 1 after 8 s.",
+when stop_timeout of [firestarter] is over is killed; without that key after 30 s, as PID 1 after 8 s.
+Without -c, and without firestarter.toml here, it takes /etc/firestarter/config.toml.",
     },
     CommandRow {
         word: Word::Check,
@@ -71,7 +72,8 @@ when stop_timeout of [firestarter] is over is killed; without that key after 30 
         operands: "",
         options: &[Opt::Config, Opt::Help],
         about: "check a configuration and say all that is wrong with it",
-        more: "Nothing is started. Exit code 2 if there is a fault.",
+        more: "Nothing is started. Exit code 2 if there is a fault.
+Without -c, and without firestarter.toml here, it takes /etc/firestarter/config.toml.",
     },
     CommandRow {
         word: Word::Init,
@@ -139,9 +141,9 @@ Without --no-wait it returns when all is done: an upgrade when the new workers s
     CommandRow {
         word: Word::Help,
         name: "help",
-        operands: " [COMMAND]",
+        operands: " [COMMAND|KEY]",
         options: &[Opt::Help],
-        about: "show this, or the help of one command",
+        about: "show this, or the help of one command or key",
         more: "firestarter help KEY shows what a key of the configuration means; help configuration shows all.",
     },
 ];
@@ -153,7 +155,7 @@ pub(super) const OPTIONS: [OptionRow; 9] = [
         short: Some('c'),
         long: "config",
         value: Some("FILE"),
-        about: "the configuration; without it firestarter.toml here, then /etc/firestarter/config.toml",
+        about: "the configuration; without it firestarter.toml here",
     },
     OptionRow {
         opt: Opt::Signal,
@@ -264,6 +266,15 @@ impl OptionRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_reads_a_configuration_looks_for_it_elsewhere() {
+        for row in COMMANDS.iter().filter(|row| row.options.contains(&Opt::Config)) {
+            let elsewhere = row.help().contains("/etc/firestarter/config.toml");
+            assert_eq!(elsewhere, row.word != Word::Init, "{}", row.help());
+        }
+        assert!(help().contains("help [COMMAND|KEY]"), "{}", help());
+    }
 
     #[test]
     fn the_help_of_ctrl() {
