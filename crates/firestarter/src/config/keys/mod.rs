@@ -80,7 +80,7 @@ pub(crate) const DAEMON_KEYS: &[Key] = &[Key {
     example: "\"1m\"",
     about:
         "How long the stop of everything may take. Who is still there after it gets SIGKILL, whatever the groups' own \
-        time-outs say.",
+        time-outs say. As PID 1 the default is 8, since `docker stop` waits for 10 s.",
     read: Reader::Daemon(|settings, item, ledger| settings.stop_timeout = value::duration(item, ledger)),
 }];
 
