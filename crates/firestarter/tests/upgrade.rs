@@ -176,6 +176,17 @@ fn who_does_not_catch_the_ack_signal_gets_the_stop_signal() {
 }
 
 #[test]
+fn that_workers_do_not_catch_the_ack_signal_is_said_once() {
+    let fire = Fire::start("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 2\nack_timeout = '10ms'\n");
+    fire.settled("web", 2);
+    for _ in 0..2 {
+        fire.order("web", "upgrade");
+        fire.settled("web", 2);
+    }
+    assert_eq!(fire.stderr().matches("does not catch SIGUSR2").count(), 1, "{}", fire.stderr());
+}
+
+#[test]
 fn who_catches_the_ack_signal_gets_that_or_the_one_of_the_command() {
     let script = "for s in USR1 USR2 TERM; do trap \"echo $s >>@DIR@/got; exit\" $s; done; \
                   echo up >>@DIR@/up; while :; do sleep 0.02; done";

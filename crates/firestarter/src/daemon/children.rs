@@ -2,7 +2,7 @@
 //! lets their zombies go when the end is journalled. Should the keeper be dead, it hears of ends by itself, without
 //! their status.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -32,6 +32,8 @@ pub(super) struct Children {
     /// When to look whether a spawn hangs that others wait for, and which it was at the last look.
     pub(super) look: Option<(Instant, Option<Job>)>,
     pub(super) known: BTreeMap<WorkerId, Child>,
+    /// Signals that a group's workers turned out not to catch; each is spoken of once.
+    pub(super) uncaught: BTreeSet<(GroupId, Signal)>,
     /// Rows that may be claimed again.
     pub(super) free: Vec<Row>,
     /// Workers whose end is journalled.
@@ -90,7 +92,7 @@ impl Children {
     }
 
     /// Sends a signal that asks to end, unless the last daemon did. Says so if the process does not catch it and got
-    /// `uncaught` instead.
+    /// `uncaught` instead, the first time for its group: an upgrade of many workers would say the same of each.
     pub(super) fn signal(&mut self, worker: WorkerId, signal: Signal, uncaught: Option<Signal>) -> Option<String> {
         let child = self.known.get(&worker)?;
         let (pid, pidfd) = child.process.as_ref()?;
@@ -102,8 +104,11 @@ impl Children {
         }
         let _ = signals::signal_process(pidfd, sent.number());
         self.shared.table.mark_signalled(child.row, sent.number());
-        let pid = pid.as_raw_nonzero();
-        instead.map(|other| format!("pid {pid} does not catch {signal}, which would end it at once: it got {other}"))
+        let (other, pid) = (instead?, pid.as_raw_nonzero());
+        let first = self.uncaught.insert((self.shared.table.group(child.row), signal));
+        first.then(|| {
+            format!("pid {pid} does not catch {signal}, which would end it at once: it got {other} (this is said once)")
+        })
     }
 
     /// Sends a signal that somebody wants the worker to have: once, and never again by a later daemon.

@@ -10,7 +10,7 @@
 //! - a *signal* that somebody wanted a worker to have (`Tell`) is not sent again, sent or not: twice may do harm;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -95,6 +95,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         spawners: Crew::new(shared, listeners.numbers(), channel.numbers()),
         look: None,
         known: BTreeMap::new(),
+        uncaught: BTreeSet::new(),
         free: shared.table.free().collect(),
         graves: Vec::new(),
         reaps: Vec::new(),
