@@ -104,6 +104,24 @@ fn an_address_in_use_is_said_and_nothing_is_left() {
 }
 
 #[test]
+fn whose_path_it_is_that_cannot_be_bound_is_said() {
+    let folder = Folder::new();
+    folder.write("file", "");
+    let file = folder.join("file").display().to_string();
+    let nowhere = folder.join("no/s").display().to_string();
+    let create = format!("web: bind {nowhere}: no such file or directory (create its folder, or name another path)");
+    for (toml, want) in [
+        (idle("['@DIR@/file']"), format!("web: bind {file}: there is something that is no socket")),
+        (idle("['@DIR@/no/s']"), create.clone()),
+        (format!("{}control_socket = '@DIR@/no/s'\n", idle("[]")), create.clone()),
+    ] {
+        let said = run_to_the_end(&folder, &toml);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains(&want), "{said:?}");
+    }
+}
+
+#[test]
 fn a_path_too_long_for_a_socket_is_said() {
     let folder = Folder::new();
     let said = run_to_the_end(&folder, &idle(&format!("['@DIR@/{}']", "x".repeat(120))));

@@ -35,8 +35,10 @@ pub(crate) enum OpenError {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{}: another Firestarter runs here; `firestarter stop -d {}` ends it, `-d` names another place", .0.display(), .0.display())]
     Running(PathBuf),
-    #[error("{group}: bind {address}: {}{}", plain(source), advice(source))]
+    #[error("{group}: bind {address}: {}{}", plain(source), advice(address, source))]
     Bind { group: String, address: String, source: io::Error },
+    #[error("{group}: {fault}")]
+    Of { group: String, fault: Box<OpenError> },
     #[error("bind {}: another program listens there", .0.display())]
     Live(PathBuf),
     #[error("bind {}: there is something that is no socket; remove it or name another place", .0.display())]
@@ -62,8 +64,11 @@ pub(crate) enum OpenError {
     Log(#[from] LogError),
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(address: &str, error: &io::Error) -> &'static str {
+    let path = address.contains('/');
     match error.raw_os_error() {
+        Some(libc::ENOENT) if path => " (create its folder, or name another path)",
+        Some(libc::EACCES) if path => " (let this user write to its folder, or name another path)",
         Some(libc::EADDRINUSE) => " (another program has it: `ss -tulnp` shows which)",
         Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
         Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
@@ -135,7 +140,7 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
         }
         for (socket, place) in group.sockets.iter().zip(0..) {
             let (name_of_group, address) = (group.spec.name.clone(), socket.written.clone());
-            let listener = bind::shared(socket)?;
+            let listener = bind::shared(socket).map_err(of(group))?;
             let listener = listener.map_err(|source| OpenError::Bind { group: name_of_group, address, source })?;
             if let Address::Unix(path) = &socket.address {
                 made.push(path.clone());
@@ -156,7 +161,10 @@ fn open_worker_socket(
 ) -> Result<(), OpenError> {
     let path = runtime.worker_socket(group, index);
     let owner = identity::change(group).map(|user| (user.uid, user.gid));
-    let socket = bind::private(&path, owner)?.map_err(file("bind", &path))?;
+    let socket = bind::private(&path, owner).map_err(of(group))?.map_err(|source| {
+        let (group, address) = (group.spec.name.clone(), path.display().to_string());
+        OpenError::Bind { group, address, source }
+    })?;
     made.push(path);
     name(journal, socket, Meaning::WorkerSocket { group: index })?;
     let (here, there) = net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
@@ -171,6 +179,11 @@ fn name(journal: Records, fd: OwnedFd, meaning: Meaning) -> Result<(), OpenError
     let named = journal.ledger.name(&fd, meaning);
     let _ = fd.into_raw_fd();
     named.map_err(|source| OpenError::Kernel { what: "a descriptor", source })
+}
+
+/// An error that a group's configuration leads to.
+fn of(group: &Group) -> impl Fn(OpenError) -> OpenError + '_ {
+    |fault| OpenError::Of { group: group.spec.name.clone(), fault: Box::new(fault) }
 }
 
 fn kernel(what: &'static str) -> impl Fn(rustix::io::Errno) -> OpenError {
