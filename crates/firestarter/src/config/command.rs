@@ -76,17 +76,17 @@ pub(crate) fn check_mentions(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
     for (key, (mention, span)) in &draft.mentions {
         let name = mention.name.as_str();
         let of_hook = hook_variables(key);
-        let known = || of_worker.iter().chain(of_hook).copied();
+        let known = || of_worker.iter().chain(of_hook.unwrap_or_default()).copied();
         if known().any(|known| known == name) || inherits(draft, key, name) {
             continue;
         }
-        if of_hook.is_empty() && later.iter().any(|own| own == name) {
+        if of_hook.is_none() && later.iter().any(|own| own == name) {
             ledger
                 .note(span.clone(), format!("{key}: {name} is set only in the worker itself, when it has been made"))
                 .advise(format!("let a shell there expand it: sh -c 'exec … ${name}'"));
             continue;
         }
-        if let Some(giver) = environment::giver(name, draft).filter(|_| of_hook.is_empty()) {
+        if let Some(giver) = environment::giver(name, draft).filter(|_| of_hook.is_none()) {
             ledger
                 .note_absence(span.clone(), format!("{key}: the variable {name} is not set"))
                 .advise(format!("the daemon sets it {giver}; for the text itself, quote it: '${name}'"));
@@ -100,18 +100,18 @@ pub(crate) fn check_mentions(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
     }
 }
 
-/// What a hook is told of the group.
-fn hook_variables(key: &str) -> &'static [&'static str] {
+/// What a hook is told of the group; none if the command is no hook.
+fn hook_variables(key: &str) -> Option<&'static [&'static str]> {
     match key {
-        "exec_stop" => &["MAINPID", "FIRESTARTER_PIDS"],
-        "upgrader" => &["FIRESTARTER_PIDS"],
-        _ => &[],
+        "exec_stop" => Some(&["MAINPID", "FIRESTARTER_PIDS"]),
+        "upgrader" => Some(&[]),
+        _ => None,
     }
 }
 
 /// Whether a command has a variable from the daemon. A hook runs in the daemon's own environment.
 fn inherits(draft: &Draft<'_>, key: &str, name: &str) -> bool {
-    let is_hook = !hook_variables(key).is_empty();
+    let is_hook = hook_variables(key).is_some();
     (is_hook || draft.inherit_env && environment::passed_on(name.as_bytes(), &draft.base_name))
         && (draft.around.env)(name).is_some()
 }

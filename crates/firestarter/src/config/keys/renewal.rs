@@ -79,8 +79,7 @@ pub(super) const KEYS: &[Key] = &[
         form: COMMAND,
         example: "\"./fetch-release\"",
         about: "A command that decides whether there is an upgrade: only if it ends with exit code 0. It runs when an upgrade \
-            is asked for, or every `upgrader_active_sec`, in the daemon's folder, environment and user, with \
-            `FIRESTARTER_PIDS`.",
+            is asked for, or instead every `upgrader_active_sec`, in the daemon's folder, environment and user.",
         read: Reader::Group(|d, i, l| d.upgrader = command::read(d, i, l)),
     },
     Key {
@@ -89,8 +88,8 @@ pub(super) const KEYS: &[Key] = &[
         default: Default::Else("none"),
         form: "a duration above 0",
         example: "60",
-        about: "How often the upgrader runs by itself. Without it, it runs only when an upgrade is asked for. A fault \
-            without `upgrader`.",
+        about: "How often the upgrader runs by itself. An upgrade that is asked for then begins without it. Without this \
+            key the upgrader runs only when an upgrade is asked for. A fault without `upgrader`.",
         read: Reader::Group(|d, i, l| d.upgrader_every = value::some_time(i, NO_PAUSE, l)),
     },
     Key {

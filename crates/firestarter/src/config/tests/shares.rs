@@ -229,7 +229,7 @@ fn names_that_the_daemon_sets_follow_the_base_name() {
 
 #[test]
 fn variables_that_commands_may_mention() {
-    web("environment_base_name = 'EINHORN'\nsocket_address = 80\nupgrader = 'x $EINHORN_FD_0 $FIRESTARTER_PIDS $HOME'");
+    web("environment_base_name = 'EINHORN'\nsocket_address = 80\nupgrader = 'x $EINHORN_FD_0 $HOME'");
     web("exec_stop = 'x $MAINPID $FIRESTARTER_PIDS $FIRESTARTER_SOCK_PATH $HOME $NOTIFY_SOCKET'\ninherit_env = false");
     let with_command =
         |command: &str, lines: &str| faults(&format!("[w]\nexec_start = '{command}'\n{lines}\n")).concat();
@@ -240,6 +240,8 @@ fn variables_that_commands_may_mention() {
     assert!(with_command("a $NOTIFY_SOCKET", "").contains("NOTIFY_SOCKET is not set"), "it is not passed on");
     assert!(with_command("a $MAINPID", "").contains("MAINPID is not set"));
     assert!(web_fault("upgrader = 'x $MAINPID'").starts_with("3:15 upgrader: the variable MAINPID is not set"));
+    let told_of_nobody = web_fault("upgrader = 'x $FIRESTARTER_PIDS'");
+    assert!(told_of_nobody.starts_with("3:15 upgrader: the variable FIRESTARTER_PIDS is not set"), "{told_of_nobody}");
     assert!(
         web_fault("exec_stop = ['x']\nupgrader = 'x $MAINPIDS'").starts_with("4:15 upgrader: the variable MAINPIDS")
     );
