@@ -197,12 +197,20 @@ fn a_program_that_is_not_there_is_named() {
 #[test]
 fn a_log_that_cannot_be_opened_is_named() {
     let folder = Folder::new();
-    fs::create_dir(folder.join("log")).expect("a folder");
-    let fire =
-        Fire::start_in(folder, "[web]\nexec_start = ['sleep', '1000']\nstdout_log = 'log'\nstderr_log = 'err'\n");
+    let toml = "[web]\nexec_start = ['sleep', '1000']\nstdout_log = 'log'\nstderr_log = 'err'\nautostart = false\n";
+    let fire = Fire::start_in(folder, toml);
     let [log, err] = ["log", "err"].map(|name| fire.folder.join(name).display().to_string());
+    fs::create_dir(&log).expect("a folder");
+    assert_eq!(fire.ctl(&["ctrl", "web", "start"]).code, 1);
     let logs = format!("stdout_log {log}, stderr_log {err}");
     fire.hears(&format!("web/0: not started: prepare its start ({logs}): is a directory"));
+    fire.stop();
+    let again = Folder::new();
+    fs::create_dir(again.join("log")).expect("a folder");
+    let said = run_to_the_end(&again, toml);
+    let log = again.join("log").display().to_string();
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains(&format!("web: stdout_log {log}: is a directory; name a file in it")), "{said:?}");
 }
 
 #[test]

@@ -58,8 +58,8 @@ pub(crate) enum OpenError {
         plain(source)
     )]
     Unreachable { group: String, uid: u32, path: PathBuf, source: io::Error },
-    #[error("{group}: {key} {}: {}; create the folder, or name another file", path.display(), plain(source))]
-    LogFolder { group: String, key: &'static str, path: PathBuf, source: io::Error },
+    #[error("{group}: {key} {}: {}; {}", path.display(), plain(source), log_advice(source))]
+    LogPlace { group: String, key: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -73,6 +73,14 @@ fn advice(address: &str, error: &io::Error) -> &'static str {
         Some(libc::EACCES) => " (ports below 1024 need root or CAP_NET_BIND_SERVICE)",
         Some(libc::EADDRNOTAVAIL) => " (no interface of this machine has that address)",
         _ => "",
+    }
+}
+
+fn log_advice(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EISDIR) => "name a file in it",
+        Some(libc::EACCES) => "let this user write there, or name another file",
+        _ => "create the folder, or name another file",
     }
 }
 

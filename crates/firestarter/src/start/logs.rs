@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{fstat, FileType};
+use rustix::fs::{accessat, fstat, Access, AtFlags, FileType, CWD};
 
 use crate::config::{Config, LogFile, Output, Rotation, RotationUnit};
 use crate::daemon::open::OpenError;
@@ -18,13 +18,13 @@ use crate::writer::{self, Outlet, Plan, Schedule, Unit};
 /// What is to be done with the outputs. Without a plan there is no need for a writer.
 ///
 /// # Errors
-/// A log's folder is not there.
+/// A log cannot be written where it should be.
 pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError> {
     let mut logs = Logs::default();
     for group in &config.groups {
         for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
             if let Output::File(log) = output {
-                check_folder(&group.spec.name, key, &log.path)?;
+                check_place(&group.spec.name, key, &log.path)?;
                 logs.add(log);
             }
         }
@@ -75,14 +75,18 @@ impl Own {
     }
 }
 
-fn check_folder(group: &str, key: &'static str, path: &Path) -> Result<(), OpenError> {
+/// Looks whether a log could be opened, and makes nothing yet: another fault may keep everything from being started.
+fn check_place(group: &str, key: &'static str, path: &Path) -> Result<(), OpenError> {
+    let writable = |path: &Path| Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?);
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let is_folder = match fs::metadata(folder) {
-        Ok(there) if there.is_dir() => return Ok(()),
-        Ok(_) => io::Error::from_raw_os_error(libc::ENOTDIR),
-        Err(error) => error,
+    let checked = match (fs::metadata(folder), fs::metadata(path)) {
+        (Err(error), _) => Err(error),
+        (Ok(folder), _) if !folder.is_dir() => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
+        (Ok(_), Ok(there)) if there.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        (Ok(_), Ok(_)) => writable(path),
+        (Ok(_), Err(_)) => writable(folder),
     };
-    Err(OpenError::LogFolder { group: group.to_owned(), key, path: path.to_owned(), source: is_folder })
+    checked.map_err(|source| OpenError::LogPlace { group: group.to_owned(), key, path: path.to_owned(), source })
 }
 
 /// The files that rotate, each path once.
