@@ -27,6 +27,22 @@ fn a_program_that_does_not_begin_to_run_holds_up_its_group_alone() {
 }
 
 #[test]
+fn a_program_that_has_not_begun_to_run_at_the_end_never_does() {
+    let folder = Folder::new();
+    std::fs::copy("/bin/sleep", folder.join("program")).expect("copy");
+    let mut lease = folder.command(worker()).args(["lease", "program"]).spawn().expect("run");
+    until("the lease", || folder.join("leased").exists());
+    let toml = "[firestarter]\nstop_timeout = '400ms'\n[hangs]\nexec_start = ['@DIR@/program', '1000']\n\
+                numprocesses = 2\n[other]\nexec_start = ['sleep', '1000']\nack_timeout = '10ms'\n";
+    let mut fire = Fire::start_in(folder, toml);
+    fire.settled("other", 1);
+    fire.signal_keeper(Sig::TERM);
+    assert_eq!(fire.ended().code(), Some(1));
+    lease.kill().and_then(|()| lease.wait()).expect("kill");
+    fire.nothing_left();
+}
+
+#[test]
 fn a_worker_that_acks_without_end_holds_up_nobody() {
     let fire = Fire::start(
         "[shouts]\nexec_start = ['@WORKER@', 'flood']\nack = 'manual'\n\

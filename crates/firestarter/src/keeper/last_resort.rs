@@ -1,7 +1,10 @@
 //! When no daemon lives long enough to stop the workers and somebody asks to stop, the keeper does it itself: TERM to
-//! each, KILL to what is left after ten seconds. It is rough, and better than orphans.
+//! each, KILL to what is left after ten seconds. It is rough, and better than orphans. However all ended, nobody is left
+//! who has not been killed.
 
 use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Signal};
 
 use crate::journal::Table;
 use crate::say::say;
@@ -18,8 +21,18 @@ pub(super) fn stop_all(table: &Table) -> u8 {
     while running(table) && begun.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(20));
     }
-    signal_all(table, libc::SIGKILL);
     1
+}
+
+/// When all is over and no daemon lives: kills who is left. To most of them a daemon did so in vain; but one whose exec
+/// hangs was never told, and would begin to run whenever that ends, with nobody to stop it. No other can follow, as
+/// nobody spawns any more, and until a row is cleared its pid is nobody else's.
+pub(super) fn kill_the_rest(table: &Table) {
+    for pid in table.rows().filter_map(|(row, _)| table.pid(row)) {
+        let _ = signal_group(pid, libc::SIGKILL as u8);
+        // It may not lead its process group yet.
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 fn signal_all(table: &Table, signal: i32) {

@@ -97,6 +97,7 @@ pub(crate) fn run(
             keeper.writer.fork(&writer);
         }
         if let Some(code) = keeper.step() {
+            last_resort::kill_the_rest(keeper.journal.table);
             keeper.finish_logs(&writer);
             return Ok(code);
         }
