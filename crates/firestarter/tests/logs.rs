@@ -181,6 +181,22 @@ fn the_last_words_of_a_worker_are_in_the_file() {
     fire.nothing_left();
 }
 
+#[test]
+fn the_last_lines_are_written_even_if_the_writer_dies_over_them() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'trap \"echo $$ 1; exit\" TERM; echo $$ 0; touch up; while :; do sleep 0.01; done']\n\
+                ack_timeout = '10ms'\nstdout_log = 'size:1000000:1:@DIR@/log'\n";
+    let mut fire = Fire::start(toml);
+    until("the worker", || fire.folder.join("up").exists());
+    let writer = proc::writer(fire.keeper_pid).expect("a writer");
+    proc::signal(writer, Sig::STOP);
+    fire.signal_keeper(Sig::TERM);
+    until("the daemon's end", || proc::daemon(fire.keeper_pid).is_none());
+    proc::signal(writer, Sig::KILL);
+    assert_eq!(fire.ended().code(), Some(0));
+    let text = fire.folder.read("log");
+    assert_eq!(numbered(&text).into_values().collect::<Vec<_>>(), [2], "{text:?}");
+}
+
 /// Descriptors of the keeper, without those that come and go with a client.
 fn descriptors(fire: &Fire) -> usize {
     fire.wait_for("a daemon", |_| true);

@@ -22,6 +22,8 @@ const STOPS_ASKED: usize = 7;
 const UNTOLD: u64 = 1;
 /// The writer was not told of a pipe.
 const MISSED: u64 = 2;
+/// All is over, and the last lines are written.
+const WRITTEN: u64 = 4;
 
 /// Where the daemon is taking in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,16 @@ impl Header {
     /// Whether the writer was not told of a pipe since this was asked last.
     pub(super) fn take_missed(&self) -> bool {
         self.0[PIPES].fetch_and(!MISSED, AcqRel) & MISSED != 0
+    }
+
+    /// All is over, and what was in the pipes is written.
+    pub(super) fn set_written(&self) {
+        self.0[PIPES].fetch_or(WRITTEN, AcqRel);
+    }
+
+    /// Whether all is over and what was in the pipes is written.
+    pub(super) fn written(&self) -> bool {
+        self.0[PIPES].load(Acquire) & WRITTEN != 0
     }
 
     /// A number that no connection had before.

@@ -135,6 +135,11 @@ impl Pipes {
         let _ = shutdown(&self.here, Shutdown::Both);
     }
 
+    /// After the end: whether a writer has read all pipes and written what they held.
+    pub(crate) fn all_written(&self) -> bool {
+        self.header.written()
+    }
+
     /// A new writer takes over all pipes that there are, and closes everything else that it was forked with, but for the
     /// standard streams and `voice`.
     pub(crate) fn take_over(&self, voice: Option<RawFd>) -> Vec<Pipe> {
@@ -197,6 +202,8 @@ impl Pipes {
         }
         let number = RawFd::from_le_bytes(bytes);
         match (length, sent) {
+            // There is no socket any more to be told by: what was missed is not found but by a successor.
+            (0, _) if self.header.take_missed() => Some(Heard::Missed),
             (0, _) => Some(Heard::Over),
             (_, None) if number == LOOK => None,
             // There was no descriptor left for it.
@@ -209,6 +216,11 @@ impl Pipes {
                 _ => None,
             },
         }
+    }
+
+    /// After the end: the writer has read all pipes and written what they held.
+    pub(crate) fn set_all_written(&self) {
+        self.header.set_written();
     }
 
     /// The writer has read a pipe to its end. Says whether that could be told.
@@ -294,6 +306,9 @@ mod tests {
         pipes.ledger.forget(&pipe.number);
         pipes.end();
         assert_eq!(heard(&pipes).origin, origin(1));
+        // The last one did not get through any more.
+        pipes.header.miss_pipe();
+        assert!(matches!(pipes.hear(), Heard::Missed));
         assert!(matches!(pipes.hear(), Heard::Over));
         assert!(pipes.done(1, 2), "nobody is left to be told");
     }

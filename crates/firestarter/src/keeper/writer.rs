@@ -58,21 +58,25 @@ impl Writer {
 }
 
 impl Keeper {
-    /// When all is over: lets the writer write what is still in the pipes, and waits for its end, but not for ever.
+    /// When all is over: lets the writer write what is still in the pipes, and one after it if it dies, and waits for
+    /// its end, but not for ever.
     pub(super) fn finish_logs(&mut self, body: &impl Fn()) {
         let Some(pipes) = self.journal.pipes else { return };
         pipes.end();
-        self.writer.fork(body);
         let end = Instant::now() + LAST_LINES;
-        while self.writer.pid.is_some() && Instant::now() < end {
+        while Instant::now() < end && (self.writer.pid.is_some() || !pipes.all_written()) {
+            self.writer.fork(body);
+            let next = if self.writer.pid.is_some() { end } else { end.min(self.writer.lives.not_before()) };
             let mut fds = [PollFd::new(self.signals.fd(), PollFlags::IN)];
-            let _ = poll(&mut fds, super::until(end).as_ref());
+            let _ = poll(&mut fds, super::until(next).as_ref());
             if self.take_signals() {
-                self.writer.reap();
+                self.writer.died();
             }
         }
+        if !pipes.all_written() {
+            say(format_args!("the writer does not come to its end: the last lines of the logs may be missing"));
+        }
         if let Some(pid) = self.writer.pid {
-            say(format_args!("the writer does not end: the last lines of the logs may be missing"));
             let _ = signals::signal_group(pid, libc::SIGKILL as u8);
         }
     }

@@ -309,6 +309,7 @@ impl Writer {
         if dropped > 0 {
             say(format_args!("{dropped} lines of workers found nobody who reads"));
         }
+        self.pipes.set_all_written();
         exit_now(0)
     }
 
