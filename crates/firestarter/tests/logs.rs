@@ -370,21 +370,3 @@ fn a_full_disk_costs_whole_lines_that_are_counted() {
     assert_eq!(fire.settled("web", 1), worker);
     fire.stop();
 }
-
-#[test]
-fn without_a_keeper_the_writer_lives_as_long_as_the_daemon() {
-    let toml =
-        "[web]\nexec_start = ['sh', '-c', 'trap \"printf last; exit\" TERM; echo up; while :; do sleep 0.01; done']\n\
-                stdout_log = 'size:100000:1:@DIR@/log'\n";
-    let fire = Fire::start(toml);
-    until("up", || fire.folder.read("log") == "up\n");
-    let writer = proc::writer(fire.keeper_pid).expect("a writer");
-    fire.signal_keeper(Sig::KILL);
-    fire.wait_for("the bad news", |status| status["keeper_alive"] == false);
-    fire.order("web", "restart");
-    until("its successor", || fire.folder.read("log") == "up\nlast\nup\n");
-    assert!(proc::alive(writer));
-    assert_eq!(fire.ctl(&["stop"]).code, 0);
-    fire.nothing_left();
-    assert_eq!(fire.folder.read("log"), "up\nlast\nup\nlast");
-}

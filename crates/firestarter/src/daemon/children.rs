@@ -252,12 +252,16 @@ impl Children {
         self.keeper.is_some()
     }
 
-    /// The keeper is dead: from now on ends are watched for here.
+    /// The keeper is dead: from now on ends are watched for here, those of workers and those of pipes.
     pub(super) fn keeper_died(&mut self, epoll: &OwnedFd) {
         if let Some(pidfd) = self.keeper.take() {
             let _ = epoll::delete(epoll, &pidfd);
             let data = epoll::EventData::new_u64(Source::Exits.key());
             let _ = epoll::add(epoll, self.exits.as_fd(), data, epoll::EventFlags::IN);
+            if let Some(pipes) = self.shared.pipes {
+                let data = epoll::EventData::new_u64(Source::Pipes.key());
+                let _ = epoll::add(epoll, pipes.fd(), data, epoll::EventFlags::IN);
+            }
             // What the keeper had taken from the set and not told is told here.
             for child in self.known.values() {
                 if let Some((pid, pidfd)) = &child.process {

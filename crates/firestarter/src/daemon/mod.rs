@@ -147,6 +147,8 @@ enum Source {
     WorkerConnection(u64),
     /// The thread that watches programs has a report.
     Programs,
+    /// The writer has read pipes to their end, and there is no keeper who hears it.
+    Pipes,
 }
 
 impl Source {
@@ -163,6 +165,7 @@ impl Source {
             Source::Pair(group) => (8, group.into()),
             Source::WorkerConnection(arrival) => (9, arrival),
             Source::Programs => (10, 0),
+            Source::Pipes => (11, 0),
         };
         kind << 56 | value
     }
@@ -181,6 +184,7 @@ impl Source {
             8 => Source::Pair(value as u32),
             9 => Source::WorkerConnection(value),
             10 => Source::Programs,
+            11 => Source::Pipes,
             _ => return None,
         })
     }

@@ -6,6 +6,7 @@ use firestarter_core::event::Event;
 use rustix::event::{epoll, Timespec};
 
 use super::{now, Daemon, Fact, Receipt, Source};
+use crate::journal::Pipes;
 use crate::say::say;
 use crate::sys::clone::exit_now;
 
@@ -97,6 +98,7 @@ impl Daemon<'_> {
                 self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
             }
             Source::Programs => self.programs.hear(&mut self.inbox),
+            Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),
         }
     }
 

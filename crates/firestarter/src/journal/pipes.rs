@@ -110,12 +110,12 @@ impl Pipes {
         }
     }
 
-    /// Where the keeper hears which pipes are done.
+    /// Where the keeper hears which pipes are done; without a keeper, the daemon.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.here.as_fd()
     }
 
-    /// The keeper closes the pipes that the writer has read to their end.
+    /// Closes the pipes that the writer has read to their end.
     pub(crate) fn close_done(&self) {
         let mut message = [0; 8];
         while let Ok((8, _)) = recv(&self.here, &mut message, RecvFlags::DONTWAIT) {
