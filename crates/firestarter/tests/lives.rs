@@ -163,7 +163,7 @@ fn a_second_ctrl_c_kills_what_is_left() {
     let mut fire = Fire::start(&config);
     let worker = fire.settled("web", 1);
     fire.signal_keeper(Sig::INT);
-    until("the stop", || fire.stderr().contains("stopping all"));
+    until("the stop", || fire.stderr().contains("stopping 1 worker"));
     fire.signal_keeper(Sig::TERM);
     std::thread::sleep(Duration::from_millis(200));
     assert!(proc::alive(worker[0]), "TERM alone is patient");

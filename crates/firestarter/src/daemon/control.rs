@@ -224,6 +224,7 @@ impl Control {
             self.shared.ledger.set_request(&client.fd, client.seq, Phase::Asked);
             if let Some(work) = &mut client.work {
                 work.owed = true;
+                tell(work.order.as_ref(), &client.fd);
                 if !work.waits {
                     self.in_a_hurry = Some(id);
                 }
@@ -340,6 +341,20 @@ impl Control {
     fn head(&mut self, fd: &OwnedFd) -> Option<usize> {
         let (read, _) = recv(fd, &mut self.buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT).ok()?;
         self.buffer[..read].iter().position(|byte| *byte == b'\n')
+    }
+}
+
+/// Says who wants what, as whoever reads the log later will ask.
+fn tell(order: Option<&Order>, client: &OwnedFd) {
+    let who = peer_uid(client.as_fd()).map_or_else(|_| "somebody".to_owned(), |uid| format!("uid {uid}"));
+    match order {
+        Some(Order::Group { group, verb, signal, slot }) => {
+            let slot = slot.map_or_else(String::new, |slot| format!("/{slot}"));
+            let signal = signal.map_or_else(String::new, |signal| format!(" {signal}"));
+            say(format_args!("{group}{slot}: {verb}{signal}, ordered by {who}"));
+        }
+        Some(Order::Shutdown) => say(format_args!("stop of everything, ordered by {who}")),
+        None => {}
     }
 }
 

@@ -45,7 +45,11 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
             say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
         }
         Notice::RolloutBegan { group, generation, workers } => {
-            say(format_args!("{}: upgrade to generation {generation}: starting {workers} new workers", name(*group)));
+            say(format_args!(
+                "{}: upgrade to generation {generation}: starting {}",
+                name(*group),
+                so_many(*workers, "new worker")
+            ));
         }
         Notice::RolloutCommitted { group, generation, took } => {
             let (group, took) = (name(*group), seconds(*took));
@@ -64,13 +68,14 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
             say(format_args!("{}: started by a connection", name(*group)));
         }
         Notice::ShuttingDown { signal, workers } => {
-            let why = signal.map_or_else(|| "stop".to_owned(), |signal| signal.to_string());
-            say(format_args!("{why}: stopping all {workers} workers"));
+            let why = signal.map_or_else(String::new, |signal| format!("{signal}: "));
+            let all = if *workers > 1 { "all " } else { "" };
+            say(format_args!("{why}stopping {all}{}", so_many(*workers, "worker")));
         }
         Notice::KillingAll { signal, workers } => {
             let why = signal
                 .map_or_else(|| "the time for stopping is over".to_owned(), |signal| format!("{signal} once more"));
-            say(format_args!("{why}: killing the {workers} workers that are left"));
+            say(format_args!("{why}: killing what is left: {}", so_many(*workers, "worker")));
         }
         Notice::LeftBehind { processes } => {
             say(format_args!("the time for stopping is over: {processes} processes cannot be killed and stay behind"));
@@ -80,6 +85,15 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
                 group.map_or_else(|| "all groups are done".to_owned(), |group| format!("{} has failed", name(group)));
             say(format_args!("{what}, and --exit-when says to end then"));
         }
+    }
+}
+
+/// So many of a thing.
+fn so_many(count: u32, thing: &str) -> String {
+    if count == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{count} {thing}s")
     }
 }
 
