@@ -63,7 +63,7 @@ pub enum Action {
         /// With this instead, if the process does not catch `signal` and would die of it in the middle of a request.
         uncaught: Option<Signal>,
     },
-    /// SIGKILL to a worker's process group. May be repeated.
+    /// SIGKILL to a worker's process group; to a hook also before its spawn is answered. May be repeated.
     Kill {
         /// Which.
         worker: WorkerId,

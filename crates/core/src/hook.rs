@@ -7,7 +7,8 @@
 //!    └──▶│ Spawning │────▶│ Running │─────▶│ Killing │
 //!        └──────────┘     └─────────┘      └─────────┘
 //! ```
-//! - **Spawning**: the shell was asked to start it. One that is not wanted any more is *doomed*: killed at the answer.
+//! - **Spawning**: the shell was asked to start it. One that is not wanted any more, or whose program has not begun to
+//!   run by `kill_at`, is *doomed*: a process that there is already is killed now, any other at the answer.
 //! - **Running**: until `kill_at`, which counts from when it was asked for.
 //! - **Killing**: it got SIGKILL; only its exit follows.
 //!
@@ -55,8 +56,8 @@ impl Hook {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.state {
-            HookState::Running => Some(self.kill_at),
-            HookState::Spawning { .. } | HookState::Killing => None,
+            HookState::Spawning { doomed: false } | HookState::Running => Some(self.kill_at),
+            HookState::Spawning { doomed: true } | HookState::Killing => None,
         }
     }
 }
@@ -74,7 +75,9 @@ impl Crew {
         let id = self.workers.next_id_without_place();
         self.act(Action::RunHook { hook: id, group, kind, pids: pids.clone() });
         let state = HookState::Spawning { doomed: false };
-        self.hooks.insert(id, Hook { group, kind, pids, timeout, kill_at: now + timeout, state, overdue: false });
+        let kill_at = now + timeout;
+        self.wait_until(kill_at, Waits::Hook(id));
+        self.hooks.insert(id, Hook { group, kind, pids, timeout, kill_at, state, overdue: false });
         id
     }
 
@@ -83,11 +86,11 @@ impl Crew {
         let hook = self.hooks.get_mut(&id)?;
         let HookState::Spawning { doomed } = hook.state else { return None };
         let kind = hook.kind;
-        hook.state = HookState::Running;
-        let at = hook.kill_at;
-        self.wait_until(at, Waits::Hook(id));
         if doomed {
-            self.kill_hook(id);
+            hook.state = HookState::Killing;
+            self.act(Action::Kill { worker: id });
+        } else {
+            hook.state = HookState::Running;
         }
         Some(kind)
     }
@@ -100,19 +103,17 @@ impl Crew {
         }
     }
 
-    /// SIGKILL, now or as soon as there is a process.
+    /// SIGKILL, now and, if it is still being spawned, again as soon as that is known.
     pub(crate) fn kill_hook(&mut self, id: WorkerId) {
         let Some(hook) = self.hooks.get_mut(&id) else { return };
-        match hook.state {
-            HookState::Spawning { .. } => hook.state = HookState::Spawning { doomed: true },
-            HookState::Running => {
-                hook.state = HookState::Killing;
-                let at = hook.kill_at;
-                self.no_longer(Some(at), Waits::Hook(id));
-                self.act(Action::Kill { worker: id });
-            }
-            HookState::Killing => {}
-        }
+        hook.state = match hook.state {
+            HookState::Spawning { doomed: false } => HookState::Spawning { doomed: true },
+            HookState::Running => HookState::Killing,
+            HookState::Spawning { doomed: true } | HookState::Killing => return,
+        };
+        let at = hook.kill_at;
+        self.no_longer(Some(at), Waits::Hook(id));
+        self.act(Action::Kill { worker: id });
     }
 
     /// A hook's end: it is known no more.

@@ -5,7 +5,7 @@ mod harness;
 use std::time::Instant;
 
 use harness::proc::{self, Sig};
-use harness::{finish, until, Fire, Folder};
+use harness::{finish, until, worker, Fire, Folder};
 
 /// Writes what the hook was given, and ends the workers that it is about by a signal that leaves a trace.
 const STOPPER: &str = "#!/bin/sh\n\
@@ -129,6 +129,24 @@ fn a_group_that_hangs_in_its_exec_stop_holds_up_nobody() {
     // Killall waits for no hook.
     fire.order("web", "killall");
     assert_eq!(finish(stop).code, 0);
+    fire.stop();
+}
+
+#[test]
+fn a_hook_whose_program_does_not_begin_to_run_has_no_more_time_than_any_other() {
+    let folder = Folder::new();
+    std::fs::copy("/bin/true", folder.join("program")).expect("copy");
+    // The kernel makes an exec of the program wait for as long as somebody holds this lease.
+    let mut lease = folder.command(worker()).args(["lease", "program"]).spawn().expect("run");
+    until("the lease", || folder.join("leased").exists());
+    let hooks = "upgrader = '@DIR@/program'\nupgrader_timeout = '200ms'\n\
+                 exec_stop = '@DIR@/program'\nstop_timeout = '200ms'";
+    let fire = Fire::start_in(folder, &two_with(hooks));
+    fire.settled("web", 2);
+    let said = fire.ctl(&["ctrl", "web", "upgrade"]);
+    assert!(said.code == 1 && said.err.contains("0.2 s"), "{said:?}");
+    fire.order("web", "stop");
+    lease.kill().and_then(|()| lease.wait()).expect("kill");
     fire.stop();
 }
 

@@ -119,12 +119,24 @@ impl Children {
     }
 
     pub(super) fn kill(&mut self, worker: WorkerId) {
-        if let Some((pid, pidfd)) = self.known.get(&worker).and_then(|child| child.process.as_ref()) {
+        let Some(child) = self.known.get(&worker) else { return };
+        if child.process.is_none() {
+            self.kill_unborn(child.row);
+        }
+        if let Some((pid, pidfd)) = &child.process {
             // The zombie, or the process itself, keeps the group's number taken. Without a keeper nobody does.
             if self.keeper.is_some() {
                 let _ = signals::signal_group(*pid, Signal::KILL.number());
             }
             let _ = signals::signal_process(pidfd, Signal::KILL.number());
+        }
+    }
+
+    /// One whose exec hangs is nobody whom the spawn thread could tell of, but the kernel has written down its pid, which
+    /// nobody else gets while the row names it.
+    fn kill_unborn(&self, row: Row) {
+        if let Some(pid) = self.shared.table.pid(row).filter(|_| self.keeper.is_some()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
 
