@@ -6,11 +6,12 @@ use firestarter_core::action::{Action, Notice};
 use firestarter_core::command::{AbortCause, Command, Verb};
 use firestarter_core::event::{Event, Exit, HookKind};
 use firestarter_core::ids::{Generation, GroupId, RequestId, Slot, WorkerId};
-use firestarter_core::spec::{Ack, GroupSpec, Policy, Restart, Start, Surge};
+use firestarter_core::spec::{Ack, GroupSpec, Policy, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
-use firestarter_core::view::{GroupView, Phase, Stage};
+use firestarter_core::view::{Phase, Stage};
 use firestarter_core::Supervisor;
 
+use crate::later;
 use crate::plan::Temper;
 
 /// The simulation's clock may jump by so much beyond a deadline, a few times over.
@@ -380,24 +381,7 @@ impl Checks {
             assert_eq!(slots.len(), view.workers.len(), "two workers in a slot: {view:?}");
             assert!(view.workers.iter().all(|worker| worker.stage == Stage::Ready), "not all ready: {view:?}");
             assert_eq!(view.ready as usize, view.workers.len(), "ready: {view:?}");
-            settled(wish, &view);
+            later::settled(wish, &view);
         }
-    }
-}
-
-fn settled(wish: &Wish, view: &GroupView) {
-    match view.phase {
-        Phase::Running => {
-            let may_lack = wish.spec.restart != Restart::Always || wish.spec.give_up.is_some();
-            assert!(may_lack || view.ready == wish.count, "{view:?}");
-        }
-        Phase::GaveUp => assert!(view.workers.is_empty() && wish.spec.give_up.is_some(), "{view:?}"),
-        Phase::Stopped | Phase::Waiting => assert!(view.workers.is_empty(), "{view:?}"),
-        Phase::WarmingUp | Phase::Upgrading | Phase::Restarting | Phase::Stopping => {
-            panic!("does not settle: {view:?}")
-        }
-    }
-    if wish.spec.restart == Restart::Always && view.phase != Phase::GaveUp {
-        assert_eq!(view.phase, wish.phase, "{view:?}");
     }
 }

@@ -6,8 +6,9 @@ use firestarter_core::event::{Event, Exit, HookKind};
 use firestarter_core::ids::{GroupId, WorkerId};
 use firestarter_core::spec::{ExitWhen, Restart};
 use firestarter_core::time::Instant;
+use firestarter_core::view::{GroupView, Phase};
 
-use crate::checks::{Checks, SeenHook};
+use crate::checks::{Checks, SeenHook, Wish};
 
 impl Checks {
     pub(crate) fn hooks_and_life(&mut self, now: Instant, event: &Event, action: &Action) {
@@ -116,5 +117,23 @@ impl Checks {
             ExitWhen::Done => assert!(self.seen.values().all(|seen| seen.ended), "done while workers live"),
         }
         self.shut_down(now);
+    }
+}
+
+/// A group at rest is as was wished, but for what the configuration lets it give up.
+pub(crate) fn settled(wish: &Wish, view: &GroupView) {
+    match view.phase {
+        Phase::Running => {
+            let may_lack = wish.spec.restart != Restart::Always || wish.spec.give_up.is_some();
+            assert!(may_lack || view.ready == wish.count, "{view:?}");
+        }
+        Phase::GaveUp => assert!(view.workers.is_empty() && wish.spec.give_up.is_some(), "{view:?}"),
+        Phase::Stopped | Phase::Waiting => assert!(view.workers.is_empty(), "{view:?}"),
+        Phase::WarmingUp | Phase::Upgrading | Phase::Restarting | Phase::Stopping => {
+            panic!("does not settle: {view:?}")
+        }
+    }
+    if wish.spec.restart == Restart::Always && view.phase != Phase::GaveUp {
+        assert_eq!(view.phase, wish.phase, "{view:?}");
     }
 }

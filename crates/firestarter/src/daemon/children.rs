@@ -226,6 +226,8 @@ impl Children {
     pub(super) fn hear_spawner(&mut self, inbox: &mut VecDeque<Fact>) {
         for Outcome { job: Job { worker, row, .. }, result } in self.yard.take() {
             match result {
+                // Its end was told, and it was buried, before this answer came: its pid may be another's by now.
+                Ok(_) if !self.known.contains_key(&worker) => {}
                 Ok(pid) => self.adopt(worker, row, pid, inbox),
                 Err(error) => {
                     let event = Event::SpawnFailed { worker, error };

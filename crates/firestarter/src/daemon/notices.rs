@@ -7,6 +7,7 @@ use firestarter_core::action::{Next, Notice};
 use firestarter_core::command::AbortCause;
 use firestarter_core::event::{Exit, Failure, HookKind, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, Slot};
+use firestarter_core::spec::Signal;
 
 use crate::config::{Group, Launch, Output};
 use crate::say::{plain, say};
@@ -67,16 +68,8 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
         Notice::GroupActivated { group } => {
             say(format_args!("{}: started by a connection", name(*group)));
         }
-        Notice::ShuttingDown { signal, workers } => {
-            let why = signal.map_or_else(String::new, |signal| format!("{signal}: "));
-            let all = if *workers > 1 { "all " } else { "" };
-            say(format_args!("{why}stopping {all}{}", so_many(*workers, "worker")));
-        }
-        Notice::KillingAll { signal, workers } => {
-            let why = signal
-                .map_or_else(|| "the time for stopping is over".to_owned(), |signal| format!("{signal} once more"));
-            say(format_args!("{why}: killing what is left: {}", so_many(*workers, "worker")));
-        }
+        Notice::ShuttingDown { signal, workers } => say(format_args!("{}", stopping(*signal, *workers))),
+        Notice::KillingAll { signal, workers } => say(format_args!("{}", killing(*signal, *workers))),
         Notice::LeftBehind { processes } => {
             say(format_args!("the time for stopping is over: {processes} processes cannot be killed and stay behind"));
         }
@@ -86,6 +79,17 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
             say(format_args!("{what}, and --exit-when says to end then"));
         }
     }
+}
+
+fn stopping(signal: Option<Signal>, workers: u32) -> String {
+    let why = signal.map_or_else(String::new, |signal| format!("{signal}: "));
+    let all = if workers > 1 { "all " } else { "" };
+    format!("{why}stopping {all}{}", so_many(workers, "worker"))
+}
+
+fn killing(signal: Option<Signal>, workers: u32) -> String {
+    let why = signal.map_or_else(|| "the time for stopping is over".to_owned(), |signal| format!("{signal} once more"));
+    format!("{why}: killing what is left: {}", so_many(workers, "worker"))
 }
 
 /// So many of a thing.

@@ -102,10 +102,10 @@ impl Daemon<'_> {
         }
     }
 
-    /// A signal that asks to stop may stand in the header.
+    /// Signals that ask to stop may stand in the header.
     pub(super) fn hear_signal(&mut self) {
-        let Some(number) = self.shared.header.asked_to_stop() else { return };
-        if let Some(signal) = firestarter_core::spec::Signal::from_number(number) {
+        for signal in self.shared.header.asked_to_stop().filter_map(firestarter_core::spec::Signal::from_number) {
+            let number = signal.number();
             let event = Event::StopSignal { signal, nth: self.shared.header.stops_asked() };
             self.inbox.push_back(Fact { event, receipt: Receipt::StopSignal(number) });
         }

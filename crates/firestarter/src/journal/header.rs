@@ -55,10 +55,10 @@ impl Header {
         self.0[STOP_SIGNALS].fetch_or(1 << signal, AcqRel);
     }
 
-    /// The lowest of the signals that ask to stop.
-    pub(crate) fn asked_to_stop(&self) -> Option<u8> {
+    /// The signals that ask to stop, the lowest first.
+    pub(crate) fn asked_to_stop(&self) -> impl Iterator<Item = u8> {
         let signals = self.0[STOP_SIGNALS].load(Acquire);
-        (signals != 0).then(|| signals.trailing_zeros() as u8)
+        (1..64).filter(move |signal| signals >> signal & 1 == 1)
     }
 
     /// How many signals have asked to stop. A signal that is found again after a crash has no other number than before.
@@ -157,14 +157,15 @@ mod tests {
     #[test]
     fn a_stop_signal_stands_until_taken_and_an_exit_code_of_zero_is_one() {
         let header = Header::new().unwrap();
-        assert_eq!((header.halted(), header.asked_to_stop()), (None, None));
+        let asked = |header: &Header| header.asked_to_stop().collect::<Vec<_>>();
+        assert_eq!((header.halted(), asked(&header)), (None, vec![]));
         header.ask_to_stop(15);
         header.ask_to_stop(2);
-        assert_eq!((header.asked_to_stop(), header.stops_asked()), (Some(2), 2));
+        assert_eq!((asked(&header), header.stops_asked()), (vec![2, 15], 2));
         header.stop_signal_taken(2);
-        assert_eq!(header.asked_to_stop(), Some(15));
+        assert_eq!(asked(&header), [15]);
         header.stop_signal_taken(15);
-        assert_eq!(header.asked_to_stop(), None);
+        assert!(asked(&header).is_empty());
         header.halt(0);
         assert_eq!(header.halted(), Some(0));
     }

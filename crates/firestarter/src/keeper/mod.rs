@@ -128,7 +128,7 @@ impl Keeper {
         if self.daemon.is_some() {
             return None;
         }
-        let stop = self.lives.hopeless() && self.journal.header.asked_to_stop().is_some();
+        let stop = self.lives.hopeless() && self.journal.header.asked_to_stop().next().is_some();
         self.journal.header.halted().or_else(|| stop.then(|| last_resort::stop_all(self.journal.table)))
     }
 
