@@ -226,25 +226,23 @@ impl Crew {
         id
     }
 
-    /// Moves a worker to another state and keeps the index of deadlines right.
+    /// Moves a worker to another state.
     pub(crate) fn enter(&mut self, id: WorkerId, state: State) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if let Some(at) = worker.deadline() {
-            self.deadlines.remove(&(at, Waits::Worker(id)));
-        }
-        worker.state = state;
-        if let Some(at) = worker.deadline() {
-            self.deadlines.insert((at, Waits::Worker(id)));
-        }
+        self.change(id, |worker| worker.state = state);
     }
 
-    /// Notes what is known of a worker's signs of life and keeps the index of deadlines right.
+    /// Notes what is known of a worker's signs of life.
     pub(crate) fn note_life(&mut self, id: WorkerId, live: Live) {
+        self.change(id, |worker| worker.live = Some(live));
+    }
+
+    /// Changes a worker and keeps the index of deadlines right.
+    fn change(&mut self, id: WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         if let Some(at) = worker.deadline() {
             self.deadlines.remove(&(at, Waits::Worker(id)));
         }
-        worker.live = Some(live);
+        change(worker);
         if let Some(at) = worker.deadline() {
             self.deadlines.insert((at, Waits::Worker(id)));
         }
