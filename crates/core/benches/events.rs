@@ -11,7 +11,7 @@ use firestarter_core::action::Action;
 use firestarter_core::event::{Event, Exit};
 use firestarter_core::ids::{Pid, WorkerId};
 use firestarter_core::journal::{write_entry, MAX_ENTRY};
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Share, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
 
@@ -39,7 +39,7 @@ fn spec(count: u32) -> GroupSpec {
         stop_timeout: Duration::from_secs(5),
         ack_signal: Signal::QUIT,
         drain_timeout: Duration::from_secs(60),
-        surge: Surge::Whole,
+        surge: Surge::Fixed(Share::Percent(100)),
         ..GroupSpec::new("web")
     }
 }

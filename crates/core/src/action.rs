@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{AbortCause, Reply};
-use crate::event::{Failure, HookKind};
-use crate::ids::{Generation, GroupId, Pid, RequestId, Slot, WorkerId};
+use crate::command::{AbortCause, Reply, Verb};
+use crate::event::{Answer, Failure, HookKind};
+use crate::ids::{Edition, Generation, GroupId, Pid, RequestId, Slot, WorkerId};
 use crate::spec::Signal;
 use crate::time::Duration;
 
@@ -22,6 +22,8 @@ pub enum Action {
         slot: Slot,
         /// Of which generation.
         generation: Generation,
+        /// What it runs: the program as it was when this edition was first spawned.
+        edition: Edition,
     },
     /// Start a hook: a process that is spawned, watched and killed as a worker's is, under a name of the same kind.
     RunHook {
@@ -45,6 +47,30 @@ pub enum Action {
     Look {
         /// Which.
         worker: WorkerId,
+    },
+    /// Ask a worker whether it serves. Answered by `Probed`. May be repeated.
+    Probe {
+        /// Which.
+        worker: WorkerId,
+    },
+    /// Look how many more workers of this group the memory holds. Answered by `Measured`. May be repeated.
+    Measure {
+        /// Which.
+        group: GroupId,
+    },
+    /// Look which workers of this group have more in memory. Answered by `Heavy` for each of them. May be repeated.
+    Weigh {
+        /// Which.
+        group: GroupId,
+        /// How many bytes.
+        limit: u64,
+    },
+    /// Forget the descriptors that workers have stored for their successors in these slots. May be repeated.
+    Discard {
+        /// Whose.
+        group: GroupId,
+        /// Of this slot and all above it.
+        from: Slot,
     },
     /// Watch the file of a group's program. What differs from `known` is told as a change, once it has settled; without
     /// that, what is there now is told, not as a change, and counts as known. May be repeated.
@@ -183,10 +209,65 @@ pub enum Notice {
         /// Its pid.
         pid: Option<Pid>,
     },
+    /// A worker did not say in time that it is well, or said that it is not: it is aborted.
+    Unwell {
+        /// Its group.
+        group: GroupId,
+        /// Its slot.
+        slot: Slot,
+        /// Its pid.
+        pid: Option<Pid>,
+        /// How it failed.
+        failure: Failure,
+    },
+    /// A worker is being replaced by a new one that starts beside it.
+    Replacing {
+        /// Its group.
+        group: GroupId,
+        /// Its slot.
+        slot: Slot,
+        /// Its pid.
+        pid: Option<Pid>,
+        /// Why.
+        why: Spent,
+    },
+    /// A worker could not be replaced: it serves on, and another try follows.
+    NotReplaced {
+        /// Its group.
+        group: GroupId,
+        /// Its slot.
+        slot: Slot,
+        /// What became of the new one.
+        cause: AbortCause,
+        /// When the next try is.
+        again: Duration,
+    },
+    /// A rollout goes on in smaller steps, as the memory holds no more.
+    Limited {
+        /// Its group.
+        group: GroupId,
+        /// So many new workers at a time.
+        at_a_time: u32,
+        /// Of so many.
+        workers: u32,
+    },
+    /// A part of a rollout's new workers serve; the old ones were told to go.
+    BatchCommitted {
+        /// Its group.
+        group: GroupId,
+        /// The generation.
+        generation: Generation,
+        /// How many of its workers serve now.
+        done: u32,
+        /// How many there will be.
+        workers: u32,
+    },
     /// A rollout has begun.
     RolloutBegan {
         /// Its group.
         group: GroupId,
+        /// What was asked for: an upgrade, a rollback or a restart.
+        verb: Verb,
         /// The generation that it starts.
         generation: Generation,
         /// How many workers it will replace.
@@ -196,6 +277,8 @@ pub enum Notice {
     RolloutCommitted {
         /// Its group.
         group: GroupId,
+        /// What was asked for.
+        verb: Verb,
         /// The generation that serves.
         generation: Generation,
         /// How long it took.
@@ -205,6 +288,8 @@ pub enum Notice {
     RolloutAborted {
         /// Its group.
         group: GroupId,
+        /// What was asked for.
+        verb: Verb,
         /// The generation that did not make it.
         generation: Generation,
         /// Why.
@@ -231,6 +316,17 @@ pub enum Notice {
     },
 }
 
+/// Why a worker is replaced although it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spent {
+    /// It is older than `max_age`.
+    Age(Duration),
+    /// It has so many bytes in memory, more than `max_memory`.
+    Memory(u64),
+    /// It answered badly too often in a row, last with this.
+    Unhealthy(Answer),
+}
+
 /// What follows the end of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Next {
@@ -245,6 +341,8 @@ pub enum Next {
         /// From the first to the last.
         within: Duration,
     },
-    /// The rollout that it belonged to is aborted.
+    /// Nothing: the worker that was to replace it has its place.
+    Replaced,
+    /// The rollout or the replacement that it belonged to is aborted.
     Abort,
 }

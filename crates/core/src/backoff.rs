@@ -29,6 +29,12 @@ impl Rng {
         Rng(seed)
     }
 
+    /// A duration of at most `most`.
+    pub(crate) fn up_to(&mut self, most: Duration) -> Duration {
+        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.below(nanos.saturating_add(1)))
+    }
+
     /// A number below `bound`; 0 if that is 0.
     fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

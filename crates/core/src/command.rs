@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-use crate::event::Failure;
+use crate::event::{Answer, Failure};
 use crate::ids::{Generation, GroupId, Pid, Slot};
 use crate::spec::Signal;
 
@@ -17,7 +17,7 @@ pub enum Command {
         group: GroupId,
         /// What.
         verb: Verb,
-        /// Takes the place of `stop_signal` in stop, restart and dec, of `ack_signal` in upgrade; what `signal` sends.
+        /// Takes the place of `stop_signal` in stop, restart and dec, of `ack_signal` in upgrade and rollback; what `signal` sends.
         signal: Option<Signal>,
         /// One worker of it, for `signal`; none: all.
         slot: Option<Slot>,
@@ -45,6 +45,10 @@ pub enum Verb {
     Killall,
     /// A signal to all workers or to one; nothing else is changed.
     Signal,
+    /// Back to the generation before, with its program.
+    Rollback,
+    /// End the rollout under way, as if it had failed.
+    Cancel,
 }
 
 /// The one final reply to a request.
@@ -88,6 +92,20 @@ pub enum Done {
         new: Vec<Pid>,
         /// The workers that were told to go.
         old: Vec<Pid>,
+    },
+    /// The generation before serves again; the one that served is draining.
+    RolledBack {
+        /// The generation that serves.
+        generation: Generation,
+        /// The workers now.
+        new: Vec<Pid>,
+        /// The workers that were told to go.
+        old: Vec<Pid>,
+    },
+    /// The rollout under way was ended.
+    Cancelled {
+        /// The generation that serves.
+        generation: Generation,
     },
     /// One worker more.
     Incremented {
@@ -168,6 +186,17 @@ pub enum AbortCause {
         pid: Option<Pid>,
         /// How many had not.
         unready: u32,
+        /// What it answered last when it was asked.
+        answer: Option<Answer>,
+    },
+    /// A new worker that was ready answered badly too often in a row.
+    Unhealthy {
+        /// Its slot.
+        slot: Slot,
+        /// Its pid.
+        pid: Option<Pid>,
+        /// What it answered last.
+        answer: Answer,
     },
     /// Another command ended it.
     Command {
@@ -195,11 +224,29 @@ pub enum Refusal {
     WholeGroup(Verb),
     /// No worker runs in that slot.
     NoWorker(Slot),
+    /// There is no generation to go back to.
+    NothingBefore,
+    /// No rollout is under way.
+    NothingToCancel,
     /// The daemon is being stopped.
     ShuttingDown,
 }
 
 impl Verb {
+    /// All of them.
+    pub const ALL: [Verb; 10] = [
+        Verb::Start,
+        Verb::Stop,
+        Verb::Restart,
+        Verb::Upgrade,
+        Verb::Rollback,
+        Verb::Cancel,
+        Verb::Inc,
+        Verb::Dec,
+        Verb::Killall,
+        Verb::Signal,
+    ];
+
     /// The word for it on the command line and in messages.
     pub fn word(self) -> &'static str {
         match self {
@@ -211,14 +258,16 @@ impl Verb {
             Verb::Dec => "dec",
             Verb::Killall => "killall",
             Verb::Signal => "signal",
+            Verb::Rollback => "rollback",
+            Verb::Cancel => "cancel",
         }
     }
 
     /// Whether a request may name a signal of its own for this verb.
     pub fn takes_signal(self) -> bool {
         match self {
-            Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Dec | Verb::Signal => true,
-            Verb::Start | Verb::Inc | Verb::Killall => false,
+            Verb::Stop | Verb::Restart | Verb::Upgrade | Verb::Rollback | Verb::Dec | Verb::Signal => true,
+            Verb::Start | Verb::Inc | Verb::Killall | Verb::Cancel => false,
         }
     }
 }

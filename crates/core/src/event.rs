@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::ids::{GroupId, Pid, RequestId, WorkerId};
+use crate::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use crate::spec::Signal;
 use crate::time::Duration;
 
@@ -50,6 +50,34 @@ pub enum Event {
         /// How long ago the last sign came, by a clock that may have been set.
         ago: Duration,
     },
+    /// A worker tells what it does, by sd_notify(3).
+    Notified {
+        /// Which.
+        worker: WorkerId,
+        /// What.
+        said: Said,
+    },
+    /// A worker was asked whether it serves: the answer to `Action::Probe`.
+    Probed {
+        /// Which.
+        worker: WorkerId,
+        /// What it answered.
+        answer: Answer,
+    },
+    /// How many more workers of a group the memory holds: the answer to `Action::Measure`.
+    Measured {
+        /// Which group.
+        group: GroupId,
+        /// How many.
+        fits: u32,
+    },
+    /// A worker has more bytes in memory than the limit that `Action::Weigh` named.
+    Heavy {
+        /// Which.
+        worker: WorkerId,
+        /// How many.
+        bytes: u64,
+    },
     /// What the file of a group's program is now: at the core's request, or because it has changed and settled.
     Program {
         /// Whose.
@@ -93,6 +121,42 @@ pub enum Exit {
     Unknown,
 }
 
+/// What a worker says of itself; see sd_notify(3). That it is ready is `Event::Acked`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Said {
+    /// `RELOADING=1`. Its next ack ends that.
+    Reloading,
+    /// `STOPPING=1`.
+    Stopping,
+    /// `WATCHDOG=1`.
+    Well,
+    /// `WATCHDOG=trigger`.
+    Unwell,
+    /// `WATCHDOG_USEC=`: from now on it says so within this time.
+    Within(Duration),
+    /// `EXTEND_TIMEOUT_USEC=`: for what it is doing it needs at least this long from now.
+    Extend(Duration),
+}
+
+/// What a worker answered when it was asked whether it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// It serves.
+    Good,
+    /// It answered with this HTTP status.
+    Status(u16),
+    /// It could not be reached, with the kernel's error number.
+    Unreachable(i32),
+    /// What it answered is no HTTP.
+    Garbled,
+    /// It closed the connection without an answer.
+    Closed,
+    /// It did not answer in time.
+    Late,
+    /// The command that asks said no.
+    Command(Failure),
+}
+
 /// Why a worker's program does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpawnError {
@@ -128,6 +192,10 @@ pub enum Failure {
     Spawn(SpawnError),
     /// It was killed because it gave no sign of life for this long, or, if a hook, did not end within it.
     Silent(Duration),
+    /// It was aborted because it did not say for this long that it is well.
+    Watchdog(Duration),
+    /// It was aborted because it said itself that it is not well.
+    Unwell,
 }
 
 /// A command of the configuration that runs once and ends.
@@ -137,6 +205,11 @@ pub enum HookKind {
     Stop,
     /// `upgrader`: decides whether there is an upgrade.
     Upgrader,
+    /// `health.command`: asks whether a worker serves.
+    Probe {
+        /// The worker's slot.
+        slot: Slot,
+    },
 }
 
 impl Exit {

@@ -9,15 +9,19 @@
 //! - *Cycling*: all workers end; when the last is gone the group is Running. It is restart, an upgrade with
 //!   `ack = "none"`, and a start that came while workers were still ending.
 //!
-//! A **slot** has at most one serving worker and, during a rollout, at most one candidate for its place. A slot whose
+//! A **slot** has at most one serving worker and, in a rollout or a replacement, at most one candidate for its place. A slot whose
 //! worker ended for good is *ended*, because `restart` says so or because it failed too often in a row (the slot is given
-//! up; the others go on); one whose worker will be respawned later has `respawn_at`. When every slot is ended the group
+//! up; the others go on); one whose worker will be respawned later has `respawn_at`; one that a rollout
+//! has emptied for its candidate is *held*. When every slot is ended the group
 //! has: given up if a slot was, else it may wait for the next connection.
 
+pub(crate) mod abort;
+mod caring;
 mod ends;
 pub(crate) mod hooks;
 pub(crate) mod obey;
 pub(crate) mod reconcile;
+pub(crate) mod recycle;
 pub(crate) mod rollout;
 pub(crate) mod waiting;
 
@@ -25,14 +29,16 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Notice};
+use crate::care::SaysOfItself;
+use crate::command::Verb;
 use crate::event::{Exit, Failure, SpawnError};
-use crate::ids::{Generation, GroupId, Pid, Slot, WorkerId};
-use crate::live::Live;
+use crate::ids::{Edition, Generation, GroupId, Pid, Slot, Version, WorkerId};
 use crate::spec::{Ack, GroupSpec, Signal, Start};
 use crate::time::{Duration, Instant};
 use crate::view::GaveUp;
 use crate::worker::{Crew, Fate, State, Waits};
 use hooks::Upgrading;
+use recycle::Recycling;
 use rollout::{Queued, Rollout};
 use waiting::{Cycle, Waiter};
 
@@ -44,10 +50,16 @@ pub(crate) struct Group {
     pub(crate) count: u32,
     pub(crate) intent: Intent,
     pub(crate) slots: Vec<SlotState>,
-    /// The generation that serves: the last one committed.
-    pub(crate) generation: Generation,
-    /// The newest number given to a generation.
-    pub(crate) newest: Generation,
+    /// What serves: the version that was committed last.
+    pub(crate) version: Version,
+    /// What served before that.
+    pub(crate) before: Option<Version>,
+    /// The newest numbers given to a generation and to an edition.
+    pub(crate) newest: Version,
+    /// A rollback led to the version that serves: until the next upgrade a start runs just that, whatever is there now.
+    pub(crate) rolled_back: bool,
+    /// A rollout was aborted after a part of it had been committed.
+    pub(crate) mixed: bool,
     pub(crate) rollout: Option<Rollout>,
     pub(crate) queued: Option<Queued>,
     pub(crate) waiters: Vec<Waiter>,
@@ -74,6 +86,8 @@ pub(crate) struct Group {
     pub(crate) upgrader_failed: Option<Failure>,
     /// What the program's file is known to be.
     pub(crate) program: Option<u64>,
+    /// Spent workers, and the one that is being replaced.
+    pub(crate) recycling: Recycling,
 }
 
 /// How a group ended by itself, with nothing that would start it again.
@@ -96,8 +110,10 @@ pub(crate) enum Intent {
 pub(crate) struct SlotState {
     pub(crate) serving: Option<WorkerId>,
     pub(crate) candidate: Option<WorkerId>,
-    /// The generation that a respawn starts.
-    pub(crate) generation: Generation,
+    /// What a respawn starts.
+    pub(crate) version: Version,
+    /// A rollout has emptied it, and fills it.
+    pub(crate) held: bool,
     pub(crate) failures: u32,
     /// When the first of these failures was.
     pub(crate) failing_since: Instant,
@@ -110,23 +126,27 @@ pub(crate) struct SlotState {
 }
 
 impl SlotState {
-    fn new(generation: Generation) -> SlotState {
+    fn new(version: Version) -> SlotState {
         let (serving, candidate, respawn_at, failing_since) = (None, None, None, Instant(0));
-        let (failures, ended, failed, gave_up) = Default::default();
-        SlotState { serving, candidate, generation, failures, failing_since, respawn_at, ended, failed, gave_up }
+        let (failures, held, ended, failed, gave_up) = Default::default();
+        SlotState { serving, candidate, version, held, failures, failing_since, respawn_at, ended, failed, gave_up }
     }
 }
 
 impl Group {
     pub(crate) fn new(id: GroupId, spec: GroupSpec, now: Instant) -> Group {
+        let first = Version { generation: Generation(1), edition: Edition(1) };
         Group {
             id,
             count: spec.count.get(),
             spec,
             intent: Intent::Stopped,
             slots: Vec::new(),
-            generation: Generation(1),
-            newest: Generation(1),
+            version: first,
+            before: None,
+            newest: first,
+            rolled_back: false,
+            mixed: false,
             rollout: None,
             queued: None,
             waiters: Vec::new(),
@@ -143,6 +163,7 @@ impl Group {
             upgrader_at: None,
             upgrader_failed: None,
             program: None,
+            recycling: Recycling::default(),
         }
     }
 
@@ -168,8 +189,10 @@ impl Group {
         self.finish = None;
         self.watch_program(crew);
         self.plan_upgrader(crew, now);
-        let generation = self.generation;
-        self.slots.resize_with(self.count as usize, || SlotState::new(generation));
+        self.plan_weighing(crew, now);
+        let version = self.version;
+        self.slots.iter_mut().for_each(|place| place.version = version);
+        self.slots.resize_with(self.count as usize, || SlotState::new(version));
         reconcile::every_slot(self, crew, now);
     }
 
@@ -203,6 +226,7 @@ impl Group {
         self.stop_waiting(crew);
         crew.act(Action::Notice(Notice::GroupActivated { group: self.id }));
         self.forget_ends();
+        self.take_new_edition();
         self.run(crew, now);
     }
 
@@ -214,21 +238,19 @@ impl Group {
         let slot = worker.slot;
         let ready_at = match self.spec.ack {
             Ack::Timer(after) => Some(now + after),
-            Ack::Manual | Ack::None => None,
+            Ack::Manual | Ack::Probe | Ack::None => None,
         };
         crew.enter(id, State::Starting { ready_at });
         match fate {
             Fate::Live => {}
             // The hook did not know of it.
-            Fate::Leave(farewell) if farewell.by_hook() => {
+            Fate::Leave { farewell, .. } if farewell.by_hook() => {
                 return crew.farewell(id, reconcile::stop_farewell(self, None), now);
             }
-            Fate::Leave(farewell) => return crew.farewell(id, farewell, now),
+            Fate::Leave { farewell, .. } => return crew.farewell(id, farewell, now),
             Fate::Die => return crew.kill(id),
         }
-        if let Some(timeout) = self.spec.live_check {
-            crew.note_life(id, Live::new(timeout, now));
-        }
+        self.begin_care(id, crew, now);
         if self.serves(id, slot) {
             self.tell_waiters_spawned(slot, pid, crew);
         }
@@ -250,6 +272,9 @@ impl Group {
     /// A worker says that it serves. Only `ack = "manual"` asks for that; a second ack says nothing new.
     pub(crate) fn acked(&mut self, id: WorkerId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
         let Some(worker) = crew.workers.get_mut(&id) else { return };
+        if let Some(care) = worker.care.as_mut().filter(|care| care.said == SaysOfItself::Reloads) {
+            care.said = SaysOfItself::Nothing;
+        }
         if self.spec.ack != Ack::Manual {
             return;
         }
@@ -262,25 +287,25 @@ impl Group {
                 worker.ack_signal = signal;
                 self.became_ready(id, crew, now);
             }
-            State::Ready | State::Draining { .. } | State::Killing => {}
+            State::Ready | State::Parting { .. } | State::Draining { .. } | State::Killing => {}
         }
     }
 
-    /// A worker's own deadline has come: its timer ack, or the end of its patience.
+    /// A worker's own deadline has come: its timer ack, what it is watched for, or the end of its patience.
     pub(crate) fn worker_deadline(&mut self, id: WorkerId, crew: &mut Crew, now: Instant) {
+        self.care_deadline(id, crew, now);
         let Some(worker) = crew.workers.get(&id) else { return };
         let (slot, pid) = (worker.slot, worker.pid);
-        if let Some(live) = worker.live.filter(|live| live.deadline().is_some_and(|at| at <= now)) {
-            crew.act(Action::Look { worker: id });
-            crew.note_life(id, live.look());
-        }
         match crew.workers.get(&id).map(|worker| worker.state) {
             Some(State::Starting { ready_at: Some(at) }) if at <= now => self.became_ready(id, crew, now),
-            Some(State::Draining { kill_at, .. }) if kill_at <= now => {
+            Some(State::Parting { tell_at, farewell }) if tell_at <= now => crew.farewell(id, farewell, now),
+            Some(State::Draining { kill_at, .. } | State::Spawning { fate: Fate::Leave { kill_at, .. }, .. })
+                if kill_at <= now =>
+            {
                 crew.act(Action::Notice(Notice::Overdue { group: self.id, slot, pid }));
                 crew.kill(id);
             }
-            // Nothing of it is due but the look: the index keeps what remains.
+            // Nothing of this is due: the index keeps what remains.
             Some(state) => crew.enter(id, state),
             None => {}
         }
@@ -303,13 +328,17 @@ impl Group {
         }
     }
 
-    fn became_ready(&mut self, id: WorkerId, crew: &mut Crew, now: Instant) {
+    pub(crate) fn became_ready(&mut self, id: WorkerId, crew: &mut Crew, now: Instant) {
         let Some(worker) = crew.workers.get(&id) else { return };
         let slot = worker.slot;
         crew.enter(id, State::Ready);
         self.ready += 1;
+        self.care_when_ready(id, crew, now);
         if self.slots.get(slot.0 as usize).is_some_and(|p| p.candidate == Some(id)) {
-            rollout::candidate_ready(self, crew, now);
+            match self.rollout {
+                Some(_) => rollout::candidate_ready(self, crew, now),
+                None => self.replacement_ready(crew, now),
+            }
         }
     }
 
@@ -317,9 +346,51 @@ impl Group {
         self.slots.get(slot.0 as usize).is_some_and(|place| place.serving == Some(id))
     }
 
-    /// The number of the next generation.
-    pub(crate) fn next_generation(&mut self) -> Generation {
-        self.newest = Generation(self.newest.0.saturating_add(1));
-        self.newest
+    /// A version that has not been there: a new generation, which runs what is there now.
+    pub(crate) fn next_version(&mut self) -> Version {
+        self.newest.generation = Generation(self.newest.generation.0.saturating_add(1));
+        Version { generation: self.newest.generation, edition: self.next_edition() }
+    }
+
+    fn next_edition(&mut self) -> Edition {
+        self.newest.edition = Edition(self.newest.edition.0.saturating_add(1));
+        self.newest.edition
+    }
+
+    /// The version that a start runs: the same generation with what is there now, unless a rollback holds it fast.
+    pub(crate) fn version_to_start(&mut self) -> Version {
+        match self.rolled_back {
+            true => self.version,
+            false => Version { generation: self.version.generation, edition: self.next_edition() },
+        }
+    }
+
+    /// The editions that may still be spawned.
+    pub(crate) fn editions(&self) -> impl Iterator<Item = Edition> {
+        let rollout = self.rollout.as_ref().map(|rollout| rollout.version);
+        [Some(self.version), self.before, rollout].into_iter().flatten().map(|version| version.edition)
+    }
+
+    /// Nothing runs: what starts now is what is there now.
+    pub(crate) fn take_new_edition(&mut self) {
+        self.version = self.version_to_start();
+    }
+
+    /// A version serves in every slot.
+    pub(crate) fn commit(&mut self, version: Version, verb: Verb) {
+        if version.generation != self.version.generation {
+            self.before = Some(self.version);
+        }
+        self.rolled_back = verb == Verb::Rollback || (self.rolled_back && verb != Verb::Upgrade);
+        self.version = version;
+        self.mixed = false;
+    }
+
+    /// Where a rollback leads: out of a rollout that is under way or was cut short, else to what served before.
+    pub(crate) fn version_to_go_back_to(&self) -> Option<Version> {
+        match self.rollout.is_some() || self.mixed {
+            true => Some(self.version),
+            false => self.before,
+        }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Hook {
     pub(crate) kind: HookKind,
     /// The workers that it is about.
     pub(crate) pids: Vec<Pid>,
+    /// The worker that it asks for.
+    pub(crate) about: Option<WorkerId>,
     /// How long it may take, and until when that is.
     timeout: Duration,
     kill_at: Instant,
@@ -50,7 +52,9 @@ impl Hook {
         match end {
             _ if self.overdue => Some(Failure::Silent(self.timeout)),
             Failure::Exit(Exit::Code(0)) => None,
-            Failure::Exit(_) | Failure::Spawn(_) | Failure::Silent(_) => Some(end),
+            Failure::Exit(_) | Failure::Spawn(_) | Failure::Silent(_) | Failure::Watchdog(_) | Failure::Unwell => {
+                Some(end)
+            }
         }
     }
 
@@ -69,6 +73,7 @@ impl Crew {
         group: GroupId,
         kind: HookKind,
         pids: Vec<Pid>,
+        about: Option<WorkerId>,
         timeout: Duration,
         now: Instant,
     ) -> WorkerId {
@@ -77,7 +82,7 @@ impl Crew {
         let state = HookState::Spawning { doomed: false };
         let kill_at = now + timeout;
         self.wait_until(kill_at, Waits::Hook(id));
-        self.hooks.insert(id, Hook { group, kind, pids, timeout, kill_at, state, overdue: false });
+        self.hooks.insert(id, Hook { group, kind, pids, about, timeout, kill_at, state, overdue: false });
         id
     }
 

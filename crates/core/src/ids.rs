@@ -29,8 +29,20 @@ id! {
     Generation(u32)
 }
 id! {
+    /// What a generation runs: the program as it was when it was first spawned under this number. A restart may give a
+    /// generation another one.
+    Edition(u32)
+}
+id! {
     /// The kernel's number of a process: for people, never an identity.
     Pid(u32)
+}
+
+/// What a worker runs: the number of its generation, and of that generation's program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    pub(crate) generation: Generation,
+    pub(crate) edition: Edition,
 }
 
 /// One process of a group, from the decision to spawn it to its end. Never reused: it holds the number of the place where

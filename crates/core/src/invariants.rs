@@ -5,10 +5,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::command::Verb;
 use crate::group::hooks::Upgrading;
+use crate::group::recycle::Step;
+use crate::group::rollout::Stage;
 use crate::group::{Group, Intent};
+use crate::hook::Hook;
 use crate::ids::{Slot, WorkerId};
-use crate::spec::Surge;
 use crate::supervisor::Supervisor;
 use crate::time::Instant;
 use crate::worker::{Crew, Fate, State, Waits};
@@ -37,7 +40,9 @@ impl Supervisor {
 impl Group {
     fn deadlines(&self) -> Vec<(Instant, Waits)> {
         let slots = (0..).zip(&self.slots).filter_map(|(i, p)| Some((p.respawn_at?, Waits::Slot(self.id, Slot(i)))));
-        let rollout = self.rollout.iter().map(|r| (r.abort_at, Waits::Rollout(self.id)));
+        let rollout = self.rollout.iter().filter_map(|r| Some((r.deadline()?, Waits::Rollout(self.id))));
+        let recycling = self.recycling.step.deadline().map(|at| (at, Waits::Recycling(self.id)));
+        let weighing = self.recycling.weigh_at.map(|at| (at, Waits::Weighing(self.id)));
         let group = match self.intent {
             Intent::Waiting { watch_at } => watch_at,
             Intent::WarmingUp { run_at } => Some(run_at),
@@ -45,7 +50,7 @@ impl Group {
         };
         let group = group.map(|at| (at, Waits::Group(self.id)));
         let upgrader = self.upgrader_at.map(|at| (at, Waits::Upgrader(self.id)));
-        slots.chain(rollout).chain(group).chain(upgrader).collect()
+        slots.chain(rollout).chain(group).chain(upgrader).chain(recycling).chain(weighing).collect()
     }
 
     fn check(&self, crew: &Crew) -> Result<(), String> {
@@ -59,7 +64,7 @@ impl Group {
         expect("ended", self.ended, self.slots.iter().filter(|p| p.ended).count())?;
         for (id, worker) in ours {
             let going = match worker.state {
-                State::Draining { .. } | State::Killing => true,
+                State::Parting { .. } | State::Draining { .. } | State::Killing => true,
                 State::Spawning { fate, .. } => fate != Fate::Live,
                 State::Starting { .. } | State::Ready => false,
             };
@@ -67,10 +72,10 @@ impl Group {
                 return Err(format!("worker {id} is {:?} but its place says otherwise", worker.state));
             }
         }
-        let surge = match (&self.rollout, self.spec.surge) {
-            (None, _) => 0,
-            (Some(_), Surge::Whole) => self.count,
-            (Some(_), Surge::AtMost(most)) => most.get(),
+        let surge = match &self.rollout {
+            None => u32::from(matches!(self.recycling.step, Step::Replacing { .. })),
+            Some(rollout) if rollout.verb == Verb::Restart => 0,
+            Some(rollout) => rollout.next.0 - rollout.batch.0,
         };
         if self.live > self.count + surge {
             return Err(format!("{} live workers, more than {} and a surge of {surge}", self.live, self.count));
@@ -83,7 +88,8 @@ impl Group {
         let known = self.stopper.into_iter().chain(self.upgrading.as_ref().map(Upgrading::hook));
         let mut known: Vec<WorkerId> = known.collect();
         known.sort();
-        let there: Vec<WorkerId> = crew.hooks.iter().filter(|(_, h)| h.group == self.id).map(|(id, _)| *id).collect();
+        let ours = |hook: &Hook| hook.group == self.id && hook.about.is_none();
+        let there: Vec<WorkerId> = crew.hooks.iter().filter(|(_, hook)| ours(hook)).map(|(id, _)| *id).collect();
         if known != there {
             return Err(format!("hooks {there:?}, known {known:?}"));
         }
@@ -102,7 +108,8 @@ impl Group {
         }
         if self.intent == Intent::Running {
             expect("slots", self.count, self.slots.len())?;
-            let idle = |p: &&crate::group::SlotState| p.serving.is_none() && !p.ended && p.respawn_at.is_none();
+            let idle =
+                |p: &&crate::group::SlotState| p.serving.is_none() && !p.ended && !p.held && p.respawn_at.is_none();
             if let Some(place) = self.slots.iter().find(idle) {
                 return Err(format!("an empty slot that nothing will fill: {place:?}"));
             }
@@ -116,13 +123,43 @@ impl Group {
         }
         match &self.rollout {
             Some(rollout) => self.check_rollout(rollout, crew),
-            None if self.slots.iter().any(|p| p.candidate.is_some()) => Err("a candidate without a rollout".into()),
-            None => Ok(()),
+            None => self.check_replacement(),
+        }
+    }
+
+    /// Without a rollout there is a candidate only where a spent worker is being replaced.
+    fn check_replacement(&self) -> Result<(), String> {
+        let replaced = match self.recycling.step {
+            Step::Replacing { slot, old, .. } if self.serves(old, slot) => Some(slot.0 as usize),
+            Step::Replacing { .. } => return Err("the replacement of a worker that does not serve".into()),
+            Step::Idle | Step::Resting { .. } => None,
+        };
+        let candidates: Vec<usize> =
+            (0..).zip(&self.slots).filter(|(_, p)| p.candidate.is_some()).map(|(i, _)| i).collect();
+        if self.slots.iter().any(|place| place.held) {
+            return Err("a slot is held without a rollout".into());
+        }
+        match candidates == replaced.into_iter().collect::<Vec<_>>() {
+            true => Ok(()),
+            false => Err(format!("candidates in {candidates:?} while {:?}", self.recycling)),
         }
     }
 
     fn check_rollout(&self, rollout: &crate::group::rollout::Rollout, crew: &Crew) -> Result<(), String> {
-        let batch = rollout.batch.0 as usize..rollout.next.0 as usize;
+        let filled = matches!(rollout.stage, Stage::Filling { .. } | Stage::Soaking { .. });
+        let batch = rollout.batch.0 as usize..if filled { rollout.next.0 } else { rollout.batch.0 } as usize;
+        if self.recycling.step != Step::Idle {
+            return Err(format!("a rollout beside {:?}", self.recycling));
+        }
+        if let Stage::Emptying { left } = &rollout.stage {
+            if left.is_empty() || left.iter().any(|id| crew.workers.get(id).is_none()) {
+                return Err(format!("waits for workers that have ended: {left:?}"));
+            }
+        }
+        let of_batch = rollout.batch.0 as usize..rollout.next.0 as usize;
+        if self.slots.iter().enumerate().any(|(index, place)| place.held && !of_batch.contains(&index)) {
+            return Err(format!("a slot is held that is not in the batch {of_batch:?}"));
+        }
         let mut unready = 0;
         for (index, place) in self.slots.iter().enumerate() {
             if place.candidate.is_some() != batch.contains(&index) {
@@ -131,11 +168,12 @@ impl Group {
             let state = place.candidate.and_then(|id| crew.workers.get(&id)).map(|w| w.state);
             unready += usize::from(state.is_some_and(|s| s != State::Ready));
         }
-        expect("unready", rollout.unready, unready)?;
-        if unready == 0 {
-            return Err("a batch that is ready and not committed".into());
+        match rollout.stage {
+            Stage::Measuring | Stage::Emptying { .. } => Ok(()),
+            Stage::Soaking { .. } => expect("unready in a soak", 0, unready),
+            Stage::Filling { .. } if unready == 0 => Err("a batch that is ready and not committed".into()),
+            Stage::Filling { .. } => expect("unready", rollout.unready, unready),
         }
-        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use crate::time::Instant;
 
 /// The number of the snapshot format, raised whenever what is in a snapshot changes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// No entry is longer than this many bytes.
 pub const MAX_ENTRY: usize = 64;

@@ -19,6 +19,7 @@ extern crate alloc;
 
 pub mod action;
 mod backoff;
+mod care;
 pub mod command;
 pub mod event;
 mod group;

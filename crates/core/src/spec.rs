@@ -41,8 +41,25 @@ pub struct GroupSpec {
     pub ack_signal: Signal,
     /// How long an old worker may take to end after `ack_signal`, before SIGKILL.
     pub drain_timeout: Duration,
-    /// How many slots one batch of a rollout renews at a time.
+    /// An old worker is told so only this long after its successor has taken its place.
+    pub kill_old_delay: Duration,
+    /// How many workers a rollout may have above the count at a time.
     pub surge: Surge,
+    /// How many workers a rollout may take away before their successors are ready. If it allows any, `restart` and an
+    /// upgrade with `ack = "none"` go through the group step by step too.
+    pub max_unavailable: Share,
+    /// How long the new workers of a batch must stay ready before the old ones are let go.
+    pub soak: Duration,
+    /// How a worker is asked whether it serves.
+    pub probe: Option<Probe>,
+    /// A ready worker that does not say for this long that it is well is aborted.
+    pub watchdog: Option<Duration>,
+    /// A worker that is older is replaced.
+    pub max_age: Option<Duration>,
+    /// A worker that has more bytes in memory is replaced.
+    pub max_memory: Option<u64>,
+    /// Workers may leave descriptors for their successors.
+    pub fd_store: bool,
     /// A hook that decides whether there is an upgrade.
     pub upgrader: Option<Upgrader>,
     /// An upgrade follows a change of the program's file.
@@ -79,7 +96,15 @@ impl GroupSpec {
             stop_hook: false,
             ack_signal: Signal::USR2,
             drain_timeout: Duration::from_secs(30),
-            surge: Surge::Whole,
+            kill_old_delay: Duration::ZERO,
+            surge: Surge::Auto,
+            max_unavailable: Share::Count(0),
+            soak: Duration::ZERO,
+            probe: None,
+            watchdog: None,
+            max_age: None,
+            max_memory: None,
+            fd_store: false,
             upgrader: None,
             auto_upgrade: false,
             live_check: None,
@@ -151,17 +176,81 @@ pub enum Ack {
     Timer(Duration),
     /// It says so.
     Manual,
+    /// It answers its probe well so often in a row.
+    Probe,
     /// Not asked: ready when spawned; an upgrade stops all workers and then starts all.
     None,
 }
 
-/// How many slots a batch of a rollout renews at a time.
+/// `surge`: how many workers a rollout may have above the count at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Surge {
-    /// All of them.
-    Whole,
-    /// At most so many.
-    AtMost(NonZeroU32),
+    /// As many as the memory holds, at least one; at most the count.
+    Auto,
+    /// So many. With none, `max_unavailable` is at least one.
+    Fixed(Share),
+}
+
+/// A part of a group's workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Share {
+    /// So many.
+    Count(u32),
+    /// So many of a hundred.
+    Percent(u32),
+}
+
+impl Share {
+    /// How many of `count` workers that is, rounded down.
+    pub fn of(self, count: u32) -> u32 {
+        match self {
+            Share::Count(number) => number.min(count),
+            Share::Percent(percent) => (u64::from(count) * u64::from(percent.min(100)) / 100) as u32,
+        }
+    }
+
+    /// How many of `count` workers that is, rounded up.
+    pub fn of_rounded_up(self, count: u32) -> u32 {
+        count - Share::of(self.rest(count), count)
+    }
+
+    fn rest(self, count: u32) -> Share {
+        match self {
+            Share::Count(number) => Share::Count(count - number.min(count)),
+            Share::Percent(percent) => Share::Percent(100 - percent.min(100)),
+        }
+    }
+
+    /// Whether it is nobody, however many there are.
+    pub fn is_none(self) -> bool {
+        matches!(self, Share::Count(0) | Share::Percent(0))
+    }
+}
+
+/// `health`: how a worker is asked whether it serves, and what its answers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// By what.
+    pub by: ProbeBy,
+    /// From one question to the next.
+    pub interval: Duration,
+    /// An answer that takes longer is a bad one.
+    pub timeout: Duration,
+    /// So many good answers in a row make a worker ready.
+    pub healthy_after: NonZeroU32,
+    /// So many bad answers in a row make a ready worker unhealthy.
+    pub unhealthy_after: NonZeroU32,
+    /// Ready workers are asked on, and one that is unhealthy is replaced.
+    pub liveness: bool,
+}
+
+/// By what a worker is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeBy {
+    /// A connection of the daemon's, with or without an HTTP request.
+    Connection,
+    /// A command that is run for it.
+    Command,
 }
 
 /// A signal's number, 1 to 64.
@@ -183,6 +272,8 @@ impl Signal {
     pub const INT: Signal = Signal(2);
     /// SIGQUIT.
     pub const QUIT: Signal = Signal(3);
+    /// SIGABRT.
+    pub const ABRT: Signal = Signal(6);
     /// SIGKILL.
     pub const KILL: Signal = Signal(9);
     /// SIGUSR2.

@@ -4,14 +4,16 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Notice};
+use crate::care::Asks;
 use crate::command::{Command, Done, Refusal, Reply};
 use crate::event::{Event, Failure};
+use crate::group::rollout::Stage;
 use crate::group::{reconcile, rollout, Finish, Group, Intent};
 use crate::hook::HookState;
-use crate::ids::{GroupId, RequestId, WorkerId};
+use crate::ids::{Edition, GroupId, RequestId, Version, WorkerId};
 use crate::spec::{ExitWhen, GroupSpec, Policy, Signal};
 use crate::time::{Duration, Instant};
-use crate::view::View;
+use crate::view::{RolloutView, View};
 use crate::worker::{Crew, Farewell, Means, State, Waits};
 
 /// The whole deciding state. Equal states behave equally: it holds no clock, no randomness of its own, no address.
@@ -76,24 +78,26 @@ impl Supervisor {
                 }
             }
             Event::Acked { worker, signal } => {
-                if let Some(group) = group_of(worker, crew, &mut self.groups) {
-                    group.acked(worker, signal, crew, now);
-                }
+                self.of_worker(worker, |group, crew| group.acked(worker, signal, crew, now))
             }
-            Event::Connection { group } => {
-                if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                    group.connection(crew, now);
-                }
+            Event::Connection { group } => self.of_group(group, |group, crew| group.connection(crew, now)),
+            Event::Notified { worker, said } => {
+                self.of_worker(worker, |group, crew| group.notified(worker, said, crew, now))
+            }
+            Event::Probed { worker, answer } => {
+                self.of_worker(worker, |group, crew| group.probed(worker, answer, crew, now))
+            }
+            Event::Heavy { worker, bytes } => {
+                self.of_worker(worker, |group, crew| group.heavy(worker, bytes, crew, now))
+            }
+            Event::Measured { group, fits } => {
+                self.of_group(group, |group, crew| rollout::measured(group, fits, crew, now))
             }
             Event::Looked { worker, mark, ago } => {
-                if let Some(group) = group_of(worker, crew, &mut self.groups) {
-                    group.looked(worker, mark, ago, crew, now);
-                }
+                self.of_worker(worker, |group, crew| group.looked(worker, mark, ago, crew, now))
             }
             Event::Program { group, print, changed } => {
-                if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                    group.program(print, changed, crew, now);
-                }
+                self.of_group(group, |group, crew| group.program(print, changed, crew, now))
             }
             Event::Request { request, command } => self.obey(request, command, now),
             Event::StopSignal { signal, nth } => self.stop_signal(signal, nth, now),
@@ -101,6 +105,20 @@ impl Supervisor {
         }
         self.exit_if_due(now);
         self.halt_if_all_gone();
+    }
+
+    /// Tells the group of a worker; nobody, if that has ended.
+    fn of_worker(&mut self, worker: WorkerId, tell: impl FnOnce(&mut Group, &mut Crew)) {
+        if let Some(group) = group_of(worker, &self.crew, &mut self.groups) {
+            tell(group, &mut self.crew);
+        }
+    }
+
+    /// Tells a group, if there is one of that number.
+    fn of_group(&mut self, group: GroupId, tell: impl FnOnce(&mut Group, &mut Crew)) {
+        if let Some(group) = self.groups.get_mut(group.0 as usize) {
+            tell(group, &mut self.crew);
+        }
     }
 
     /// What the shell is asked to do next.
@@ -126,17 +144,21 @@ impl Supervisor {
     pub fn outstanding(&self) -> Vec<Action> {
         let of_workers = self.crew.workers.iter().filter_map(|(&id, worker)| match worker.state {
             State::Spawning { .. } => {
-                let (group, slot, generation) = (worker.group, worker.slot, worker.generation);
-                Some(Action::Spawn { worker: id, group, slot, generation })
+                let (group, slot, Version { generation, edition }) = (worker.group, worker.slot, worker.version);
+                Some(Action::Spawn { worker: id, group, slot, generation, edition })
             }
             State::Draining { farewell: Farewell { means: Means::Signal { signal, uncaught }, .. }, .. } => {
                 Some(Action::Signal { worker: id, signal, uncaught })
             }
             State::Killing => Some(Action::Kill { worker: id }),
-            State::Starting { .. } | State::Ready if worker.live.is_some_and(|live| live.looking) => {
-                Some(Action::Look { worker: id })
-            }
-            State::Starting { .. } | State::Ready | State::Draining { .. } => None,
+            State::Starting { .. } | State::Ready | State::Parting { .. } | State::Draining { .. } => None,
+        });
+        let of_care = self.crew.workers.iter().flat_map(|(&id, worker)| {
+            let looks = worker.care.as_deref().and_then(|care| care.live).is_some_and(|live| live.looking);
+            let asks = worker.care.as_deref().and_then(|care| care.probing);
+            let asks = asks.is_some_and(|probing| probing.asks == Asks::Now(None));
+            let look = looks.then_some(Action::Look { worker: id });
+            look.into_iter().chain(asks.then_some(Action::Probe { worker: id }))
         });
         let of_hooks = self.crew.hooks.iter().filter_map(|(&id, hook)| match hook.state {
             HookState::Spawning { .. } => {
@@ -146,13 +168,17 @@ impl Supervisor {
             HookState::Killing => Some(Action::Kill { worker: id }),
             HookState::Running => None,
         });
+        let measuring = |group: &&Group| group.rollout.as_ref().is_some_and(|r| r.stage == Stage::Measuring);
+        let measures = self.groups.iter().filter(measuring).map(|group| Action::Measure { group: group.id });
+        let discards = self.groups.iter().filter_map(Group::discard);
         let of_programs = self.groups.iter().filter(|group| group.watches_program());
         let of_programs = of_programs.map(|group| Action::WatchProgram { group: group.id, known: group.program });
         let watching = |group: &&Group| group.intent == (Intent::Waiting { watch_at: None });
         let of_groups = self.groups.iter().filter(watching).map(|g| Action::Watch { group: g.id, on: true });
         let halted = self.shutdown.as_ref().filter(|shutdown| shutdown.halted);
         let halt = halted.map(|shutdown| Action::Halt { code: shutdown.code });
-        of_workers.chain(of_hooks).chain(of_groups).chain(of_programs).chain(halt).collect()
+        let of_groups = of_groups.chain(measures).chain(discards).chain(of_programs);
+        of_workers.chain(of_care).chain(of_hooks).chain(of_groups).chain(halt).collect()
     }
 
     /// The workers that have a process or are about to get one.
@@ -163,6 +189,16 @@ impl Supervisor {
     /// The hooks that have a process or are about to get one.
     pub fn hooks(&self) -> impl Iterator<Item = (WorkerId, GroupId)> + '_ {
         self.crew.hooks.iter().map(|(id, hook)| (*id, hook.group))
+    }
+
+    /// The editions of a group's program that may still be spawned: what is kept of any other can be let go.
+    pub fn editions(&self, group: GroupId) -> impl Iterator<Item = Edition> + '_ {
+        self.groups.get(group.0 as usize).into_iter().flat_map(Group::editions)
+    }
+
+    /// How far a group's rollout has come.
+    pub fn rollout(&self, group: GroupId, now: Instant) -> Option<RolloutView> {
+        self.groups.get(group.0 as usize)?.rollout_view(&self.crew, now)
     }
 
     /// The name of a group.
@@ -312,34 +348,17 @@ impl Supervisor {
 
     fn deadlines(&mut self, now: Instant) {
         while let Some(who) = self.crew.take_due(now) {
-            let crew = &mut self.crew;
             match who {
                 Waits::Worker(worker) => {
-                    if let Some(group) = group_of(worker, crew, &mut self.groups) {
-                        group.worker_deadline(worker, crew, now);
-                    }
+                    self.of_worker(worker, |group, crew| group.worker_deadline(worker, crew, now));
                 }
-                Waits::Slot(group, slot) => {
-                    if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                        group.slot_deadline(slot, crew, now);
-                    }
-                }
-                Waits::Rollout(group) => {
-                    if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                        rollout::timed_out(group, crew, now);
-                    }
-                }
-                Waits::Group(group) => {
-                    if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                        group.group_deadline(crew, now);
-                    }
-                }
-                Waits::Hook(hook) => crew.hook_overdue(hook),
-                Waits::Upgrader(group) => {
-                    if let Some(group) = self.groups.get_mut(group.0 as usize) {
-                        group.upgrader_deadline(crew, now);
-                    }
-                }
+                Waits::Slot(group, slot) => self.of_group(group, |group, crew| group.slot_deadline(slot, crew, now)),
+                Waits::Rollout(group) => self.of_group(group, |group, crew| rollout::deadline(group, crew, now)),
+                Waits::Recycling(group) => self.of_group(group, |group, crew| group.recycling_deadline(crew, now)),
+                Waits::Weighing(group) => self.of_group(group, |group, crew| group.weighing_deadline(crew, now)),
+                Waits::Group(group) => self.of_group(group, |group, crew| group.group_deadline(crew, now)),
+                Waits::Upgrader(group) => self.of_group(group, |group, crew| group.upgrader_deadline(crew, now)),
+                Waits::Hook(hook) => self.crew.hook_overdue(hook),
                 Waits::Shutdown => self.shutdown_deadline(),
             }
         }

@@ -4,10 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Failure, HookKind};
-use crate::group::rollout::Rollout;
+use crate::command::Verb;
+use crate::event::{Answer, Failure, HookKind};
+use crate::group::rollout::{self, Rollout};
 use crate::group::{Group, Intent};
-use crate::ids::{Generation, Pid, Slot};
+use crate::ids::{Generation, Pid, Slot, WorkerId};
 use crate::time::{Duration, Instant};
 use crate::worker::Crew;
 
@@ -33,6 +34,8 @@ pub struct GroupView {
     pub ready: u32,
     /// The generation that serves.
     pub generation: Generation,
+    /// The generation that a rollback goes to.
+    pub before: Option<Generation>,
     /// How many workers have been respawned since the group was last started by somebody.
     pub restarts: u64,
     /// How long it has been running.
@@ -84,10 +87,35 @@ pub enum Phase {
 pub struct RolloutView {
     /// The generation that it starts.
     pub generation: Generation,
+    /// What was asked for: an upgrade, a rollback or a restart.
+    pub verb: Verb,
+    /// How many new workers have a process.
+    pub spawned: u32,
     /// How many new workers are ready.
     pub ready: u32,
-    /// How many there will be.
+    /// How many new workers have taken their places.
+    pub committed: u32,
+    /// How many old workers have ended, of those that were told to go.
+    pub retired: u32,
+    /// How many new workers there will be.
     pub wanted: u32,
+    /// How many are started at a time, if the memory holds no more.
+    pub at_a_time: Option<u32>,
+    /// What it waits for.
+    pub awaits: RolloutAwaits,
+}
+
+/// What a rollout waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RolloutAwaits {
+    /// How much memory there is.
+    Memory,
+    /// Old workers that must end before their successors start.
+    Room,
+    /// New workers that are not ready.
+    Ready,
+    /// That the new workers stay ready; for how long yet.
+    Soak(Duration),
 }
 
 /// One worker.
@@ -103,6 +131,19 @@ pub struct WorkerView {
     pub stage: Stage,
     /// How long it has been alive.
     pub uptime: Duration,
+    /// What it says of itself, or its probe.
+    pub condition: Option<Condition>,
+}
+
+/// More about a worker that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// It says that it reloads its configuration.
+    Reloading,
+    /// It says that it is stopping.
+    Stopping,
+    /// It answered badly when it was last asked whether it serves.
+    Unhealthy(Answer),
 }
 
 /// Where in its life a worker is.
@@ -129,9 +170,10 @@ impl Group {
             .map(|(_, worker)| WorkerView {
                 slot: worker.slot,
                 pid: worker.pid,
-                generation: worker.generation,
+                generation: worker.version.generation,
                 stage: worker.stage(),
                 uptime: now.since(worker.born),
+                condition: worker.condition(),
             })
             .collect();
         GroupView {
@@ -139,19 +181,39 @@ impl Group {
             phase: self.phase(),
             wanted: self.count,
             ready: self.ready - self.rollout.as_ref().map_or(0, Rollout::ready_in_batch),
-            generation: self.generation,
+            generation: self.version.generation,
+            before: self.version_to_go_back_to().map(|version| version.generation),
             restarts: self.restarts,
             uptime: (self.intent == Intent::Running).then(|| now.since(self.since)),
             last_failure: self.last_failure.map(|(failure, at)| (failure, now.since(at))),
             gave_up: self.gave_up(),
             hook: self.hook(),
-            rollout: self.rollout.as_ref().map(|rollout| RolloutView {
-                generation: rollout.generation,
-                ready: rollout.batch.0 + rollout.ready_in_batch(),
-                wanted: self.count,
-            }),
+            rollout: self.rollout_view(crew, now),
             workers,
         }
+    }
+
+    pub(crate) fn rollout_view(&self, crew: &Crew, now: Instant) -> Option<RolloutView> {
+        let rollout = self.rollout.as_ref()?;
+        let batch = self.slots.get(rollout.batch.0 as usize..rollout.next.0 as usize).unwrap_or_default();
+        let runs = |id: WorkerId| crew.workers.get(&id).is_some_and(|worker| worker.pid.is_some());
+        let spawned = batch.iter().filter(|place| place.candidate.is_some_and(runs)).count() as u32;
+        Some(RolloutView {
+            generation: rollout.version.generation,
+            verb: rollout.verb,
+            spawned: rollout.batch.0 + spawned,
+            ready: rollout.batch.0 + rollout.ready_in_batch(),
+            committed: rollout.batch.0,
+            retired: rollout.old.len().saturating_sub(rollout.retiring.len()) as u32,
+            wanted: self.count,
+            at_a_time: rollout.at_a_time,
+            awaits: match rollout.stage {
+                rollout::Stage::Measuring => RolloutAwaits::Memory,
+                rollout::Stage::Emptying { .. } => RolloutAwaits::Room,
+                rollout::Stage::Filling { .. } => RolloutAwaits::Ready,
+                rollout::Stage::Soaking { until } => RolloutAwaits::Soak(until.since(now)),
+            },
+        })
     }
 
     fn hook(&self) -> Option<HookKind> {

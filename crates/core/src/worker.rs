@@ -6,42 +6,47 @@
 //!    └──▶│ Spawning │────▶│ Starting │─────▶│ Ready │───────▶│ Draining │─────▶│ Killing │
 //!        └──────────┘     └──────────┘      └───────┘        └──────────┘      └─────────┘
 //! ```
-//! - **Spawning**: the shell was asked to start a process and has not answered. No deadline: a program on a dead file
-//!   server answers when it answers. What must happen to it meanwhile is remembered as its *fate* and done at the answer.
-//!   Its ack may overtake the answer, so it is remembered too.
+//! - **Spawning**: the shell was asked to start a process and has not answered. A program on a dead file server answers
+//!   when it answers. What must happen to it meanwhile is remembered as its *fate* and done at the answer; one that is
+//!   asked to end in this state is killed at `kill_at` as any other. Its ack may overtake the answer, so it is
+//!   remembered too.
 //! - **Starting**: the program runs and has not acked. With a timer, `ready_at` is when it counts as ready.
 //! - **Ready**: it serves.
+//! - **Parting**: its successor has taken its place, but it serves on and is told only at `tell_at`. It is not in the
+//!   picture, as most groups have no `kill_old_delay`; from here it goes to Draining.
 //! - **Draining**: it was asked to end and may finish what it has in hand until `kill_at`.
 //! - **Killing**: it got SIGKILL. Only its exit follows; a process that the kernel cannot kill stays here, and nobody
 //!   but its own group notices.
 //!
-//! A worker leaves from any state by its exit. A worker that is Draining or Killing (or is fated to) belongs to no slot
+//! A worker leaves from any state by its exit. A worker that is Parting, Draining or Killing (or is fated to) belongs to no slot
 //! any more: it is *leaving*, and its exit calls for no respawn.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::backoff::Rng;
+use crate::care::{Asks, Care, SaysOfItself};
+use crate::event::Answer;
 use crate::hook::Hook;
-use crate::ids::{Generation, GroupId, Pid, Slot, WorkerId};
-use crate::live::Live;
+use crate::ids::{GroupId, Pid, Slot, Version, WorkerId};
 use crate::spec::Signal;
 use crate::time::{Duration, Instant};
-use crate::view::Stage;
+use crate::view::{Condition, Stage};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Worker {
     pub(crate) group: GroupId,
     pub(crate) slot: Slot,
-    pub(crate) generation: Generation,
+    pub(crate) version: Version,
     pub(crate) pid: Option<Pid>,
     pub(crate) born: Instant,
     /// What its ack asked its predecessor to be told with.
     pub(crate) ack_signal: Option<Signal>,
-    /// Its signs of life, if they are looked for.
-    pub(crate) live: Option<Live>,
+    /// What is kept an eye on, if anything is.
+    pub(crate) care: Option<Box<Care>>,
     pub(crate) state: State,
 }
 
@@ -50,6 +55,7 @@ pub(crate) enum State {
     Spawning { acked: bool, fate: Fate },
     Starting { ready_at: Option<Instant> },
     Ready,
+    Parting { tell_at: Instant, farewell: Farewell },
     Draining { kill_at: Instant, farewell: Farewell },
     Killing,
 }
@@ -58,7 +64,7 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fate {
     Live,
-    Leave(Farewell),
+    Leave { kill_at: Instant, farewell: Farewell },
     Die,
 }
 
@@ -105,18 +111,34 @@ impl Worker {
             State::Spawning { .. } => Stage::Spawning,
             State::Starting { .. } => Stage::Starting,
             State::Ready => Stage::Ready,
-            State::Draining { .. } => Stage::Draining,
+            State::Parting { .. } | State::Draining { .. } => Stage::Draining,
             State::Killing => Stage::Killing,
         }
     }
 
+    /// What it answered when it was last asked whether it serves, if that was bad.
+    pub(crate) fn last_bad_answer(&self) -> Option<Answer> {
+        self.care.as_deref()?.probing?.last_bad
+    }
+
+    /// What there is to say beside its stage.
+    pub(crate) fn condition(&self) -> Option<Condition> {
+        match self.care.as_deref()?.said {
+            SaysOfItself::Reloads => Some(Condition::Reloading),
+            SaysOfItself::Stops => Some(Condition::Stopping),
+            SaysOfItself::Nothing => self.last_bad_answer().map(Condition::Unhealthy),
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
-        let look_at = self.live.and_then(Live::deadline);
+        let care = |ready| self.care.as_ref().and_then(|care| care.deadline(ready));
         match self.state {
-            State::Starting { ready_at } => ready_at.into_iter().chain(look_at).min(),
-            State::Ready => look_at,
+            State::Starting { ready_at } => ready_at.into_iter().chain(care(false)).min(),
+            State::Ready => care(true),
+            State::Parting { tell_at, .. } => Some(tell_at),
             State::Draining { kill_at, .. } => Some(kill_at),
-            State::Spawning { .. } | State::Killing => None,
+            State::Spawning { fate: Fate::Leave { kill_at, .. }, .. } => Some(kill_at),
+            State::Spawning { fate: Fate::Live | Fate::Die, .. } | State::Killing => None,
         }
     }
 }
@@ -124,12 +146,16 @@ impl Worker {
 /// Whose state a deadline is a field of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Waits {
-    /// A worker: `ready_at` or `kill_at`.
+    /// A worker: `ready_at`, `tell_at` or `kill_at`, and what its `Care` waits for.
     Worker(WorkerId),
     /// A slot: `respawn_at`.
     Slot(GroupId, Slot),
-    /// A group's rollout: `abort_at`.
+    /// A group's rollout: `abort_at`, `until`.
     Rollout(GroupId),
+    /// The replacement of a group's spent workers: `abort_at`, `again_at`.
+    Recycling(GroupId),
+    /// A group whose workers are to be weighed: `weigh_at`.
+    Weighing(GroupId),
     /// A group that will wait for a connection, or start: `watch_at`, `run_at`.
     Group(GroupId),
     /// A hook: `kill_at`.
@@ -218,11 +244,12 @@ impl Crew {
     }
 
     /// A new worker, on its way.
-    pub(crate) fn birth(&mut self, group: GroupId, slot: Slot, generation: Generation, now: Instant) -> WorkerId {
+    pub(crate) fn birth(&mut self, group: GroupId, slot: Slot, version: Version, now: Instant) -> WorkerId {
         let state = State::Spawning { acked: false, fate: Fate::Live };
-        let worker = Worker { group, slot, generation, pid: None, born: now, ack_signal: None, live: None, state };
+        let worker = Worker { group, slot, version, pid: None, born: now, ack_signal: None, care: None, state };
         let id = self.workers.insert(worker);
-        self.act(Action::Spawn { worker: id, group, slot, generation });
+        let Version { generation, edition } = version;
+        self.act(Action::Spawn { worker: id, group, slot, generation, edition });
         id
     }
 
@@ -231,9 +258,17 @@ impl Crew {
         self.change(id, |worker| worker.state = state);
     }
 
-    /// Notes what is known of a worker's signs of life.
-    pub(crate) fn note_life(&mut self, id: WorkerId, live: Live) {
-        self.change(id, |worker| worker.live = Some(live));
+    /// Notes what is known of a worker that is kept an eye on; it is from now on, if it was not.
+    pub(crate) fn care(&mut self, id: WorkerId, note: impl FnOnce(&mut Care)) {
+        self.change(id, |worker| note(worker.care.get_or_insert_default()));
+    }
+
+    /// Keeps no eye on a worker any more.
+    fn care_no_more(&mut self, id: WorkerId) {
+        let care = self.workers.get_mut(&id).and_then(|worker| worker.care.take());
+        if let Some(Asks::Now(Some(hook))) = care.and_then(|care| care.probing).map(|probing| probing.asks) {
+            self.kill_hook(hook);
+        }
     }
 
     /// Changes a worker and keeps the index of deadlines right.
@@ -250,11 +285,10 @@ impl Crew {
 
     /// A worker's end: it is known no more.
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        let worker = self.workers.remove(&id)?;
-        if let Some(at) = worker.deadline() {
-            self.deadlines.remove(&(at, Waits::Worker(id)));
-        }
-        Some(worker)
+        let at = self.workers.get(&id)?.deadline();
+        self.no_longer(at, Waits::Worker(id));
+        self.care_no_more(id);
+        self.workers.remove(&id)
     }
 
     /// Asks a worker to end; says whether it has a process that could be told. One that is ending already is told again
@@ -265,11 +299,16 @@ impl Crew {
         let mut farewell = farewell;
         let mut tell = true;
         match worker.state {
-            State::Spawning { acked, fate: Fate::Live | Fate::Leave(_) } => {
-                return self.enter(id, State::Spawning { acked, fate: Fate::Leave(farewell) });
+            State::Spawning { .. } if farewell.signal() == Some(Signal::KILL) => return self.kill(id),
+            State::Spawning { acked, fate: Fate::Live } => {
+                return self.enter(id, State::Spawning { acked, fate: Fate::Leave { kill_at, farewell } });
+            }
+            State::Spawning { acked, fate: Fate::Leave { kill_at: before, .. } } => {
+                let kill_at = kill_at.min(before);
+                return self.enter(id, State::Spawning { acked, fate: Fate::Leave { kill_at, farewell } });
             }
             State::Spawning { fate: Fate::Die, .. } | State::Killing => return,
-            State::Starting { .. } | State::Ready => {}
+            State::Starting { .. } | State::Ready | State::Parting { .. } => {}
             State::Draining { kill_at: before, farewell: first } => {
                 kill_at = kill_at.min(before);
                 tell = !farewell.by_hook() && first.signal() != farewell.signal();
@@ -286,18 +325,34 @@ impl Crew {
             }
             Means::Signal { .. } | Means::Hook { .. } => {}
         }
-        self.enter(id, State::Draining { kill_at, farewell });
+        self.leave(id, State::Draining { kill_at, farewell });
+    }
+
+    /// Lets a worker serve on, beside its successor, until it is asked to end.
+    pub(crate) fn part(&mut self, id: WorkerId, tell_at: Instant, farewell: Farewell) {
+        self.leave(id, State::Parting { tell_at, farewell });
+    }
+
+    /// Moves a worker to a state in which nobody cares any more whether it is well.
+    fn leave(&mut self, id: WorkerId, state: State) {
+        let at = self.workers.get(&id).and_then(Worker::deadline);
+        self.no_longer(at, Waits::Worker(id));
+        self.care_no_more(id);
+        self.enter(id, state);
     }
 
     /// SIGKILL, now or as soon as there is a process.
     pub(crate) fn kill(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
         match worker.state {
-            State::Spawning { acked, .. } => self.enter(id, State::Spawning { acked, fate: Fate::Die }),
-            State::Killing => {}
-            State::Starting { .. } | State::Ready | State::Draining { .. } => {
+            State::Spawning { fate: Fate::Die, .. } | State::Killing => {}
+            State::Spawning { acked, fate: Fate::Live | Fate::Leave { .. } } => {
                 self.act(Action::Kill { worker: id });
-                self.enter(id, State::Killing);
+                self.enter(id, State::Spawning { acked, fate: Fate::Die });
+            }
+            State::Starting { .. } | State::Ready | State::Parting { .. } | State::Draining { .. } => {
+                self.act(Action::Kill { worker: id });
+                self.leave(id, State::Killing);
             }
         }
     }

@@ -10,7 +10,7 @@ use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::journal::{
     read_entry, read_snapshot, write_entry, write_snapshot, Unreadable, FORMAT, MAX_ENTRY,
 };
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Share, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
 use proptest::prelude::*;
@@ -89,7 +89,7 @@ fn rich() -> Supervisor {
         stop_timeout: Duration::from_secs(5),
         ack_signal: Signal::QUIT,
         drain_timeout: Duration::from_secs(60),
-        surge: Surge::AtMost(NonZeroU32::MIN),
+        surge: Surge::Fixed(Share::Count(1)),
         ..GroupSpec::new(name)
     };
     let mut core = Supervisor::new(

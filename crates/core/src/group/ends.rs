@@ -3,44 +3,27 @@
 
 use crate::action::{Action, Next, Notice};
 use crate::backoff;
+use crate::command::AbortCause;
 use crate::event::{Exit, Failure};
 use crate::group::reconcile::{self, Place};
-use crate::group::{rollout, Finish, Group, Intent};
+use crate::group::{abort, rollout, Finish, Group, Intent};
 use crate::ids::{Slot, WorkerId};
-use crate::live::Sight;
-use crate::spec::{Restart, Signal, Start};
-use crate::time::{Duration, Instant};
+use crate::spec::{Restart, Start};
+use crate::time::Instant;
 use crate::view::GaveUp;
 use crate::worker::{Crew, Farewell, State, Waits, Worker};
 
 impl Group {
-    /// A worker's sign of life was looked for.
-    pub(crate) fn looked(&mut self, id: WorkerId, mark: u64, ago: Duration, crew: &mut Crew, now: Instant) {
-        let Some(worker) = crew.workers.get(&id) else { return };
-        let serves = matches!(worker.state, State::Starting { .. } | State::Ready);
-        let Some((live, timeout)) = worker.live.filter(|live| live.looking && serves).zip(self.spec.live_check) else {
-            return;
-        };
-        match live.sight(mark, ago, timeout, now) {
-            Sight::Alive(live) => crew.note_life(id, live),
-            Sight::Silent(silence) => self.silent(id, silence, crew, now),
-        }
-    }
-
-    /// A worker gives no sign of life: it is killed, and its place is free at once, as it may take long to die.
-    fn silent(&mut self, id: WorkerId, silence: Duration, crew: &mut Crew, now: Instant) {
+    /// A worker is not good any more: it gets this farewell, and its place is free at once, as it may take long to die.
+    pub(crate) fn lose(&mut self, id: WorkerId, failure: Failure, farewell: Farewell, crew: &mut Crew, now: Instant) {
         let Some(worker) = crew.workers.get(&id).cloned() else { return };
-        let (slot, pid, failure) = (worker.slot, worker.pid, Failure::Silent(silence));
-        crew.act(Action::Notice(Notice::Silent { group: self.id, slot, pid, silence }));
-        let kill = Farewell::by(Signal::KILL, Duration::ZERO);
+        let slot = worker.slot;
         if self.slots.get(slot.0 as usize).is_some_and(|place| place.candidate == Some(id)) {
-            reconcile::retire(self, slot, Place::Candidate, kill, crew, now);
-            self.note_failure(&worker, failure, Next::Abort, crew, now);
-            rollout::candidate_died(self, slot, pid, failure, crew, now);
+            reconcile::retire(self, slot, Place::Candidate, farewell, crew, now);
+            self.candidate_lost(&worker, failure, crew, now);
         } else if self.serves(id, slot) {
-            reconcile::retire(self, slot, Place::Serving, kill, crew, now);
-            self.plan_respawn(slot, &worker, failure, crew, now);
-            reconcile::slot(self, slot, crew, now);
+            reconcile::retire(self, slot, Place::Serving, farewell, crew, now);
+            self.serving_lost(&worker, failure, crew, now);
         }
         self.settle(crew, now);
     }
@@ -52,18 +35,41 @@ impl Group {
         if place.is_some_and(|p| p.candidate == Some(id)) {
             self.vacate(&worker);
             self.slots[slot.0 as usize].candidate = None;
-            self.note_failure(&worker, failure, Next::Abort, crew, now);
-            rollout::candidate_died(self, slot, worker.pid, failure, crew, now);
+            self.candidate_lost(&worker, failure, crew, now);
         } else if place.is_some_and(|p| p.serving == Some(id)) {
             self.vacate(&worker);
             self.slots[slot.0 as usize].serving = None;
-            self.plan_respawn(slot, &worker, failure, crew, now);
-            reconcile::slot(self, slot, crew, now);
+            self.serving_lost(&worker, failure, crew, now);
         } else {
             self.leaving -= 1;
+            rollout::old_gone(self, id, crew, now);
         }
         self.tell_waiters_gone(id, crew);
         self.settle(crew, now);
+        if self.intent != Intent::Running || slot.0 >= self.count {
+            self.discard_stores(crew);
+        }
+    }
+
+    /// The worker that was to take a place will not.
+    fn candidate_lost(&mut self, worker: &Worker, failure: Failure, crew: &mut Crew, now: Instant) {
+        let (slot, pid) = (worker.slot, worker.pid);
+        self.note_failure(worker, failure, Next::Abort, crew, now);
+        match self.rollout {
+            Some(_) => abort::candidate_died(self, slot, pid, failure, crew, now),
+            None => self.replacement_failed(AbortCause::Worker { slot, pid, failure }, crew, now),
+        }
+    }
+
+    /// The place of a serving worker is empty.
+    fn serving_lost(&mut self, worker: &Worker, failure: Failure, crew: &mut Crew, now: Instant) {
+        if self.replacement_takes_over(worker.slot, crew) {
+            self.note_failure(worker, failure, Next::Replaced, crew, now);
+            self.tell_waiters_not_started_if_unborn(worker, failure, crew);
+            return self.replace_next(crew, now);
+        }
+        self.plan_respawn(worker.slot, worker, failure, crew, now);
+        reconcile::slot(self, worker.slot, crew, now);
     }
 
     /// A worker that held a place holds it no more.
@@ -86,8 +92,11 @@ impl Group {
         }
         let again = match (self.spec.restart, failure) {
             (Restart::None, _) => false,
-            (Restart::Always, _) | (Restart::OnFailure, Failure::Spawn(_) | Failure::Silent(_)) => true,
+            (Restart::Always, _) => true,
             (Restart::OnFailure, Failure::Exit(exit)) => exit.is_failure(),
+            (Restart::OnFailure, Failure::Spawn(_) | Failure::Silent(_) | Failure::Watchdog(_) | Failure::Unwell) => {
+                true
+            }
         };
         let times = place.failures.saturating_add(u32::from(!lived));
         let gives_up = again && self.spec.give_up.is_some_and(|most| times >= most.get());
@@ -113,9 +122,13 @@ impl Group {
         }
         place.failures = times;
         self.note_failure(worker, failure, next, crew, now);
-        // An exit may be all that a new daemon finds of a spawn; whoever waited for that must hear of it too.
+        self.tell_waiters_not_started_if_unborn(worker, failure, crew);
+    }
+
+    /// An exit may be all that a new daemon finds of a spawn; whoever waited for that must hear of it too.
+    fn tell_waiters_not_started_if_unborn(&mut self, worker: &Worker, failure: Failure, crew: &mut Crew) {
         if worker.pid.is_none() {
-            self.tell_waiters_not_started(slot, failure, crew);
+            self.tell_waiters_not_started(worker.slot, failure, crew);
         }
     }
 
@@ -132,7 +145,8 @@ impl Group {
 
     /// Looks whether the last worker has gone, and goes on from there.
     pub(crate) fn settle(&mut self, crew: &mut Crew, now: Instant) {
-        if self.live > 0 || self.is_ending() {
+        // A rollout may be about to start workers where none is left.
+        if self.live > 0 || self.is_ending() || self.rollout.is_some() {
             return;
         }
         match &self.intent {
@@ -157,6 +171,7 @@ impl Group {
         }));
         self.intent = Intent::Stopped;
         self.unplan_upgrader(crew);
+        self.forget_spent(crew);
         self.send_upgrades_home(crew);
         let finish = if self.slots.iter().any(|place| place.failed) { Finish::Failed } else { Finish::Done };
         self.finish = (!watched).then_some(finish);
@@ -165,6 +180,23 @@ impl Group {
             let delay = backoff::delay(&self.spec.backoff, failures.saturating_sub(1), &mut crew.rng);
             self.wait_for_connection(delay, crew, now);
         }
+    }
+
+    /// Slots that are not wanted any more and from which everybody has gone keep nothing for a successor.
+    pub(crate) fn discard_stores(&self, crew: &mut Crew) {
+        if let Some(discard) = self.discard() {
+            crew.act(discard);
+        }
+    }
+
+    /// From which slot on nobody will need what workers stored.
+    pub(crate) fn discard(&self) -> Option<Action> {
+        let from = match self.intent {
+            Intent::Stopped | Intent::Waiting { .. } if !self.is_ending() => Slot(0),
+            Intent::Running => Slot(self.count),
+            Intent::Stopped | Intent::Waiting { .. } | Intent::WarmingUp { .. } | Intent::Cycling(_) => return None,
+        };
+        self.spec.fd_store.then_some(Action::Discard { group: self.id, from })
     }
 
     /// How a slot was given up that has not been filled again.

@@ -1,4 +1,4 @@
-//! The group's two hooks: the one that stops it, and the upgrader.
+//! The group's two hooks: the one that stops it, and the upgrader. (Commands that ask workers are `caring`'s.)
 //!
 //! **The stop hook** runs in place of `stop_signal` when the whole group is asked to end. Its workers drain meanwhile,
 //! and who remains at `kill_at` is killed, as is the hook. If it fails, the workers get `stop_signal` after all. The
@@ -12,12 +12,12 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Notice};
-use crate::command::{Failed, Refusal, Reply};
+use crate::command::{Failed, Refusal, Reply, Verb};
 use crate::event::{Failure, HookKind};
 use crate::group::rollout::{self, Queued};
 use crate::group::{reconcile, Group, Intent};
 use crate::hook::Hook;
-use crate::ids::{Pid, WorkerId};
+use crate::ids::{Pid, RequestId, WorkerId};
 use crate::time::{Duration, Instant};
 use crate::worker::{Crew, State, Waits};
 
@@ -41,14 +41,14 @@ impl Group {
     /// Runs the stop hook for these workers, unless it runs already.
     pub(crate) fn run_stop_hook(&mut self, pids: Vec<Pid>, timeout: Duration, crew: &mut Crew, now: Instant) {
         if self.stopper.is_none() {
-            self.stopper = Some(crew.run_hook(self.id, HookKind::Stop, pids, timeout, now));
+            self.stopper = Some(crew.run_hook(self.id, HookKind::Stop, pids, None, timeout, now));
         }
     }
 
     /// Runs the upgrader for those who asked.
     pub(crate) fn run_upgrader(&mut self, asked: Queued, crew: &mut Crew, now: Instant) {
         let Some(upgrader) = self.spec.upgrader else { return };
-        let hook = crew.run_hook(self.id, HookKind::Upgrader, Vec::new(), upgrader.timeout, now);
+        let hook = crew.run_hook(self.id, HookKind::Upgrader, Vec::new(), None, upgrader.timeout, now);
         self.upgrading = Some(Upgrading { hook, asked: Some(asked) });
     }
 
@@ -62,20 +62,24 @@ impl Group {
     /// The group has ended by itself: nobody gets an upgrade any more. An upgrader that runs may finish its work.
     pub(crate) fn send_upgrades_home(&mut self, crew: &mut Crew) {
         let asked = self.upgrading.as_mut().and_then(|upgrading| upgrading.asked.take());
-        for request in asked.into_iter().chain(self.queued.take()).flat_map(|asked| asked.requests) {
+        for (request, _) in asked.into_iter().chain(self.queued.take()).flat_map(|asked| asked.requests) {
             crew.act(Action::Reply { request, reply: Reply::Refused(Refusal::NotRunning) });
         }
     }
 
     pub(crate) fn hook_spawned(&mut self, id: WorkerId, pid: Pid, crew: &mut Crew) {
-        if let Some(kind) = crew.hook_spawned(id).filter(|_| self.tells_of_hook()) {
+        if let Some(kind) = crew.hook_spawned(id).filter(|kind| self.tells_of_hook(*kind)) {
             crew.act(Action::Notice(Notice::HookBegan { group: self.id, kind, pid }));
         }
     }
 
     /// An upgrader that runs every so often is told of only when it leads to something, or begins to fail otherwise.
-    fn tells_of_hook(&self) -> bool {
-        self.spec.upgrader.is_none() || self.asks_upgrader() || self.stopper.is_some()
+    fn tells_of_hook(&self, kind: HookKind) -> bool {
+        match kind {
+            HookKind::Stop => true,
+            HookKind::Upgrader => self.asks_upgrader(),
+            HookKind::Probe { .. } => false,
+        }
     }
 
     pub(crate) fn hook_ended(&mut self, id: WorkerId, hook: &Hook, end: Failure, crew: &mut Crew, now: Instant) {
@@ -83,6 +87,7 @@ impl Group {
         match hook.kind {
             HookKind::Stop => self.stop_hook_ended(failure, crew, now),
             HookKind::Upgrader => self.upgrader_ended(id, failure, crew, now),
+            HookKind::Probe { .. } => self.probe_ended(id, hook, failure, crew, now),
         }
         self.settle(crew, now);
     }
@@ -107,15 +112,21 @@ impl Group {
     fn upgrader_ended(&mut self, id: WorkerId, failure: Option<Failure>, crew: &mut Crew, now: Instant) {
         let Some(Upgrading { asked, .. }) = self.upgrading.take_if(|upgrading| upgrading.hook == id) else { return };
         let Some(asked) = asked else { return rollout::begin_queued(self, crew, now) };
-        let news = failure.is_none() || self.tells_of_hook() || failure != self.upgrader_failed;
+        let news = failure.is_none() || self.tells_of_hook(HookKind::Upgrader) || failure != self.upgrader_failed;
         self.upgrader_failed = failure;
         if news {
             crew.act(Action::Notice(Notice::HookEnded { group: self.id, kind: HookKind::Upgrader, failure }));
         }
         match failure {
             Some(failure) => {
-                for request in asked.requests {
+                let is_restart = |(_, verb): &(RequestId, Verb)| *verb == Verb::Restart;
+                let (restarts, upgrades): (Vec<_>, Vec<_>) = asked.requests.into_iter().partition(is_restart);
+                for (request, _) in upgrades {
                     crew.act(Action::Reply { request, reply: Reply::Failed(Failed::Upgrader { failure }) });
+                }
+                // A restart that would have been part of the upgrade does not need the upgrader's consent.
+                if !restarts.is_empty() {
+                    self.queue(Queued { requests: restarts, signal: asked.signal, restart: true });
                 }
                 // It was asked about what is there now, and what it has changed itself was not good enough.
                 if self.asks_upgrader() {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::action::Action;
 use crate::command::{Done, Refusal, Reply, Verb};
+use crate::group::abort;
 use crate::group::reconcile::{self, Place};
 use crate::group::rollout::{self, Queued};
 use crate::group::waiting::{Awaits, Cycle, Purpose, Waiter};
@@ -45,11 +46,14 @@ impl Group {
                     crew.kill_hook(hook);
                 }
             }
-            Verb::Restart => self.cycle(&[request], verb, signal, crew, now),
-            Verb::Upgrade if self.spec.ack == Ack::None && self.spec.upgrader.is_none() => {
-                self.cycle(&[request], verb, signal, crew, now);
+            Verb::Restart if self.restarts_in_steps(crew) => self.restart_in_steps(request, signal, crew, now),
+            Verb::Restart => self.cycle(&[(request, verb)], verb, signal, crew, now),
+            Verb::Upgrade if self.renews_at_once() && self.spec.upgrader.is_none() => {
+                self.cycle(&[(request, verb)], verb, signal, crew, now);
             }
             Verb::Upgrade => self.upgrade(request, signal, crew, now),
+            Verb::Rollback => self.roll_back(request, signal, crew, now),
+            Verb::Cancel => self.cancel(request, crew, now),
             Verb::Inc => self.inc(request, crew, now),
             Verb::Dec => self.dec(request, signal, crew, now),
             Verb::Signal => self.tell(request, signal, slot, crew),
@@ -66,7 +70,9 @@ impl Group {
         }
         let runs = matches!(self.intent, Intent::Running | Intent::Cycling(_));
         match verb {
-            Verb::Upgrade | Verb::Inc | Verb::Dec if !runs => Some(Refusal::NotRunning),
+            Verb::Upgrade | Verb::Rollback | Verb::Inc | Verb::Dec if !runs => Some(Refusal::NotRunning),
+            Verb::Rollback if self.version_to_go_back_to().is_none() => Some(Refusal::NothingBefore),
+            Verb::Cancel if !self.renews() => Some(Refusal::NothingToCancel),
             Verb::Inc if self.count >= MAX_COUNT => Some(Refusal::AtMost(MAX_COUNT)),
             Verb::Dec if self.count <= 1 => Some(Refusal::AtLeastOne),
             Verb::Signal if signal.is_none() => Some(Refusal::SignalMissing(verb)),
@@ -80,7 +86,9 @@ impl Group {
             | Verb::Inc
             | Verb::Dec
             | Verb::Killall
-            | Verb::Signal => None,
+            | Verb::Signal
+            | Verb::Rollback
+            | Verb::Cancel => None,
         }
     }
 
@@ -92,7 +100,7 @@ impl Group {
             Intent::Cycling(cycle) => return cycle.asked.push((request, Verb::Start)),
             Intent::Stopped | Intent::Waiting { .. } if ending => {
                 let asked = Vec::from([(request, Verb::Start)]);
-                self.intent = Intent::Cycling(Cycle { asked, old: Vec::new(), generation: None });
+                self.intent = Intent::Cycling(Cycle { asked, old: Vec::new(), version: None });
                 return;
             }
             Intent::Running | Intent::Stopped | Intent::WarmingUp { .. } | Intent::Waiting { .. } => {}
@@ -104,6 +112,7 @@ impl Group {
         match self.intent {
             Intent::Running => reconcile::every_slot(self, crew, now),
             Intent::Stopped | Intent::WarmingUp { .. } | Intent::Waiting { .. } | Intent::Cycling(_) => {
+                self.take_new_edition();
                 self.run(crew, now);
             }
         }
@@ -126,61 +135,142 @@ impl Group {
 
     /// Wants no worker any more. `by` is the command that says so; none if the daemon itself is stopped.
     pub(crate) fn stop(&mut self, by: Option<Verb>, farewell: Farewell, crew: &mut Crew, now: Instant) {
-        rollout::overruled(self, by, farewell, crew, now);
+        abort::overruled(self, by, farewell, crew, now);
         self.supersede_starts(by, crew);
         self.stop_waiting(crew);
         self.intent = Intent::Stopped;
         self.unplan_upgrader(crew);
+        self.forget_spent(crew);
         self.forget_failures(crew);
         self.finish = None;
         reconcile::retire_all(self, farewell, crew, now);
         self.slots.clear();
         self.ended = 0;
+        self.discard_stores(crew);
     }
 
-    /// Restart, and an upgrade with `ack = "none"`: all end, then all start. `requests` are those that want it.
-    fn cycle(&mut self, requests: &[RequestId], verb: Verb, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
-        let asked = requests.iter().map(|request| (*request, verb));
+    /// Restart, and an upgrade or a rollback with `ack = "none"`: all end, then all start. `asked` are those that want it.
+    fn cycle(
+        &mut self,
+        asked: &[(RequestId, Verb)],
+        verb: Verb,
+        signal: Option<Signal>,
+        crew: &mut Crew,
+        now: Instant,
+    ) {
         self.forget_failures(crew);
         self.stop_waiting(crew);
-        let renew = verb == Verb::Upgrade;
-        if let Intent::Cycling(cycle) = &mut self.intent {
-            cycle.asked.extend(asked);
-            let again = renew && cycle.generation.is_none();
-            let generation = again.then(|| self.next_generation());
-            if let Intent::Cycling(cycle) = &mut self.intent {
-                cycle.generation = cycle.generation.or(generation);
+        let before = self.version_to_go_back_to();
+        let underway = match &mut self.intent {
+            Intent::Cycling(cycle) => {
+                cycle.asked.extend(asked);
+                Some(cycle.version)
             }
+            Intent::Running | Intent::Stopped | Intent::WarmingUp { .. } | Intent::Waiting { .. } => None,
+        };
+        let version = match (verb, underway.flatten()) {
+            (Verb::Rollback, Some(_)) => Some((self.version, verb)),
+            (Verb::Rollback, None) => before.map(|before| (before, verb)),
+            (Verb::Upgrade, Some((version, Verb::Upgrade))) => Some((version, verb)),
+            (Verb::Upgrade, _) => Some((self.next_version(), verb)),
+            (_, underway) => underway,
+        };
+        if let Intent::Cycling(cycle) = &mut self.intent {
+            cycle.version = version;
             return;
         }
         let farewell = reconcile::group_farewell(self, signal, crew);
-        rollout::overruled(self, Some(verb), farewell, crew, now);
+        abort::overruled(self, Some(verb), farewell, crew, now);
         let (_, old) = self.everybody(crew);
-        let generation = renew.then(|| self.next_generation());
-        let asked = asked.collect();
-        self.intent = Intent::Cycling(Cycle { asked, old, generation });
+        self.intent = Intent::Cycling(Cycle { asked: asked.to_vec(), old, version });
         self.unplan_upgrader(crew);
+        self.forget_spent(crew);
         reconcile::retire_all(self, farewell, crew, now);
     }
 
     /// An upgrade that nothing has to be asked for any more.
     pub(crate) fn renew(&mut self, asked: Queued, crew: &mut Crew, now: Instant) {
-        match self.spec.ack {
-            Ack::None => self.cycle(&asked.requests, Verb::Upgrade, asked.signal, crew, now),
-            Ack::Timer(_) | Ack::Manual => rollout::begin(self, asked, crew, now),
+        if asked.restart {
+            let version = self.version_to_start();
+            return rollout::begin(self, version, Verb::Restart, asked, crew, now);
         }
+        if self.renews_at_once() {
+            return self.cycle(&asked.requests, Verb::Upgrade, asked.signal, crew, now);
+        }
+        let version = self.next_version();
+        rollout::begin(self, version, Verb::Upgrade, asked, crew, now);
+    }
+
+    /// Whether an upgrade stops all workers and then starts all.
+    fn renews_at_once(&self) -> bool {
+        self.spec.ack == Ack::None && self.spec.max_unavailable.is_none()
+    }
+
+    /// Whether something is under way that `cancel` ends.
+    fn renews(&self) -> bool {
+        self.rollout.is_some() || self.queued.is_some() || self.asks_upgrader() && self.upgrading.is_some()
+    }
+
+    /// Whether a restart goes through the group step by step. Where a hook stops the group, it stops all of it.
+    fn restarts_in_steps(&self, crew: &Crew) -> bool {
+        let hook = reconcile::group_farewell(self, None, crew).by_hook();
+        self.intent == Intent::Running && !self.spec.max_unavailable.is_none() && !hook
+    }
+
+    /// Joins or follows the rollout under way.
+    fn restart_in_steps(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        self.forget_failures(crew);
+        self.queue(Queued { requests: Vec::from([(request, Verb::Restart)]), signal, restart: true });
+        rollout::begin_queued(self, crew, now);
+        reconcile::every_slot(self, crew, now);
+    }
+
+    /// What is under way makes room for the way back.
+    fn roll_back(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
+        let verb = Verb::Rollback;
+        if self.renews_at_once() || matches!(self.intent, Intent::Cycling(_)) {
+            return self.cycle(&[(request, verb)], verb, signal, crew, now);
+        }
+        let Some(version) = self.version_to_go_back_to() else { return };
+        self.forget_failures(crew);
+        let farewell = reconcile::stop_farewell(self, None);
+        abort::overruled(self, Some(verb), farewell, crew, now);
+        let requests = Vec::from([(request, verb)]);
+        if version == self.version && !self.mixed {
+            // Nothing of what was under way serves.
+            let done = Done::RolledBack { generation: version.generation, new: Vec::new(), old: Vec::new() };
+            crew.act(Action::Reply { request, reply: Reply::Done(done) });
+        } else {
+            rollout::begin(self, version, verb, Queued { requests, signal, restart: false }, crew, now);
+        }
+        reconcile::every_slot(self, crew, now);
+        self.replace_next(crew, now);
+    }
+
+    /// What is under way, and what waits for it, is not wanted any more.
+    fn cancel(&mut self, request: RequestId, crew: &mut Crew, now: Instant) {
+        let farewell = reconcile::stop_farewell(self, None);
+        abort::overruled(self, Some(Verb::Cancel), farewell, crew, now);
+        let done = Done::Cancelled { generation: self.version.generation };
+        crew.act(Action::Reply { request, reply: Reply::Done(done) });
+        if self.intent == Intent::Running {
+            reconcile::every_slot(self, crew, now);
+        }
+        self.replace_next(crew, now);
     }
 
     /// Waits for the next upgrade, together with all who do.
     pub(crate) fn queue(&mut self, asked: Queued) {
+        let restart = asked.restart && self.queued.as_ref().is_none_or(|queued| queued.restart);
         let queued = self.queued.get_or_insert_default();
         queued.requests.extend(asked.requests);
         queued.signal = asked.signal.or(queued.signal);
+        queued.restart = restart;
     }
 
     fn upgrade(&mut self, request: RequestId, signal: Option<Signal>, crew: &mut Crew, now: Instant) {
         self.forget_failures(crew);
-        self.queue(Queued { requests: Vec::from([request]), signal });
+        self.queue(Queued { requests: Vec::from([(request, Verb::Upgrade)]), signal, restart: false });
         rollout::begin_queued(self, crew, now);
         if self.intent == Intent::Running {
             reconcile::every_slot(self, crew, now);
@@ -194,7 +284,7 @@ impl Group {
         self.wait_for(Waiter { request, purpose: Purpose::Inc, awaits, pids: Vec::new() }, crew);
         if self.intent == Intent::Running {
             self.forget_failures(crew);
-            self.slots.push(SlotState::new(self.generation));
+            self.slots.push(SlotState::new(self.version));
             reconcile::every_slot(self, crew, now);
         }
     }
@@ -213,6 +303,8 @@ impl Group {
         let awaits = Awaits::Gone(serving.into_iter().collect());
         self.wait_for(Waiter { request, purpose: Purpose::Dec, awaits, pids }, crew);
         rollout::slot_removed(self, slot, unready, crew, now);
+        self.replacement_removed(slot, crew, now);
+        self.discard_stores(crew);
     }
 
     /// A signal that changes nothing but what the workers make of it.

@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::command::{Done, Failed, Reply, Verb};
 use crate::event::Failure;
 use crate::group::{rollout, Group, Intent};
-use crate::ids::{Generation, Pid, RequestId, Slot, WorkerId};
+use crate::ids::{Pid, RequestId, Slot, Version, WorkerId};
 use crate::spec::Signal;
 use crate::time::Instant;
 use crate::worker::Crew;
@@ -28,6 +28,7 @@ pub(crate) enum Purpose {
     Start,
     Restart { old: Vec<Pid> },
     Renew { old: Vec<Pid> },
+    GoBack { old: Vec<Pid> },
     Inc,
     Stop { signal: Option<Signal> },
     Dec,
@@ -47,8 +48,8 @@ pub(crate) enum Awaits {
 pub(crate) struct Cycle {
     pub(crate) asked: Vec<(RequestId, Verb)>,
     pub(crate) old: Vec<Pid>,
-    /// The generation that starts afterwards, if it is a new one.
-    pub(crate) generation: Option<Generation>,
+    /// What starts afterwards, and by which command, if it is not just a restart.
+    pub(crate) version: Option<(Version, Verb)>,
 }
 
 impl Group {
@@ -135,7 +136,8 @@ impl Group {
         let done = match purpose {
             Purpose::Start => Done::Started { pids },
             Purpose::Restart { old } => Done::Restarted { new: pids, old },
-            Purpose::Renew { old } => Done::Upgraded { generation: self.generation, new: pids, old },
+            Purpose::Renew { old } => Done::Upgraded { generation: self.version.generation, new: pids, old },
+            Purpose::GoBack { old } => Done::RolledBack { generation: self.version.generation, new: pids, old },
             Purpose::Inc => match pids.first() {
                 Some(&pid) => Done::Incremented { pid, count },
                 None => Done::Started { pids },
@@ -150,10 +152,13 @@ impl Group {
     /// The last worker of a cycle has gone: start all, and let those who asked wait for that.
     pub(crate) fn finish_cycle(&mut self, crew: &mut Crew, now: Instant) {
         let Intent::Cycling(cycle) = core::mem::replace(&mut self.intent, Intent::Stopped) else { return };
-        let Cycle { asked, old, generation } = cycle;
+        let Cycle { asked, old, version } = cycle;
         self.slots.clear();
         self.ended = 0;
-        self.generation = generation.unwrap_or(self.generation);
+        match version {
+            Some((version, verb)) => self.commit(version, verb),
+            None => self.take_new_edition(),
+        }
         let slots: BTreeSet<Slot> = (0..self.count).map(Slot).collect();
         // Who still waits for an earlier start gets the workers of this one: those it has been told of have ended.
         for waiter in &mut self.waiters {
@@ -169,7 +174,10 @@ impl Group {
             let purpose = match verb {
                 Verb::Restart => Purpose::Restart { old: old.clone() },
                 Verb::Upgrade => Purpose::Renew { old: old.clone() },
-                Verb::Start | Verb::Stop | Verb::Inc | Verb::Dec | Verb::Killall | Verb::Signal => Purpose::Start,
+                Verb::Rollback => Purpose::GoBack { old: old.clone() },
+                Verb::Start | Verb::Stop | Verb::Inc | Verb::Dec | Verb::Killall | Verb::Signal | Verb::Cancel => {
+                    Purpose::Start
+                }
             };
             let awaits = Awaits::Spawned(slots.clone());
             self.waiters.push(Waiter { request, purpose, awaits, pids: Vec::new() });

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! policy exit_when=done|failed|never stop_timeout=30s     before anything else; optional
-//! group web count=2 ack=manual|none|timer:1s restart=always|on-failure|none start=at-once|on-connection surge=1
+//! group web count=2 ack=manual|probe|none|timer:1s restart=always|on-failure|none start=at-once|on-connection surge=1
 //!           start_timeout=10s stop=TERM/5s drain=USR2/60s backoff=10s/10s give_up=3 warmup=2s autostart=false
+//!           max_unavailable=1 soak=5s kill_old_delay=2s watchdog=10s max_age=60s max_memory=1000 fd_store=true
+//!           probe=connection/1s/2s/2/3/liveness (by, interval, time-out, good and bad in a row) surge=25%|auto
 //!           stop_hook=true upgrader=60s | upgrader=60s/10s (every) auto_upgrade=true live_check=8s
 //! begin                             the daemon runs
 //! spawned web/0                     also: web (all its workers that are being spawned), #3 (a worker by its id)
@@ -13,6 +15,10 @@
 //! request upgrade web [USR2]        requests are r1, r2 and so on
 //! shutdown                          the request; stop-signal TERM is the signal, `stop-signal TERM again` the same one
 //! connection web
+//! said web/0 reloading | stopping | well | unwell | within 3s | extend 9s
+//! probed web/0 good | status 503 | unreachable ECONNREFUSED | garbled | closed | late
+//! measured web 3                    so many more workers fit into memory
+//! heavy web/0 5000000               so many bytes
 //! looked web/0 7 3s                 its sign of life: the mark, and how long ago
 //! program web 7 | program web 7 changed
 //! advance 500ms                     fires the deadlines on the way, each at its time
@@ -34,7 +40,7 @@ use firestarter_core::Supervisor;
 
 use crate::common::check_invariants;
 use crate::common::text::{duration_text, failure_text, Names};
-use crate::words::{duration, exit, number_of_error, parse_verb, policy, signal, spawn_step, spec, Told};
+use crate::words::{answer, duration, exit, number_of_error, parse_verb, policy, said, signal, spawn_step, spec, Told};
 
 pub struct Story {
     specs: Vec<GroupSpec>,
@@ -75,6 +81,37 @@ impl Story {
             ["group", name, options @ ..] => self.specs.push(spec(name, options)?),
             ["policy", options @ ..] => self.policy = policy(options)?,
             ["begin"] => self.feed(Event::Begin),
+            ["request", verb, group, how @ ..] => {
+                let signal = how.first().map(|word| signal(word)).transpose()?;
+                let (group, slot) = group.split_once('/').map_or((*group, None), |(group, slot)| (group, Some(slot)));
+                let slot = slot.map(|slot| slot.parse().map(Slot)).transpose().map_err(|_| "no slot")?;
+                let command = Command::Group { group: self.group(group)?, verb: parse_verb(verb)?, signal, slot };
+                self.request(command);
+            }
+            ["shutdown"] => self.request(Command::Shutdown),
+            ["stop-signal", word, again @ ..] => {
+                self.stops += u32::from(*again != ["again"]);
+                self.feed(Event::StopSignal { signal: signal(word)?, nth: self.stops });
+            }
+            ["connection", group] => {
+                let group = self.group(group)?;
+                self.feed(Event::Connection { group });
+            }
+            ["program", group, print, how @ ..] => {
+                let (group, print) = (self.group(group)?, print.parse().map_err(|_| "no print")?);
+                self.feed(Event::Program { group, print, changed: *how == ["changed"] });
+            }
+            ["advance", by] => self.advance(duration(by)?),
+            ["crash"] => self.crash(),
+            ["status"] => self.status(),
+            _ => self.hear(&words)?,
+        }
+        Ok(std::mem::take(&mut self.lines))
+    }
+
+    /// A fact about workers.
+    fn hear(&mut self, words: &[&str]) -> Told<()> {
+        match words {
             ["spawned", whom] => {
                 for worker in self.whom(whom, Some(false))? {
                     self.feed(Event::Spawned { worker, pid: Pid(100 + worker.ordinal() as u32) });
@@ -99,21 +136,27 @@ impl Story {
                     self.feed(Event::Acked { worker, signal });
                 }
             }
-            ["request", verb, group, how @ ..] => {
-                let signal = how.first().map(|word| signal(word)).transpose()?;
-                let (group, slot) = group.split_once('/').map_or((*group, None), |(group, slot)| (group, Some(slot)));
-                let slot = slot.map(|slot| slot.parse().map(Slot)).transpose().map_err(|_| "no slot")?;
-                let command = Command::Group { group: self.group(group)?, verb: parse_verb(verb)?, signal, slot };
-                self.request(command);
+            ["said", whom, what @ ..] => {
+                let said = said(what)?;
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::Notified { worker, said });
+                }
             }
-            ["shutdown"] => self.request(Command::Shutdown),
-            ["stop-signal", word, again @ ..] => {
-                self.stops += u32::from(*again != ["again"]);
-                self.feed(Event::StopSignal { signal: signal(word)?, nth: self.stops });
+            ["probed", whom, what @ ..] => {
+                let answer = answer(what)?;
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::Probed { worker, answer });
+                }
             }
-            ["connection", group] => {
-                let group = self.group(group)?;
-                self.feed(Event::Connection { group });
+            ["heavy", whom, bytes] => {
+                let bytes = bytes.parse().map_err(|_| "no bytes")?;
+                for worker in self.whom(whom, None)? {
+                    self.feed(Event::Heavy { worker, bytes });
+                }
+            }
+            ["measured", group, fits] => {
+                let (group, fits) = (self.group(group)?, fits.parse().map_err(|_| "no number")?);
+                self.feed(Event::Measured { group, fits });
             }
             ["looked", whom, mark, ago] => {
                 let (mark, ago) = (mark.parse().map_err(|_| "no mark")?, duration(ago)?);
@@ -121,16 +164,9 @@ impl Story {
                     self.feed(Event::Looked { worker, mark, ago });
                 }
             }
-            ["program", group, print, how @ ..] => {
-                let (group, print) = (self.group(group)?, print.parse().map_err(|_| "no print")?);
-                self.feed(Event::Program { group, print, changed: *how == ["changed"] });
-            }
-            ["advance", by] => self.advance(duration(by)?),
-            ["crash"] => self.crash(),
-            ["status"] => self.status(),
             _ => return Err("no such command".into()),
         }
-        Ok(std::mem::take(&mut self.lines))
+        Ok(())
     }
 
     fn core(&mut self) -> &mut Supervisor {
@@ -158,6 +194,10 @@ impl Story {
             }
             Event::Begin
             | Event::Acked { .. }
+            | Event::Notified { .. }
+            | Event::Probed { .. }
+            | Event::Measured { .. }
+            | Event::Heavy { .. }
             | Event::Connection { .. }
             | Event::Looked { .. }
             | Event::Program { .. }
@@ -223,8 +263,9 @@ impl Story {
             for worker in view.workers {
                 let pid = worker.pid.map_or("no pid".into(), |pid| format!("pid {pid}"));
                 let (slot, generation, stage) = (worker.slot, worker.generation, stage(worker.stage));
+                let condition = worker.condition.map_or(String::new(), |condition| format!(" {condition:?}"));
                 let line = format!(
-                    "  {}/{slot} {pid} generation {generation} {stage} {}",
+                    "  {}/{slot} {pid} generation {generation} {stage} {}{condition}",
                     view.name,
                     duration_text(worker.uptime)
                 );
@@ -288,6 +329,9 @@ fn summary(view: &GroupView) -> String {
     }
     if let Some(rollout) = view.rollout {
         text.push_str(&format!(", rollout of {} {}/{}", rollout.generation, rollout.ready, rollout.wanted));
+        let (spawned, committed, retired) = (rollout.spawned, rollout.committed, rollout.retired);
+        let awaits = format!("{:?}", rollout.awaits).to_lowercase();
+        text.push_str(&format!(" ({spawned} spawned, {committed} committed, {retired} retired, awaits {awaits})"));
     }
     text
 }

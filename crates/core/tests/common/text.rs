@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use firestarter_core::action::{Action, Next, Notice};
+use firestarter_core::action::{Action, Next, Notice, Spent};
 use firestarter_core::command::{AbortCause, Command, Done, Failed, Refusal, Reply, Verb};
-use firestarter_core::event::{Event, Exit, Failure, HookKind};
+use firestarter_core::event::{Answer, Event, Exit, Failure, HookKind};
 use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::time::Duration;
 
@@ -61,6 +61,10 @@ impl Names {
             Event::Looked { worker, mark, ago } => {
                 format!("looked {} mark {mark}, {} ago", self.worker(*worker), duration_text(*ago))
             }
+            Event::Notified { worker, said } => format!("notified {} {said:?}", self.worker(*worker)),
+            Event::Probed { worker, answer } => format!("probed {} {}", self.worker(*worker), answer_text(*answer)),
+            Event::Measured { group, fits } => format!("measured {}: {fits} fit", self.group(*group)),
+            Event::Heavy { worker, bytes } => format!("heavy {} {bytes} bytes", self.worker(*worker)),
             Event::Program { group, print, changed } => {
                 let what = if *changed { "changed to" } else { "is" };
                 format!("program {} {what} {print}", self.group(*group))
@@ -87,9 +91,14 @@ impl Names {
 
     pub fn action(&self, action: &Action) -> String {
         match action {
-            Action::Spawn { worker, generation, .. } => {
-                format!("spawn {} generation {generation}", self.worker(*worker))
+            Action::Spawn { worker, generation, edition, .. } => {
+                let edition = if edition.0 == generation.0 { String::new() } else { format!(" edition {edition}") };
+                format!("spawn {} generation {generation}{edition}", self.worker(*worker))
             }
+            Action::Probe { worker } => format!("probe {}", self.worker(*worker)),
+            Action::Measure { group } => format!("measure {}", self.group(*group)),
+            Action::Weigh { group, limit } => format!("weigh {} against {limit}", self.group(*group)),
+            Action::Discard { group, from } => format!("discard {} from slot {from}", self.group(*group)),
             Action::RunHook { hook, kind, pids, .. } => {
                 format!("run {} {} for {}", self.worker(*hook), hook_text(*kind), pids_text(pids))
             }
@@ -143,13 +152,30 @@ impl Names {
             Notice::Overdue { group, slot, pid } => {
                 format!("{} {} overdue, killed", self.place(*group, *slot), pid_text(*pid))
             }
-            Notice::RolloutBegan { group, generation, workers } => {
-                format!("{} rollout of generation {generation} began, {workers} workers", self.group(*group))
+            Notice::Unwell { group, slot, pid, failure } => {
+                format!("{} {} {}", self.place(*group, *slot), pid_text(*pid), failure_text(*failure))
             }
-            Notice::RolloutCommitted { group, generation, took } => {
+            Notice::Replacing { group, slot, pid, why } => {
+                format!("replacing {} {}: {}", self.place(*group, *slot), pid_text(*pid), spent_text(*why))
+            }
+            Notice::NotReplaced { group, slot, cause, again } => {
+                let (place, again) = (self.place(*group, *slot), duration_text(*again));
+                format!("{place} not replaced: {}; again in {again}", cause_text(cause))
+            }
+            Notice::Limited { group, at_a_time, workers } => {
+                format!("{} limited to {at_a_time} of {workers} at a time", self.group(*group))
+            }
+            Notice::BatchCommitted { group, generation, done, workers } => {
+                format!("{} {done} of {workers} are generation {generation}", self.group(*group))
+            }
+            Notice::RolloutBegan { group, verb, generation, workers } => {
+                let what = if *verb == Verb::Upgrade { "rollout" } else { verb.word() };
+                format!("{} {what} of generation {generation} began, {workers} workers", self.group(*group))
+            }
+            Notice::RolloutCommitted { group, verb: _, generation, took } => {
                 format!("{} generation {generation} committed after {}", self.group(*group), duration_text(*took))
             }
-            Notice::RolloutAborted { group, generation, cause } => {
+            Notice::RolloutAborted { group, verb: _, generation, cause } => {
                 format!("{} generation {generation} aborted: {}", self.group(*group), cause_text(cause))
             }
             Notice::GroupEnded { group, watched: true } => format!("{} ended, will be watched", self.group(*group)),
@@ -167,6 +193,7 @@ fn hook_text(kind: HookKind) -> &'static str {
     match kind {
         HookKind::Stop => "stop hook",
         HookKind::Upgrader => "upgrader",
+        HookKind::Probe { .. } => "probe",
     }
 }
 
@@ -201,6 +228,10 @@ fn done_text(done: &Done) -> String {
         Done::Upgraded { generation, new, old } => {
             format!("upgraded to generation {generation}: {} for {}", pids_text(new), pids_text(old))
         }
+        Done::RolledBack { generation, new, old } => {
+            format!("rolled back to generation {generation}: {} for {}", pids_text(new), pids_text(old))
+        }
+        Done::Cancelled { generation } => format!("cancelled, generation {generation} serves"),
         Done::Incremented { pid, count } => format!("incremented to {count} by pid {pid}"),
         Done::Decremented { pid, count } => format!("decremented to {count}, {} gone", pid_text(*pid)),
         Done::Killed { pids } => format!("killed {}", pids_text(pids)),
@@ -218,6 +249,8 @@ fn refusal_text(refusal: Refusal) -> String {
         Refusal::SignalMissing(verb) => format!("{verb} wants a signal"),
         Refusal::WholeGroup(verb) => format!("{verb} is for the whole group"),
         Refusal::NoWorker(slot) => format!("nobody in slot {slot}"),
+        Refusal::NothingBefore => "nothing before".into(),
+        Refusal::NothingToCancel => "nothing to cancel".into(),
         Refusal::ShuttingDown => "shutting down".into(),
     }
 }
@@ -227,8 +260,12 @@ fn cause_text(cause: &AbortCause) -> String {
         AbortCause::Worker { slot, pid, failure } => {
             format!("slot {slot} {} {}", pid_text(*pid), failure_text(*failure))
         }
-        AbortCause::Timeout { slot, pid, unready } => {
-            format!("timeout, {unready} unready, first slot {slot} {}", pid_text(*pid))
+        AbortCause::Timeout { slot, pid, unready, answer } => {
+            let answer = answer.map_or(String::new(), |answer| format!(", answered {}", answer_text(answer)));
+            format!("timeout, {unready} unready, first slot {slot} {}{answer}", pid_text(*pid))
+        }
+        AbortCause::Unhealthy { slot, pid, answer } => {
+            format!("slot {slot} {} unhealthy: {}", pid_text(*pid), answer_text(*answer))
         }
         AbortCause::Command { by } => format!("by {}", by_text(*by)),
     }
@@ -244,6 +281,7 @@ fn next_text(next: Next) -> String {
         Next::Respawn(delay) => format!("respawn in {}", duration_text(delay)),
         Next::Nothing => "no respawn".into(),
         Next::GiveUp { times, within } => format!("given up after {times} in {}", duration_text(within)),
+        Next::Replaced => "replaced".into(),
         Next::Abort => "abort".into(),
     }
 }
@@ -252,7 +290,26 @@ pub fn failure_text(failure: Failure) -> String {
     match failure {
         Failure::Exit(exit) => exit_text(exit),
         Failure::Silent(silence) => format!("silent for {}", duration_text(silence)),
+        Failure::Watchdog(silence) => format!("watchdog silent for {}", duration_text(silence)),
+        Failure::Unwell => "unwell".into(),
         Failure::Spawn(error) => format!("{:?} errno {}", error.step, error.errno),
+    }
+}
+
+fn answer_text(answer: Answer) -> String {
+    match answer {
+        Answer::Status(status) => format!("status {status}"),
+        Answer::Unreachable(errno) => format!("unreachable, errno {errno}"),
+        Answer::Command(failure) => format!("command {}", failure_text(failure)),
+        Answer::Good | Answer::Garbled | Answer::Closed | Answer::Late => format!("{answer:?}").to_lowercase(),
+    }
+}
+
+fn spent_text(why: Spent) -> String {
+    match why {
+        Spent::Age(age) => format!("{} old", duration_text(age)),
+        Spent::Memory(bytes) => format!("{bytes} bytes"),
+        Spent::Unhealthy(answer) => format!("unhealthy: {}", answer_text(answer)),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The words of a story: the options of a group and of the policy, verbs, signals, times, ends.
 
 use firestarter_core::command::Verb;
-use firestarter_core::event::{Exit, SpawnStep};
-use firestarter_core::spec::{Ack, Backoff, ExitWhen, GroupSpec, Policy, Restart, Signal, Start, Surge, Upgrader};
+use firestarter_core::event::{Answer, Exit, Said, SpawnStep};
+use firestarter_core::spec::{
+    Ack, Backoff, ExitWhen, GroupSpec, Policy, Probe, ProbeBy, Restart, Share, Signal, Start, Surge, Upgrader,
+};
 use firestarter_core::time::Duration;
 
 pub type Told<T> = Result<T, String>;
@@ -15,6 +17,7 @@ pub fn spec(name: &str, options: &[&str]) -> Told<GroupSpec> {
         stop_timeout: Duration::from_secs(5),
         ack_signal: Signal::QUIT,
         drain_timeout: Duration::from_secs(60),
+        surge: Surge::Fixed(Share::Percent(100)),
         ..GroupSpec::new(name)
     };
     for option in options {
@@ -22,7 +25,16 @@ pub fn spec(name: &str, options: &[&str]) -> Told<GroupSpec> {
         let halves = || value.split_once('/').ok_or("two values with / between");
         match key {
             "count" => spec.count = value.parse().map_err(|_| "no count")?,
-            "surge" => spec.surge = Surge::AtMost(value.parse().map_err(|_| "no surge")?),
+            "surge" if value == "auto" => spec.surge = Surge::Auto,
+            "surge" => spec.surge = Surge::Fixed(share(value)?),
+            "max_unavailable" => spec.max_unavailable = share(value)?,
+            "soak" => spec.soak = duration(value)?,
+            "kill_old_delay" => spec.kill_old_delay = duration(value)?,
+            "watchdog" => spec.watchdog = Some(duration(value)?),
+            "max_age" => spec.max_age = Some(duration(value)?),
+            "max_memory" => spec.max_memory = Some(value.parse().map_err(|_| "no bytes")?),
+            "fd_store" => spec.fd_store = flag(value)?,
+            "probe" => spec.probe = Some(probe(value)?),
             "restart" => {
                 spec.restart = choose(
                     value,
@@ -35,7 +47,7 @@ pub fn spec(name: &str, options: &[&str]) -> Told<GroupSpec> {
             "ack" => {
                 spec.ack = match value.strip_prefix("timer:") {
                     Some(after) => Ack::Timer(duration(after)?),
-                    None => choose(value, &[("manual", Ack::Manual), ("none", Ack::None)])?,
+                    None => choose(value, &[("manual", Ack::Manual), ("probe", Ack::Probe), ("none", Ack::None)])?,
                 }
             }
             "give_up" => spec.give_up = Some(value.parse().map_err(|_| "no count")?),
@@ -83,9 +95,54 @@ pub fn choose<T: Copy>(word: &str, from: &[(&str, T)]) -> Told<T> {
 }
 
 pub fn parse_verb(word: &str) -> Told<Verb> {
-    let verbs =
-        [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall, Verb::Signal];
-    choose(word, &verbs.map(|verb| (verb.word(), verb)))
+    choose(word, &Verb::ALL.map(|verb| (verb.word(), verb)))
+}
+
+/// `3` or `25%`.
+fn share(word: &str) -> Told<Share> {
+    match word.strip_suffix('%') {
+        Some(percent) => percent.parse().map(Share::Percent).map_err(|_| format!("no share {word}")),
+        None => word.parse().map(Share::Count).map_err(|_| format!("no share {word}")),
+    }
+}
+
+/// `connection/1s/2s/2/3`, `command/…`: interval, time-out, healthy after, unhealthy after; `/liveness`.
+fn probe(words: &str) -> Told<Probe> {
+    let mut words = words.split('/');
+    let mut next = || words.next().ok_or("by/interval/timeout/good/bad");
+    let by = choose(next()?, &[("connection", ProbeBy::Connection), ("command", ProbeBy::Command)])?;
+    let (interval, timeout) = (duration(next()?)?, duration(next()?)?);
+    let healthy_after = next()?.parse().map_err(|_| "no number")?;
+    let unhealthy_after = next()?.parse().map_err(|_| "no number")?;
+    let liveness = words.next() == Some("liveness");
+    Ok(Probe { by, interval, timeout, healthy_after, unhealthy_after, liveness })
+}
+
+pub fn answer(words: &[&str]) -> Told<Answer> {
+    match words {
+        ["good"] => Ok(Answer::Good),
+        ["status", status] => Ok(Answer::Status(status.parse().map_err(|_| "no status")?)),
+        ["unreachable", errno] => Ok(Answer::Unreachable(number_of_error(errno)?)),
+        [word] => choose(word, &[("garbled", Answer::Garbled), ("closed", Answer::Closed), ("late", Answer::Late)]),
+        _ => Err("good, status n, unreachable errno, garbled, closed or late".into()),
+    }
+}
+
+pub fn said(words: &[&str]) -> Told<Said> {
+    match words {
+        ["within", time] => Ok(Said::Within(duration(time)?)),
+        ["extend", time] => Ok(Said::Extend(duration(time)?)),
+        [word] => choose(
+            word,
+            &[
+                ("reloading", Said::Reloading),
+                ("stopping", Said::Stopping),
+                ("well", Said::Well),
+                ("unwell", Said::Unwell),
+            ],
+        ),
+        _ => Err("reloading, stopping, well, unwell, within t or extend t".into()),
+    }
 }
 
 pub fn signal(word: &str) -> Told<Signal> {
@@ -122,5 +179,5 @@ pub fn spawn_step(word: &str) -> Told<SpawnStep> {
 }
 
 pub fn number_of_error(word: &str) -> Told<i32> {
-    choose(word, &[("ENOENT", 2), ("EAGAIN", 11), ("EACCES", 13), ("EMFILE", 24)])
+    choose(word, &[("ENOENT", 2), ("EAGAIN", 11), ("EACCES", 13), ("EMFILE", 24), ("ECONNREFUSED", 111)])
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firestarter_core::action::{Action, Notice};
-use firestarter_core::command::{AbortCause, Command, Verb};
-use firestarter_core::event::{Event, Exit, HookKind};
-use firestarter_core::ids::{Generation, GroupId, RequestId, Slot, WorkerId};
+use firestarter_core::action::Action;
+use firestarter_core::command::{Command, Verb};
+use firestarter_core::event::{Answer, Event, Exit, HookKind, Said};
+use firestarter_core::ids::{Edition, Generation, GroupId, RequestId, Slot, WorkerId};
 use firestarter_core::spec::{Ack, GroupSpec, Policy, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::view::{Phase, Stage};
@@ -17,15 +17,19 @@ use crate::plan::Temper;
 /// The simulation's clock may jump by so much beyond a deadline, a few times over.
 const SLACK: Duration = Duration::from_millis(500);
 use crate::replies::{self, Asked};
+use crate::rollouts::Rolls;
 
 /// What is known of a worker from outside.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub group: GroupId,
     pub slot: Slot,
-    pub generation: Generation,
+    pub version: (Generation, Edition),
     pub spawned: Option<Instant>,
-    pub acked: bool,
+    /// When it acked; for a probe, when its answers made it ready.
+    pub acked: Option<Instant>,
+    /// Good answers in a row.
+    pub good: u32,
     /// Got a signal or SIGKILL from the daemon, or will when it has a process.
     pub leaving: bool,
     pub ended: bool,
@@ -49,13 +53,20 @@ pub struct Wish {
     pub begun: Instant,
     pub started: bool,
     /// Failures in a row that were followed by a respawn, by slot and generation.
-    pub failures: BTreeMap<(Slot, Generation), u32>,
+    pub failures: BTreeMap<(Slot, (Generation, Edition)), u32>,
+    pub rolls: Rolls,
+    /// The generation that served after the last turn.
+    pub generation: Generation,
+    /// Until when a worker asked for more time.
+    pub extended: Instant,
 }
 
 /// What is known of a hook from outside.
 pub struct SeenHook {
     pub group: GroupId,
     pub kind: HookKind,
+    /// The worker that it asks for.
+    pub about: Option<WorkerId>,
     pub began: Instant,
     pub ended: Option<Exit>,
 }
@@ -90,6 +101,9 @@ impl Checks {
             begun: Instant(0),
             started: false,
             failures: BTreeMap::new(),
+            rolls: Rolls::default(),
+            generation: Generation(1),
+            extended: Instant(0),
             spec: spec.clone(),
         };
         Checks {
@@ -127,8 +141,11 @@ impl Checks {
                 self.seen.get(worker).is_none_or(|seen| seen.ended)
                     && self.hooks.get(worker).is_none_or(|hook| hook.ended.is_some())
             }
-            Event::Looked { worker, .. } => self.seen.get(worker).is_none_or(|seen| seen.ended),
-            Event::Program { .. } => false,
+            Event::Looked { worker, .. }
+            | Event::Notified { worker, .. }
+            | Event::Probed { worker, .. }
+            | Event::Heavy { worker, .. } => self.seen.get(worker).is_none_or(|seen| seen.ended),
+            Event::Program { .. } | Event::Measured { .. } => false,
             Event::Connection { group } => !self.watched.contains(group),
             Event::Begin | Event::Request { .. } | Event::StopSignal { .. } | Event::Deadline => false,
         }
@@ -140,13 +157,17 @@ impl Checks {
         let slots: usize = self.groups.iter().map(|wish| wish.count as usize + 1).sum();
         let bound = 12 + 4 * (alive + slots + self.open.len());
         assert!(actions.len() <= bound, "{} actions, more than {bound}", actions.len());
+        let over = |hook: &SeenHook| hook.ended.is_some() && hook.about.is_some();
+        self.hooks.retain(|_, hook| !over(hook));
         self.learn(now, event, actions);
         self.aborts(actions);
+        // A batch that is committed belongs to the rollout before any that begins with the same event.
+        let rolls: Vec<Rolls> = self.groups.iter().map(|wish| wish.rolls).collect();
         for action in actions {
             self.learn_action(now, action);
             self.hooks_and_life(now, event, action);
         }
-        self.drains(now, event, actions);
+        self.drains(now, event, actions, &rolls);
         for action in actions {
             if let Action::Reply { request, reply } = action {
                 let asked = self.open.remove(request).unwrap_or_else(|| panic!("an answer that nobody waits for"));
@@ -161,10 +182,21 @@ impl Checks {
     fn learn(&mut self, now: Instant, event: &Event, actions: &[Action]) {
         match event {
             Event::Spawned { worker, .. } => self.with(*worker, |seen| seen.spawned = seen.spawned.or(Some(now))),
-            Event::Acked { worker, .. } => self.with(*worker, |seen| seen.acked = true),
+            Event::Acked { worker, .. } => self.with(*worker, |seen| seen.acked = seen.acked.or(Some(now))),
+            Event::Probed { worker, answer } => self.answered(now, *worker, *answer == Answer::Good),
+            Event::Notified { worker, said: Said::Extend(by) } => {
+                let group = self.seen.get(worker).map(|seen| seen.group);
+                let wish = group.and_then(|group| self.groups.get_mut(group.0 as usize));
+                wish.into_iter().for_each(|wish| wish.extended = wish.extended.max(now + *by));
+            }
+            Event::Notified { .. } | Event::Measured { .. } | Event::Heavy { .. } => {}
             Event::Exited { worker, exit } => {
                 self.with(*worker, |seen| seen.ended = true);
                 self.hooks.get_mut(worker).into_iter().for_each(|hook| hook.ended = Some(*exit));
+                let about = self.hooks.get(worker).and_then(|hook| hook.about);
+                if let Some(about) = about.filter(|_| *exit != Exit::Unknown) {
+                    self.answered(now, about, *exit == Exit::Code(0));
+                }
             }
             Event::SpawnFailed { worker, .. } => {
                 self.with(*worker, |seen| seen.ended = true);
@@ -192,7 +224,17 @@ impl Checks {
         }
     }
 
-    fn with(&mut self, worker: WorkerId, change: impl Fn(&mut Seen)) {
+    /// A worker has answered its probe.
+    fn answered(&mut self, now: Instant, worker: WorkerId, well: bool) {
+        let Some(seen) = self.seen.get_mut(&worker).filter(|seen| !seen.ended) else { return };
+        let spec = &self.groups[seen.group.0 as usize].spec;
+        seen.good = if well { seen.good + 1 } else { 0 };
+        if spec.ack == Ack::Probe && spec.probe.is_some_and(|probe| seen.good >= probe.healthy_after.get()) {
+            seen.acked = seen.acked.or(Some(now));
+        }
+    }
+
+    pub(crate) fn with(&mut self, worker: WorkerId, change: impl Fn(&mut Seen)) {
         self.seen.get_mut(&worker).into_iter().for_each(change);
     }
 
@@ -211,19 +253,22 @@ impl Checks {
         match verb {
             Verb::Start | Verb::Restart => wish.phase = Phase::Running,
             Verb::Stop | Verb::Killall => wish.phase = Phase::Stopped,
-            Verb::Upgrade | Verb::Signal => {}
+            Verb::Upgrade | Verb::Rollback | Verb::Cancel | Verb::Signal => {}
             Verb::Inc => wish.count += 1,
             Verb::Dec => wish.count -= 1,
         }
         wish.most = wish.most.max(wish.count);
-        let (from, cycles) = (wish.count, wish.spec.ack == Ack::None);
+        let in_steps = !wish.spec.max_unavailable.is_none();
+        let (from, cycles) = (wish.count, wish.spec.ack == Ack::None && !in_steps);
         match verb {
             Verb::Dec => self.unwanted(group, |seen| seen.slot.0 == from),
+            Verb::Restart if in_steps => {}
+            Verb::Rollback if cycles => self.unwanted(group, |_| true),
             Verb::Stop | Verb::Killall | Verb::Restart => self.unwanted(group, |_| true),
             Verb::Upgrade if cycles && self.groups[group.0 as usize].spec.upgrader.is_none() => {
                 self.unwanted(group, |_| true);
             }
-            Verb::Start | Verb::Upgrade | Verb::Inc | Verb::Signal => {}
+            Verb::Start | Verb::Upgrade | Verb::Rollback | Verb::Cancel | Verb::Inc | Verb::Signal => {}
         }
     }
 
@@ -240,23 +285,27 @@ impl Checks {
 
     fn learn_action(&mut self, now: Instant, action: &Action) {
         match action {
-            Action::Spawn { worker, group, slot, generation } => {
+            Action::Spawn { worker, group, slot, generation, edition } => {
                 assert!(self.seen.keys().next_back().is_none_or(|last| last < worker), "an id is used again");
                 self.may_start(now, *group);
                 assert!(!self.shutting_down, "a spawn while shutting down");
-                let (group, slot, generation) = (*group, *slot, *generation);
-                let before = |seen: &&Seen| seen.group == group && seen.slot == slot && seen.generation == generation;
-                let respawn =
-                    self.seen.values().rfind(before).is_some_and(|seen| seen.silent || seen.ended && !seen.leaving);
-                let (acked, leaving, ended, silent, committed) = Default::default();
-                let spawned = None;
-                let seen = Seen { group, slot, generation, spawned, acked, leaving, ended, silent, respawn, committed };
-                self.seen.insert(*worker, seen);
+                let (group, slot, version) = (*group, *slot, (*generation, *edition));
+                let before = |seen: &Seen| seen.group == group && seen.slot == slot && seen.version == version;
+                let wish = &self.groups[group.0 as usize];
+                let of_rollout = wish.rolls.generation == Some(*generation) && !wish.rolls.same_again;
+                let from = wish.rolls.from.filter(|_| of_rollout);
+                let last = self.seen.iter().rfind(|(id, seen)| before(seen) && Some(**id) > from).map(|(_, seen)| seen);
+                let respawn = last.is_some_and(|seen| seen.silent || seen.ended && !seen.leaving);
+                let (spawned, acked, good, leaving, ended, silent, committed) = Default::default();
+                let state =
+                    Seen { group, slot, version, spawned, acked, good, leaving, ended, silent, respawn, committed };
+                self.seen.insert(*worker, state);
             }
             Action::Kill { worker } if self.hooks.contains_key(worker) => {}
             Action::Signal { worker, .. } | Action::Kill { worker } => {
                 let seen = self.seen.get_mut(worker).expect("signals a worker that never was");
-                assert!(seen.spawned.is_some() && !seen.ended, "signals a worker without a process");
+                let kills = matches!(action, Action::Kill { .. });
+                assert!((seen.spawned.is_some() || kills) && !seen.ended, "signals a worker without a process");
                 seen.leaving = true;
             }
             Action::Watch { group, on: true } => assert!(self.watched.insert(*group), "watches twice"),
@@ -273,62 +322,13 @@ impl Checks {
             Action::RunHook { .. }
             | Action::Tell { .. }
             | Action::Look { .. }
+            | Action::Probe { .. }
+            | Action::Measure { .. }
+            | Action::Weigh { .. }
+            | Action::Discard { .. }
             | Action::WatchProgram { .. }
             | Action::Reply { .. }
             | Action::Notice(_) => {}
-        }
-    }
-
-    /// An abort for a worker's sake or for time signals nobody but the candidates.
-    fn aborts(&mut self, actions: &[Action]) {
-        for action in actions {
-            let Action::Notice(Notice::RolloutAborted { group, generation, cause }) = action else { continue };
-            let by_command = matches!(cause, AbortCause::Command { .. });
-            for action in actions.iter().filter(|_| !by_command) {
-                let (Action::Signal { worker, .. } | Action::Kill { worker }) = action else { continue };
-                let Some(seen) = self.seen.get(worker) else { continue };
-                let spared = seen.generation != *generation || seen.committed;
-                assert!(seen.group != *group || seen.leaving || !spared, "an abort tells old worker {worker} to go");
-            }
-            self.unwanted(*group, |seen| seen.generation == *generation && !seen.committed);
-        }
-    }
-
-    /// Old workers are told that their successors serve only when all candidates of the batch are ready.
-    /// One that had no process yet is told when it gets one, which may be long after.
-    fn drains(&mut self, now: Instant, event: &Event, actions: &[Action]) {
-        let told = actions.iter().filter_map(|action| match action {
-            Action::Signal { worker, uncaught: Some(_), .. } => Some(*worker),
-            _ => None,
-        });
-        let told = told.filter(|id| !matches!(event, Event::Spawned { worker, .. } if worker == id));
-        for old in told.collect::<Vec<_>>() {
-            let Seen { group, slot, generation, .. } = self.seen[&old].clone();
-            let newer =
-                |seen: &Seen| seen.group == group && seen.generation > generation && !seen.ended && !seen.leaving;
-            let fresh =
-                |id: &WorkerId| actions.iter().any(|a| matches!(a, Action::Spawn { worker, .. } if worker == id));
-            let ready: Vec<WorkerId> = self
-                .seen
-                .iter()
-                .filter(|(id, seen)| newer(seen) && !fresh(id) && !seen.respawn)
-                .map(|(id, seen)| {
-                    assert!(self.is_ready(now, seen), "{old} is told to drain while {id} is not ready");
-                    *id
-                })
-                .collect();
-            let successor = ready.into_iter().rfind(|id| self.seen[id].slot == slot);
-            let successor = successor.unwrap_or_else(|| panic!("{old} is told to drain and has no successor"));
-            self.with(successor, |seen| seen.committed = true);
-        }
-    }
-
-    fn is_ready(&self, now: Instant, seen: &Seen) -> bool {
-        match (seen.spawned, self.groups[seen.group.0 as usize].spec.ack) {
-            (None, _) => false,
-            (Some(at), Ack::Timer(after)) => at + after <= now,
-            (Some(_), Ack::Manual) => seen.acked,
-            (Some(_), Ack::None) => true,
         }
     }
 
@@ -340,21 +340,16 @@ impl Checks {
             let bound =
                 wish.spec.start_timeout * 2 * (wish.most + 1) + wish.spec.stop_timeout + Duration::from_secs(10);
             let bound = bound + wish.spec.upgrader.map_or(Duration::ZERO, |upgrader| upgrader.timeout * 4);
-            let waits = now.since(asked.at.max(wish.last_command));
+            let steps = wish.spec.soak + wish.spec.kill_old_delay;
+            let steps =
+                if wish.spec.max_unavailable.is_none() && !matches!(wish.spec.surge, Surge::Fixed(s) if s.is_none()) {
+                    steps
+                } else {
+                    steps + wish.spec.drain_timeout + wish.spec.stop_timeout
+                };
+            let bound = bound + steps * 2 * (wish.most + 1);
+            let waits = now.since(asked.at.max(wish.last_command).max(wish.extended));
             assert!(!wish.bounded || waits <= bound, "request {request:?} waits {waits:?}, more than {bound:?}");
-        }
-    }
-
-    fn surge(&self, now: Instant, core: &Supervisor) {
-        for (wish, view) in self.groups.iter().zip(core.view(now).groups) {
-            assert_eq!(wish.count, view.wanted, "the count of {}", view.name);
-            let live = view.workers.iter().filter(|w| matches!(w.stage, Stage::Starting | Stage::Ready)).count();
-            let surge = match (&view.rollout, wish.spec.surge) {
-                (None, _) => 0,
-                (Some(_), Surge::Whole) => wish.count,
-                (Some(_), Surge::AtMost(most)) => most.get(),
-            };
-            assert!(live as u32 <= wish.count + surge, "{live} live workers of {}", view.name);
         }
     }
 

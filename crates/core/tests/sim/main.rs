@@ -7,12 +7,14 @@
 mod checks;
 #[path = "../common/mod.rs"]
 mod common;
+mod crash;
 mod daemon;
 mod later;
 mod plan;
 mod processes;
 mod replies;
 mod rng;
+mod rollouts;
 mod world;
 
 use std::cell::RefCell;

@@ -1,7 +1,9 @@
 //! What a seed draws before the world begins: the groups, how badly their processes behave, and what people will ask.
 
 use firestarter_core::command::Verb;
-use firestarter_core::spec::{Ack, Backoff, ExitWhen, GroupSpec, Policy, Restart, Signal, Start, Surge, Upgrader};
+use firestarter_core::spec::{
+    Ack, Backoff, ExitWhen, GroupSpec, Policy, Probe, ProbeBy, Restart, Share, Signal, Start, Surge, Upgrader,
+};
 use firestarter_core::time::Duration;
 use std::num::NonZeroU32;
 
@@ -19,6 +21,10 @@ pub struct Temper {
     pub unkillable: u64,
     /// Gives no sign of life.
     pub silent: u64,
+    /// Answers its probe badly.
+    pub sick: u64,
+    /// Has too much in memory.
+    pub fat: u64,
     pub hook_fails: u64,
     pub hook_hangs: u64,
 }
@@ -34,7 +40,7 @@ const SIGNALS: [Signal; 5] = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::U
 
 pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
     let positive = |n| NonZeroU32::new(n).unwrap();
-    GroupSpec {
+    let mut spec = GroupSpec {
         count: positive(rng.below(4) as u32 + 1),
         restart: rng.pick(&[Restart::Always, Restart::Always, Restart::OnFailure, Restart::None]),
         backoff: Backoff { max: secs(rng.pick(&[0, 1, 10])), reset: secs(rng.pick(&[1, 10])) },
@@ -45,10 +51,12 @@ pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
         stop_timeout: secs(rng.pick(&[0, 1, 5])),
         ack_signal: rng.pick(&SIGNALS),
         drain_timeout: secs(rng.pick(&[0, 3, 60])),
-        surge: match rng.below(4) {
-            0 => Surge::AtMost(positive(1)),
-            1 => Surge::AtMost(positive(2)),
-            _ => Surge::Whole,
+        surge: match rng.below(5) {
+            0 => Surge::Fixed(Share::Count(1)),
+            1 => Surge::Fixed(Share::Count(2)),
+            2 => Surge::Fixed(Share::Percent(rng.pick(&[0, 34, 50]))),
+            3 => Surge::Auto,
+            _ => Surge::Fixed(Share::Percent(100)),
         },
         give_up: rng.pick(&[None, None, NonZeroU32::new(1), NonZeroU32::new(3)]),
         autostart: !rng.chance(100),
@@ -61,6 +69,35 @@ pub fn spec(rng: &mut Rng, index: usize) -> GroupSpec {
         auto_upgrade: rng.chance(250),
         live_check: rng.pick(&[None, None, None, None, None, Some(secs(8))]),
         ..GroupSpec::new(["web", "jobs", "mail"][index])
+    };
+    pace(&mut spec, rng);
+    spec
+}
+
+/// How the group is renewed, and what its workers are asked while they serve.
+fn pace(spec: &mut GroupSpec, rng: &mut Rng) {
+    let positive = |n| NonZeroU32::new(n).unwrap();
+    // A group that a hook stops is restarted at once, whatever else is said.
+    if !spec.stop_hook {
+        spec.max_unavailable = rng.pick(&[Share::Count(0), Share::Count(0), Share::Count(1), Share::Percent(50)]);
+    }
+    spec.soak = secs(rng.pick(&[0, 0, 0, 2]));
+    spec.kill_old_delay = secs(rng.pick(&[0, 0, 0, 1]));
+    spec.watchdog = rng.pick(&[None, None, None, None, Some(secs(10))]);
+    spec.max_age = rng.pick(&[None, None, None, None, Some(secs(600))]);
+    spec.max_memory = rng.pick(&[None, None, None, None, Some(1000)]);
+    spec.fd_store = rng.chance(200);
+    if rng.chance(250) {
+        let ack = rng.chance(600);
+        spec.ack = if ack { Ack::Probe } else { spec.ack };
+        spec.probe = Some(Probe {
+            by: rng.pick(&[ProbeBy::Connection, ProbeBy::Command]),
+            interval: rng.pick(&[Duration::from_millis(500), spec.start_timeout / 4]),
+            timeout: secs(1),
+            healthy_after: positive(rng.pick(&[1, 2])),
+            unhealthy_after: positive(rng.pick(&[1, 3])),
+            liveness: !ack || rng.chance(500),
+        });
     }
 }
 
@@ -83,6 +120,8 @@ pub fn temper(rng: &mut Rng) -> Temper {
         &mut temper.crashes,
         &mut temper.stubborn,
         &mut temper.silent,
+        &mut temper.sick,
+        &mut temper.fat,
         &mut temper.hook_fails,
         &mut temper.hook_hangs,
     ] {
@@ -108,6 +147,9 @@ pub fn verb(rng: &mut Rng) -> Verb {
         Verb::Upgrade,
         Verb::Upgrade,
         Verb::Upgrade,
+        Verb::Rollback,
+        Verb::Rollback,
+        Verb::Cancel,
         Verb::Inc,
         Verb::Inc,
         Verb::Dec,

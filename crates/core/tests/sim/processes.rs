@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
+use firestarter_core::event::{Answer, Event, Exit, HookKind, Said, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, WorkerId};
 use firestarter_core::spec::{Ack, Signal};
 use firestarter_core::time::Duration;
@@ -22,7 +22,8 @@ impl World {
         let stubborn = self.rng.chance(temper.stubborn);
         let unkillable = self.rng.chance(temper.unkillable);
         let silent = self.rng.chance(temper.silent);
-        let process = Process { stubborn, unkillable, silent, ..Process::of(group) };
+        let (sick, fat) = (self.rng.chance(temper.sick), self.rng.chance(temper.fat));
+        let process = Process { stubborn, unkillable, silent, sick, fat, ..Process::of(group) };
         assert!(self.processes.insert(worker, process).is_none(), "spawned twice");
         if self.rng.chance(temper.spawn_fails) {
             let error = SpawnError { step: SpawnStep::Exec, errno: 2 };
@@ -35,6 +36,10 @@ impl World {
         if self.specs[group.0 as usize].ack == Ack::Manual || self.rng.chance(50) {
             self.plan_ack(worker, takes, temper);
         }
+        if let Some(timeout) = self.specs[group.0 as usize].watchdog {
+            self.plan(takes + timeout / 2, Event::Notified { worker, said: Said::Well });
+        }
+        self.plan_words(worker, takes);
         if self.rng.chance(temper.crashes) {
             let lives = self.rng.pick(&[1, 100, 20_000]);
             let lives = self.rng.within(lives);
@@ -43,8 +48,53 @@ impl World {
         }
     }
 
+    /// What a worker says of itself now and then.
+    fn plan_words(&mut self, worker: WorkerId, takes: Duration) {
+        if self.rng.chance(100) {
+            let extend = Said::Extend(self.rng.within(5_000));
+            let said = self.rng.pick(&[Said::Reloading, Said::Stopping, Said::Unwell, extend]);
+            let after = takes + self.rng.within(3_000);
+            self.plan(after, Event::Notified { worker, said });
+        }
+    }
+
+    /// Who says that it is well says so again.
+    pub fn plan_well(&mut self, event: &Event) {
+        let Event::Notified { worker, said: Said::Well } = *event else { return };
+        let Some(process) = self.processes.get(&worker).filter(|process| !process.silent) else { return };
+        if let Some(timeout) = self.specs[process.group.0 as usize].watchdog {
+            self.plan(timeout / 2, *event);
+        }
+    }
+
+    /// A connection asks a worker.
+    pub fn probe(&mut self, worker: WorkerId) {
+        let Some(sick) = self.processes.get(&worker).map(|process| process.sick) else { return };
+        let bad = [Answer::Status(500), Answer::Late, Answer::Unreachable(111), Answer::Garbled];
+        let answer = if sick { self.rng.pick(&bad) } else { Answer::Good };
+        let after = self.rng.within(900);
+        self.plan(after, Event::Probed { worker, answer });
+    }
+
+    /// A command asks a worker.
+    fn ask(&mut self, hook: WorkerId, pids: &[Pid], takes: Duration) {
+        let asked = |id: &WorkerId| pids.iter().any(|pid| id.ordinal() == u64::from(pid.0) - 1000);
+        let sick = self.processes.iter().any(|(id, process)| asked(id) && process.sick);
+        let after = takes + self.rng.within(700);
+        self.plan_exit(hook, after, Exit::Code(sick.into()));
+    }
+
+    /// Workers that are too large are told of.
+    pub fn weigh(&mut self, group: GroupId) {
+        let fat = |(_, process): &(&WorkerId, &Process)| process.group == group && process.fat;
+        let heavy: Vec<WorkerId> = self.processes.iter().filter(fat).map(|(id, _)| *id).collect();
+        for worker in heavy {
+            self.plan(Duration::ZERO, Event::Heavy { worker, bytes: 2000 });
+        }
+    }
+
     /// A stop hook that does its work makes the workers go that it was told of.
-    pub fn run_hook(&mut self, hook: WorkerId, group: GroupId, pids: &[Pid]) {
+    pub fn run_hook(&mut self, hook: WorkerId, group: GroupId, kind: HookKind, pids: &[Pid]) {
         let temper = self.tempers[group.0 as usize];
         let process = Process::of(group);
         assert!(self.processes.insert(hook, process).is_none(), "a hook is run twice");
@@ -58,6 +108,9 @@ impl World {
         self.processes.get_mut(&hook).unwrap().spawned = Some(place);
         if self.rng.chance(temper.hook_hangs) {
             return;
+        }
+        if let HookKind::Probe { .. } = kind {
+            return self.ask(hook, pids, takes);
         }
         let runs = takes + self.rng.within(800);
         let fails = self.rng.chance(temper.hook_fails);

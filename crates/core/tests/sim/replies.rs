@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use firestarter_core::action::Action;
 use firestarter_core::command::{Command, Done, Failed, Refusal, Reply, Verb};
 use firestarter_core::ids::{GroupId, Pid, RequestId, WorkerId};
-use firestarter_core::spec::Ack;
+use firestarter_core::spec::{Ack, GroupSpec};
 use firestarter_core::time::Instant;
 
 use crate::checks::{Seen, Wish};
@@ -31,7 +31,7 @@ pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish], left_beh
         return assert_eq!(*reply, Reply::Done(Done::ShutDown));
     };
     match reply {
-        Reply::Done(done) => done_fits(asked, group, verb, done, seen),
+        Reply::Done(done) => done_fits(asked, group, verb, done, seen, &groups[group.0 as usize].spec),
         Reply::Failed(Failed::Superseded { by: None }) if left_behind => {}
         Reply::Failed(failed) => failed_fits(verb, failed, &groups[group.0 as usize]),
         Reply::Refused(Refusal::UnknownGroup) => assert!(group.0 as usize >= groups.len()),
@@ -39,12 +39,19 @@ pub fn fits(asked: &Asked, reply: &Reply, seen: &Crew, groups: &[Wish], left_beh
     }
 }
 
-fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew) {
+fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew, spec: &GroupSpec) {
+    let (in_steps, kill_old_delay) = (!spec.max_unavailable.is_none(), spec.kill_old_delay);
     let before = |(id, worker): &(&WorkerId, &Seen)| worker.group == group && asked.newest.is_some_and(|n| **id <= n);
     let gone = || seen.iter().filter(before).all(|(_, worker)| worker.ended);
     match (verb, done) {
         (Verb::Stop, Done::Stopped { .. }) | (Verb::Killall, Done::Killed { .. }) => {
             assert!(gone(), "{verb} is answered while workers live");
+        }
+        (Verb::Restart, Done::Restarted { new, old }) if in_steps => {
+            fresh(new, group, seen);
+            if kill_old_delay.is_zero() {
+                told(old, seen);
+            }
         }
         (Verb::Restart, Done::Restarted { new, old }) => {
             assert!(gone() || old.is_empty(), "restart is answered while old workers live");
@@ -53,11 +60,20 @@ fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew
         (Verb::Upgrade, Done::Upgraded { generation, new, old }) => {
             fresh(new, group, seen);
             for pid in new.iter().filter_map(|pid| worker(*pid, seen)) {
-                assert_eq!(pid.generation, *generation, "a new worker of another generation");
+                assert_eq!(pid.version.0, *generation, "a new worker of another generation");
             }
-            let early = old.iter().filter_map(|pid| worker(*pid, seen)).any(|w| !w.ended && !w.leaving);
-            assert!(!early, "upgraded, but an old worker was not told to go");
+            if kill_old_delay.is_zero() {
+                told(old, seen);
+            }
         }
+        // Where all end and then all start, a later rollback may have renewed a slot before the last one started.
+        (Verb::Rollback, Done::RolledBack { new, old, .. }) => {
+            fresh(new, group, seen);
+            if kill_old_delay.is_zero() {
+                told(old, seen);
+            }
+        }
+        (Verb::Cancel, Done::Cancelled { .. }) => {}
         (Verb::Start, Done::Started { pids }) => fresh(pids, group, seen),
         (Verb::Inc, Done::Incremented { pid, .. }) => fresh(&[*pid], group, seen),
         (Verb::Signal, Done::Signalled { pids, .. }) => fresh(pids, group, seen),
@@ -67,6 +83,12 @@ fn done_fits(asked: &Asked, group: GroupId, verb: Verb, done: &Done, seen: &Crew
         }
         _ => panic!("{done:?} is no answer to {verb}"),
     }
+}
+
+/// The old workers that a reply names were told to go.
+fn told(pids: &[Pid], seen: &Crew) {
+    let early = pids.iter().filter_map(|pid| worker(*pid, seen)).any(|w| !w.ended && !w.leaving);
+    assert!(!early, "an old worker was not told to go");
 }
 
 /// The workers that a reply names belong to the group and had a process.
@@ -85,13 +107,19 @@ fn worker(pid: Pid, seen: &Crew) -> Option<&Seen> {
 fn failed_fits(verb: Verb, failed: &Failed, wish: &Wish) {
     let fits = match failed {
         Failed::NotStarted { .. } => match verb {
-            Verb::Start | Verb::Restart | Verb::Inc => true,
+            // A rollback may find all workers ending, and then waits for the start of all.
+            Verb::Start | Verb::Restart | Verb::Inc | Verb::Rollback => true,
             Verb::Upgrade => wish.spec.ack == Ack::None,
-            Verb::Stop | Verb::Dec | Verb::Killall | Verb::Signal => false,
+            Verb::Stop | Verb::Dec | Verb::Killall | Verb::Signal | Verb::Cancel => false,
         },
         Failed::Upgrader { .. } => verb == Verb::Upgrade && wish.spec.upgrader.is_some(),
-        Failed::Aborted { .. } => verb == Verb::Upgrade,
-        Failed::Superseded { .. } => matches!(verb, Verb::Start | Verb::Restart | Verb::Inc | Verb::Upgrade),
+        Failed::Aborted { .. } => match verb {
+            Verb::Restart => !wish.spec.max_unavailable.is_none(),
+            verb => matches!(verb, Verb::Upgrade | Verb::Rollback),
+        },
+        Failed::Superseded { .. } => {
+            matches!(verb, Verb::Start | Verb::Restart | Verb::Inc | Verb::Upgrade | Verb::Rollback)
+        }
     };
     assert!(fits, "{failed:?} is no answer to {verb}");
 }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firestarter_core::action::{Action, Notice};
 use firestarter_core::command::{Command, Verb};
-use firestarter_core::event::{Event, Exit, HookKind};
+use firestarter_core::event::{Event, Exit, Failure, HookKind, Said};
 use firestarter_core::ids::{GroupId, RequestId, Slot, WorkerId};
 use firestarter_core::spec::{GroupSpec, Signal};
 use firestarter_core::time::{Duration, Instant};
+use firestarter_core::view::{GroupView, Phase, Stage};
 use firestarter_core::Supervisor;
 
 use crate::checks::Checks;
@@ -25,6 +26,8 @@ pub struct Process {
     /// It gives no sign of life.
     pub silent: bool,
     pub signs: u64,
+    pub sick: bool,
+    pub fat: bool,
     pub unkillable: bool,
     pub stubborn: bool,
     /// What its exit stands under on the agenda.
@@ -45,6 +48,8 @@ pub struct World {
     pub now: Instant,
     /// When something happened that does not come round by itself.
     busy_at: Instant,
+    /// When the world began to behave.
+    calm_at: Instant,
     pub daemon: Daemon,
     pub checks: Checks,
     pub log: Vec<(Instant, Line)>,
@@ -56,7 +61,7 @@ pub struct World {
     pub agenda: BTreeMap<Place, Event>,
     places: u64,
     requests: u32,
-    watched: BTreeSet<GroupId>,
+    pub watched: BTreeSet<GroupId>,
     /// What the files of the groups' programs are.
     programs: BTreeMap<GroupId, u64>,
     delivered: BTreeSet<RequestId>,
@@ -67,7 +72,8 @@ pub struct World {
 impl Process {
     pub fn of(group: GroupId) -> Process {
         let (exit, spawned, told) = Default::default();
-        Process { group, silent: false, signs: 1, unkillable: false, stubborn: false, exit, spawned, told }
+        let (silent, sick, fat, unkillable, stubborn) = Default::default();
+        Process { group, silent, signs: 1, sick, fat, unkillable, stubborn, exit, spawned, told }
     }
 }
 
@@ -83,6 +89,7 @@ impl World {
         World {
             now,
             busy_at: now,
+            calm_at: now,
             daemon: Daemon::new(Supervisor::new(specs.clone(), policy, seed, now)),
             checks: Checks::new(&specs, &tempers, policy),
             log: Vec::new(),
@@ -156,34 +163,55 @@ impl World {
 
     /// From now on every process behaves, and those that hold out give in.
     pub fn calm(&mut self) {
-        self.busy_at = self.now;
+        (self.busy_at, self.calm_at) = (self.now, self.now);
         // An upgrader that goes on succeeding would never let a group rest.
         self.tempers.iter_mut().for_each(|temper| *temper = Temper { hook_fails: 1000, ..Temper::default() });
         let waiting: Vec<WorkerId> = self.processes.keys().copied().collect();
         for worker in waiting {
             let after = self.rng.within(500);
             self.plan(after, Event::Acked { worker, signal: None });
+            if self.processes[&worker].silent {
+                self.plan(Duration::ZERO, Event::Notified { worker, said: Said::Well });
+            }
         }
-        self.processes.values_mut().for_each(|process| (process.stubborn, process.silent) = (false, false));
+        for process in self.processes.values_mut() {
+            (process.stubborn, process.silent, process.sick, process.fat) = Default::default();
+        }
     }
 
     /// Whether nothing but what comes round again and again has happened for longer than any time-out.
     pub fn rests(&self) -> bool {
         let longest = if self.wild.iter().all(|temper| temper.bounded()) { 70 } else { 250 };
-        self.next_time().is_none() || self.now.since(self.busy_at) > Duration::from_secs(longest)
+        let quiet = self.next_time().is_none_or(|next| next.since(self.busy_at) > Duration::from_secs(longest));
+        // Where workers are replaced at a certain age, somebody always is about to be.
+        quiet || self.now.since(self.calm_at) > Duration::from_secs(1500) && self.is_settled()
+    }
+
+    /// Whether nothing is under way just now.
+    fn is_settled(&self) -> bool {
+        let settled = |group: &GroupView| {
+            let phase = matches!(group.phase, Phase::Running | Phase::Stopped | Phase::GaveUp | Phase::Waiting);
+            let slots: BTreeSet<Slot> = group.workers.iter().map(|worker| worker.slot).collect();
+            let alone = slots.len() == group.workers.len();
+            phase && alone && group.workers.iter().all(|worker| worker.stage == Stage::Ready)
+        };
+        self.checks.open.is_empty() && self.daemon.core.view(self.now).groups.iter().all(settled)
     }
 
     /// Whether an event is one of those that come round again and again as long as a group runs.
     fn is_routine(&self, event: &Event, actions: &[Action]) -> bool {
-        let upgrader = |id: &WorkerId| self.checks.hooks.get(id).is_some_and(|hook| hook.kind == HookKind::Upgrader);
+        let routine = |kind: HookKind| matches!(kind, HookKind::Upgrader | HookKind::Probe { .. });
+        let comes_again = |id: &WorkerId| self.checks.hooks.get(id).is_some_and(|hook| routine(hook.kind));
         match event {
             Event::Looked { .. } | Event::Program { changed: false, .. } => actions.is_empty(),
+            Event::Notified { said: Said::Well, .. } | Event::Probed { .. } => actions.is_empty(),
             Event::Deadline => actions.iter().all(|action| match action {
-                Action::RunHook { kind, .. } => *kind == HookKind::Upgrader,
-                action => matches!(action, Action::Look { .. }),
+                Action::RunHook { kind, .. } => routine(*kind),
+                action => matches!(action, Action::Look { .. } | Action::Probe { .. } | Action::Weigh { .. }),
             }),
             Event::Spawned { worker, .. } | Event::Exited { worker, .. } | Event::SpawnFailed { worker, .. } => {
-                upgrader(worker)
+                let kind = self.checks.hooks.get(worker).map(|hook| hook.kind);
+                kind == Some(HookKind::Upgrader) || comes_again(worker) && actions.is_empty()
             }
             _ => false,
         }
@@ -217,6 +245,7 @@ impl World {
             if self.happens(&event) {
                 self.feed(event);
             }
+            self.plan_well(&event);
         }
     }
 
@@ -228,6 +257,8 @@ impl World {
                 self.programs.get_mut(group).is_some_and(|there| std::mem::replace(there, *print) != *print)
             }
             Event::Program { changed: false, .. } | Event::Looked { .. } => true,
+            Event::Notified { worker, .. } => self.processes.contains_key(worker) || self.rng.chance(200),
+            Event::Probed { .. } | Event::Measured { .. } | Event::Heavy { .. } => true,
             Event::Begin
             | Event::Spawned { .. }
             | Event::SpawnFailed { .. }
@@ -251,18 +282,20 @@ impl World {
             self.processes.remove(&worker);
         }
         self.log.extend(actions.iter().map(|action| (self.now, Line::Action(action.clone()))));
+        let stray = before.is_some();
         if let Some(before) = before {
             assert!(actions.is_empty() && before == self.daemon.bytes(), "a late event changed something");
         }
         crate::common::check_invariants(&self.daemon.core);
         self.checks.turn(self.now, &event, &actions, &self.daemon.core);
-        if !self.is_routine(&event, &actions) {
+        if !stray && !self.is_routine(&event, &actions) {
             self.busy_at = self.now;
         }
         let silenced = |action: &Action| matches!(action, Action::Notice(Notice::Silent { .. }));
         if let (Event::Looked { worker, .. }, true) = (event, actions.iter().any(silenced)) {
             assert!(self.is_silent(worker), "{worker} is killed although it gives signs of life");
         }
+        self.watchdogs_bark_at_the_silent(&event, &actions);
         let dies = self.rng.chance(self.crashes).then(|| self.rng.below(actions.len() as u64 + 1) as usize);
         for action in actions.iter().take(dies.unwrap_or(usize::MAX)) {
             self.perform(action);
@@ -277,71 +310,18 @@ impl World {
         self.plan_late(&event);
     }
 
-    /// The daemon dies; its successor replays, does what is in doubt by its rules, and goes on.
-    fn crash(&mut self) {
-        self.log.push((self.now, Line::Note("the daemon dies and recovers")));
-        let last = self.daemon.recover();
-        self.watched.clear();
-        for action in last.iter().filter(|action| matches!(action, Action::Reply { .. })) {
-            self.perform(action);
-        }
-        for action in self.daemon.core.outstanding() {
-            let lost = match &action {
-                Action::Spawn { worker, .. } | Action::RunHook { hook: worker, .. } => {
-                    self.processes.contains_key(worker)
-                }
-                Action::Signal { worker, signal, .. } => self.was_told(*worker, *signal) || self.rng.chance(500),
-                Action::Kill { .. }
-                | Action::Watch { .. }
-                | Action::Look { .. }
-                | Action::WatchProgram { .. }
-                | Action::Halt { .. } => false,
-                Action::Reply { .. } | Action::Tell { .. } | Action::Notice(_) => {
-                    panic!("not to be repeated: {action:?}")
-                }
-            };
-            if lost {
-                self.lose(&action);
-            } else {
-                self.perform(&action);
-            }
-        }
-        self.checks.all_performed(&self.daemon.core.outstanding(), &self.watched);
-    }
-
-    fn was_told(&self, worker: WorkerId, signal: Signal) -> bool {
-        self.processes.get(&worker).is_none_or(|process| process.told.contains(&signal))
-    }
-
-    /// A signal that is in doubt counts as sent, and a spawn whose pid is known as done. Rarely that process is dead.
-    fn lose(&mut self, action: &Action) {
-        let worker = match action {
-            Action::Signal { worker, signal, .. } => {
-                if let Some(process) = self.processes.get_mut(worker) {
-                    process.told.insert(*signal);
-                }
-                return;
-            }
-            Action::Spawn { worker, .. } | Action::RunHook { hook: worker, .. } => *worker,
-            Action::Kill { .. }
-            | Action::Watch { .. }
-            | Action::Tell { .. }
-            | Action::Look { .. }
-            | Action::WatchProgram { .. }
-            | Action::Halt { .. }
-            | Action::Reply { .. }
-            | Action::Notice(_) => return,
-        };
-        let Some(place) = self.processes.get(&worker).and_then(|process| process.spawned) else { return };
-        if self.rng.chance(100) {
-            if let Some(Event::Spawned { .. }) = self.agenda.get(&place) {
-                self.agenda.remove(&place);
-                self.plan_exit(worker, Duration::ZERO, Exit::Unknown);
-            }
+    /// Nobody is aborted who says that it is well.
+    fn watchdogs_bark_at_the_silent(&self, event: &Event, actions: &[Action]) {
+        for action in actions {
+            let Action::Notice(Notice::Unwell { pid: Some(pid), failure, .. }) = action else { continue };
+            let id = self.processes.keys().find(|id| id.ordinal() == u64::from(pid.0) - 1000).copied();
+            let barks = matches!(failure, Failure::Watchdog(_)) && id.is_some_and(|id| self.is_silent(id));
+            let said = matches!(event, Event::Notified { said: Said::Unwell, .. }) && *failure == Failure::Unwell;
+            assert!(barks || said, "pid {pid} is aborted although it is well");
         }
     }
 
-    fn perform(&mut self, action: &Action) {
+    pub(crate) fn perform(&mut self, action: &Action) {
         match action {
             Action::Spawn { worker, group, .. } => self.spawn(*worker, *group),
             Action::Signal { worker, signal, .. } => self.signal(*worker, *signal),
@@ -354,7 +334,14 @@ impl World {
             Action::Watch { group, on: false } => drop(self.watched.remove(group)),
             Action::Reply { request, .. } => drop(self.delivered.insert(*request)),
             Action::Notice(_) => {}
-            Action::RunHook { hook, group, pids, .. } => self.run_hook(*hook, *group, pids),
+            Action::RunHook { hook, group, kind, pids } => self.run_hook(*hook, *group, *kind, pids),
+            Action::Probe { worker } => self.probe(*worker),
+            Action::Measure { group } => {
+                let (after, fits) = (self.rng.within(3), self.rng.pick(&[0, 1, 2, 100]));
+                self.plan(after, Event::Measured { group: *group, fits });
+            }
+            Action::Weigh { group, .. } => self.weigh(*group),
+            Action::Discard { .. } => {}
             Action::Tell { worker, signal: Signal::KILL } => {
                 self.plan_exit(*worker, Duration::ZERO, Exit::Signal(Signal::KILL, false));
             }

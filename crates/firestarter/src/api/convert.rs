@@ -4,7 +4,7 @@
 use firestarter_core::command::{self, Refusal, Reply};
 use firestarter_core::event::{self, SpawnStep};
 
-use super::reply::{Answer, Cause, Done, Failure, Outcome, Step, Trouble, What};
+use super::reply::{Answer, Cause, Done, Failure, Outcome, Probed, Step, Trouble, What};
 
 impl Outcome {
     /// What the core replied to an order about `group`; none for `shutdown`.
@@ -26,6 +26,8 @@ impl From<&command::Done> for What {
             command::Done::Stopped { signal, pids } => What::Stopped { signal, pids },
             command::Done::Restarted { new, old } => What::Restarted { new, old },
             command::Done::Upgraded { generation, new, old } => What::Upgraded { generation, new, old },
+            command::Done::RolledBack { generation, new, old } => What::RolledBack { generation, new, old },
+            command::Done::Cancelled { generation } => What::Cancelled { generation },
             command::Done::Incremented { pid, count } => What::Incremented { pid, count },
             command::Done::Decremented { pid, count } => What::Decremented { pid, count },
             command::Done::Killed { pids } => What::Killed { pids },
@@ -54,7 +56,12 @@ impl From<&command::AbortCause> for Cause {
     fn from(cause: &command::AbortCause) -> Cause {
         match *cause {
             command::AbortCause::Worker { slot, pid, failure } => Cause::Worker { slot, pid, failure: failure.into() },
-            command::AbortCause::Timeout { slot, pid, unready } => Cause::Timeout { slot, pid, unready },
+            command::AbortCause::Timeout { slot, pid, unready, answer } => {
+                Cause::Timeout { slot, pid, unready, answer: answer.map(Probed::from) }
+            }
+            command::AbortCause::Unhealthy { slot, pid, answer } => {
+                Cause::Unhealthy { slot, pid, answer: answer.into() }
+            }
             command::AbortCause::Command { by } => Cause::Command { by },
         }
     }
@@ -71,6 +78,8 @@ impl From<Refusal> for Trouble {
             Refusal::SignalMissing(verb) => Trouble::SignalMissing { verb: Some(verb) },
             Refusal::WholeGroup(verb) => Trouble::WholeGroup { verb: Some(verb) },
             Refusal::NoWorker(slot) => Trouble::NoWorker { slot },
+            Refusal::NothingBefore => Trouble::NothingBefore,
+            Refusal::NothingToCancel => Trouble::NothingToCancel,
             Refusal::ShuttingDown => Trouble::ShuttingDown,
         }
     }
@@ -83,7 +92,23 @@ impl From<event::Failure> for Failure {
             event::Failure::Exit(event::Exit::Signal(signal, core_dumped)) => Failure::Signal { signal, core_dumped },
             event::Failure::Exit(event::Exit::Unknown) => Failure::Unknown,
             event::Failure::Silent(after) => Failure::Silent { after_ms: super::status::millis(after) },
+            event::Failure::Watchdog(after) => Failure::Watchdog { after_ms: super::status::millis(after) },
+            event::Failure::Unwell => Failure::Unwell,
             event::Failure::Spawn(error) => Failure::Spawn { step: error.step.into(), errno: error.errno },
+        }
+    }
+}
+
+impl From<event::Answer> for Probed {
+    fn from(answer: event::Answer) -> Probed {
+        match answer {
+            event::Answer::Good => Probed::Good,
+            event::Answer::Status(status) => Probed::Status { status },
+            event::Answer::Unreachable(errno) => Probed::Unreachable { errno },
+            event::Answer::Garbled => Probed::Garbled,
+            event::Answer::Closed => Probed::Closed,
+            event::Answer::Late => Probed::Late,
+            event::Answer::Command(failure) => Probed::Command { failure: failure.into() },
         }
     }
 }

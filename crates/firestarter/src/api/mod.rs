@@ -20,7 +20,7 @@ mod status;
 mod wire;
 mod word;
 
-pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Problem, Step, Trouble, What};
+pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use status::{Facts, GroupStatus, Hook, LastFailure, Listener, Stage, State, Status, Worker};
 pub(crate) use wire::{fault_line, parse_reply, reply_line, Garbled, Received};

@@ -81,6 +81,14 @@ pub(crate) enum What {
         new: Vec<Pid>,
         old: Vec<Pid>,
     },
+    RolledBack {
+        generation: Generation,
+        new: Vec<Pid>,
+        old: Vec<Pid>,
+    },
+    Cancelled {
+        generation: Generation,
+    },
     Incremented {
         pid: Pid,
         count: u32,
@@ -186,6 +194,10 @@ pub(crate) enum Trouble {
         #[serde(default, with = "word::verb")]
         verb: Option<Verb>,
     },
+    /// There is no generation to go back to.
+    NothingBefore,
+    /// No rollout is under way.
+    NothingToCancel,
     /// The daemon is being stopped.
     ShuttingDown,
 }
@@ -212,12 +224,53 @@ pub(crate) enum Cause {
         pid: Option<Pid>,
         /// How many had not.
         unready: u32,
+        /// What it answered last when it was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Probed>,
+    },
+    /// A new worker that was ready answered badly too often in a row.
+    Unhealthy {
+        /// Its slot.
+        slot: Slot,
+        /// Its pid.
+        pid: Option<Pid>,
+        /// What it answered last.
+        answer: Probed,
     },
     /// Another command ended it.
     Command {
         /// The command; none if the daemon was stopped.
         #[serde(default, with = "word::verb")]
         by: Option<Verb>,
+    },
+}
+
+/// What a worker answered when it was asked whether it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub(crate) enum Probed {
+    /// It serves.
+    Good,
+    /// It answered with this HTTP status.
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// It could not be reached.
+    Unreachable {
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// What it answered is no HTTP.
+    Garbled,
+    /// It closed the connection without an answer.
+    Closed,
+    /// It did not answer in time.
+    Late,
+    /// The command that asks said no.
+    Command {
+        /// How it ended.
+        failure: Failure,
     },
 }
 
@@ -245,6 +298,13 @@ pub(crate) enum Failure {
         /// For how long.
         after_ms: u64,
     },
+    /// It did not say that it is well.
+    Watchdog {
+        /// For how long.
+        after_ms: u64,
+    },
+    /// It said itself that it is not well.
+    Unwell,
     /// It never began.
     Spawn {
         /// At which step.
@@ -319,6 +379,8 @@ impl Problem {
             Trouble::SignalMissing { .. } => -32010,
             Trouble::WholeGroup { .. } => -32011,
             Trouble::NoWorker { .. } => -32012,
+            Trouble::NothingBefore => -32013,
+            Trouble::NothingToCancel => -32014,
         }
     }
 
@@ -338,6 +400,8 @@ impl Problem {
             Trouble::SignalMissing { .. } => "this command wants a signal",
             Trouble::WholeGroup { .. } => "this command is for a whole group",
             Trouble::NoWorker { .. } => "no worker runs in that slot",
+            Trouble::NothingBefore => "there is no generation to go back to",
+            Trouble::NothingToCancel => "no upgrade is under way",
         }
     }
 }

@@ -90,7 +90,8 @@ pub(crate) struct Fault {
 }
 
 /// The methods, for the message about an unknown one.
-const METHODS: &str = "list, status, start, stop, restart, upgrade, inc, dec, killall, signal, shutdown";
+const METHODS: &str =
+    "list, status, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn every_verb_is_a_method() {
-        for verb in super::super::word::VERBS {
+        for verb in Verb::ALL {
             let line = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{verb}","params":{{"group":"web"}}}}"#);
             let order = Order::Group { group: "web".into(), verb, signal: None, slot: None };
             assert_eq!(parse(line.as_bytes()), Ok(Request { id: 1.into(), call: Call::Do(order) }));
@@ -424,7 +425,7 @@ mod tests {
             any::<i64>().prop_map(|n| Id::Number(n.into())),
             any::<String>().prop_map(Id::Text),
         ];
-        let verb = prop::sample::select(super::super::word::VERBS.to_vec());
+        let verb = prop::sample::select(Verb::ALL.to_vec());
         let signal = prop::option::of((1_u8..=64).prop_filter_map("1 to 64", Signal::from_number));
         let slot = || prop::option::of(any::<u32>().prop_map(Slot));
         let group = (any::<String>(), verb, signal, slot()).prop_map(|(group, verb, signal, slot)| Order::Group {

@@ -224,7 +224,7 @@ impl GroupStatus {
                 ago_ms: millis(ago),
                 gave_up,
             }),
-            hook: group.hook.map(Hook::from),
+            hook: group.hook.and_then(Hook::of),
             rollout: group.rollout.map(Rollout::from),
             workers: group.workers.iter().map(Worker::from).collect(),
         }
@@ -249,11 +249,13 @@ impl From<&WorkerView> for Worker {
     }
 }
 
-impl From<HookKind> for Hook {
-    fn from(kind: HookKind) -> Hook {
+impl Hook {
+    /// None for the commands that ask workers: they come and go.
+    fn of(kind: HookKind) -> Option<Hook> {
         match kind {
-            HookKind::Stop => Hook::ExecStop,
-            HookKind::Upgrader => Hook::Upgrader,
+            HookKind::Stop => Some(Hook::ExecStop),
+            HookKind::Upgrader => Some(Hook::Upgrader),
+            HookKind::Probe { .. } => None,
         }
     }
 }
@@ -293,7 +295,9 @@ pub(super) fn millis(duration: Duration) -> u64 {
 pub(crate) mod tests {
     use super::super::{parse_reply, reply_line, Outcome};
     use super::*;
+    use firestarter_core::command::Verb;
     use firestarter_core::event::{self, Exit};
+    use firestarter_core::view::RolloutAwaits;
 
     /// Three groups: one in an upgrade, one waiting, one that gave up; also for the snapshots of `cli/`.
     pub(crate) fn example() -> Status {
@@ -303,6 +307,7 @@ pub(crate) mod tests {
             generation: Generation(generation),
             stage,
             uptime: Duration::from_secs(seconds),
+            condition: None,
         };
         let idle = |name: &str, phase| GroupView {
             name: name.into(),
@@ -310,6 +315,7 @@ pub(crate) mod tests {
             wanted: 1,
             ready: 0,
             generation: Generation(1),
+            before: None,
             restarts: 0,
             uptime: None,
             last_failure: None,
@@ -324,7 +330,17 @@ pub(crate) mod tests {
             restarts: 4,
             uptime: Some(Duration::from_secs(3666)),
             last_failure: Some((event::Failure::Exit(Exit::Code(3)), Duration::from_millis(12_400))),
-            rollout: Some(RolloutView { generation: Generation(2), ready: 1, wanted: 2 }),
+            rollout: Some(RolloutView {
+                generation: Generation(2),
+                verb: Verb::Upgrade,
+                spawned: 2,
+                ready: 1,
+                committed: 0,
+                retired: 0,
+                wanted: 2,
+                at_a_time: None,
+                awaits: RolloutAwaits::Ready,
+            }),
             workers: vec![
                 worker(0, Some(Pid(99)), view::Stage::Draining, 1, 3666),
                 worker(0, Some(Pid(101)), view::Stage::Ready, 2, 3),
@@ -414,6 +430,7 @@ pub(crate) mod tests {
             wanted: 1,
             ready: 0,
             generation: Generation(1),
+            before: None,
             restarts: 3,
             uptime: None,
             last_failure: Some((event::Failure::Exit(Exit::Code(3)), Duration::from_secs(5))),

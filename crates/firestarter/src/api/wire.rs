@@ -113,9 +113,8 @@ fn line(message: &impl Serialize) -> String {
 pub(crate) mod tests {
     use super::super::reply::{Done, Failure, What};
     use super::super::request::Order;
-    use super::super::word;
     use super::*;
-    use firestarter_core::command::{self, AbortCause, Failed, Refusal, Reply};
+    use firestarter_core::command::{self, AbortCause, Failed, Refusal, Reply, Verb};
     use firestarter_core::event::{self, Exit, SpawnError, SpawnStep};
     use firestarter_core::ids::{Generation, Pid, Slot};
     use firestarter_core::spec::Signal;
@@ -292,6 +291,7 @@ pub(crate) mod tests {
                 failure
             }),
             (slot(), prop::option::of(pid()), any::<u32>()).prop_map(|(slot, pid, unready)| AbortCause::Timeout {
+                answer: Some(event::Answer::Status(503)),
                 slot,
                 pid,
                 unready
@@ -333,7 +333,7 @@ pub(crate) mod tests {
     }
 
     fn verb() -> impl Strategy<Value = command::Verb> {
-        prop::sample::select(word::VERBS.to_vec())
+        prop::sample::select(Verb::ALL.to_vec())
     }
 
     fn by() -> impl Strategy<Value = Option<command::Verb>> {

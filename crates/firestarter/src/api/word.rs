@@ -4,13 +4,9 @@
 use firestarter_core::command::Verb;
 use firestarter_core::spec::Signal;
 
-/// All verbs; the words are `Verb::word`.
-pub(super) const VERBS: [Verb; 8] =
-    [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall, Verb::Signal];
-
 /// The verb of that word.
 pub(super) fn verb_of(word: &str) -> Option<Verb> {
-    VERBS.into_iter().find(|verb| verb.word() == word)
+    Verb::ALL.into_iter().find(|verb| verb.word() == word)
 }
 
 /// The signal that a number on the wire means.

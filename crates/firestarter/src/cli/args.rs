@@ -63,10 +63,6 @@ pub(crate) struct Usage {
     pub(crate) topic: &'static str,
 }
 
-/// What `ctrl` does to a group, in the order of its help.
-const VERBS: [Verb; 8] =
-    [Verb::Start, Verb::Stop, Verb::Restart, Verb::Upgrade, Verb::Inc, Verb::Dec, Verb::Killall, Verb::Signal];
-
 /// Reads the words after the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     let mut parser = Parser::from_args(args);
@@ -210,7 +206,7 @@ impl Given {
             [name] => return Err(self.wrong(format!("VERB is missing: what shall {name:?} do?"))),
             [name, word, rest @ ..] => (name, word.as_str(), rest),
         };
-        let verb = VERBS.into_iter().find(|verb| verb.word() == word);
+        let verb = Verb::ALL.into_iter().find(|verb| verb.word() == word);
         let rest = match (verb, rest) {
             (Some(Verb::Signal), [signal, ..]) if self.has(Opt::Signal) => {
                 return Err(self.wrong(format!("the signal is named twice: {signal:?} and -s")))
@@ -250,7 +246,7 @@ impl Given {
     }
 
     fn no_verb(&self, name: &str, word: &str) -> Usage {
-        let words = || VERBS.into_iter().map(Verb::word).chain(["status"]);
+        let words = || Verb::ALL.into_iter().map(Verb::word).chain(["status"]);
         let meant = match words().any(|verb| verb == name) {
             true => format!("; did you mean firestarter ctrl {word} {name}?"),
             false => meant(word, words()),
@@ -420,7 +416,7 @@ mod tests {
 
     #[test]
     fn every_verb() {
-        for verb in VERBS {
+        for verb in Verb::ALL {
             let wanted = |signal| Wanted::Ctrl { group: "w".into(), slot: None, verb, signal };
             if verb != Verb::Signal {
                 assert_eq!(errand(&format!("ctrl w {verb}")).wanted, wanted(None));

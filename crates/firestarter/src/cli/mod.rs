@@ -256,6 +256,8 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::SignalMissing { .. }
             | Trouble::WholeGroup { .. }
             | Trouble::NoWorker { .. }
+            | Trouble::NothingBefore
+            | Trouble::NothingToCancel
             | Trouble::Upgrader { .. }
             | Trouble::ShuttingDown => code::FAILED,
         },

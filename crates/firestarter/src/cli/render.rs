@@ -30,6 +30,10 @@ pub(crate) fn done(done: &Done) -> String {
         What::Upgraded { generation: _, new, old } => {
             format!("upgrade processes new {} old {}\n", list(new), list(old))
         }
+        What::RolledBack { generation, new, old } => {
+            format!("rollback to generation {generation} processes new {} old {}\n", list(new), list(old))
+        }
+        What::Cancelled { generation } => format!("cancelled; generation {generation} serves on\n"),
         What::Incremented { pid, count: _ } => format!("increments worker process pid {}\n", list(&[*pid])),
         What::Decremented { pid, count: _ } => format!("decrements worker process pid {}\n", list(pid.as_slice())),
         What::Killed { pids } => format!("kill processes pid {}\n", list(pids)),

@@ -8,7 +8,7 @@ use firestarter_core::ids::{Pid, Slot};
 
 use super::errand::Wanted;
 use super::render::plain;
-use crate::api::{Cause, Failure, Problem, Step, Trouble};
+use crate::api::{Cause, Failure, Probed, Problem, Step, Trouble};
 use crate::client::ClientError;
 use crate::nearest::nearest;
 use crate::say::plain as io_text;
@@ -55,6 +55,10 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
         ),
         Trouble::NoWorker { slot } => refused(&format!("no worker runs in slot {slot}"), look),
         Trouble::Upgrader { failure } => upgrader_failed(group, *failure),
+        Trouble::NothingBefore => {
+            refused("there is no generation before this one", format!("firestarter ctrl {group} upgrade"))
+        }
+        Trouble::NothingToCancel => refused("no upgrade is under way", look),
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
         }
@@ -147,7 +151,22 @@ pub(crate) fn failure(failure: Failure) -> String {
         Failure::Signal { signal, core_dumped: true } => format!("{signal} with a core dump"),
         Failure::Unknown => "ended, nobody knows how".to_owned(),
         Failure::Silent { after_ms } => format!("no sign of life for {:.1} s", after_ms as f64 / 1e3),
+        Failure::Watchdog { after_ms } => format!("its watchdog was silent for {:.1} s", after_ms as f64 / 1e3),
+        Failure::Unwell => "said itself that it is not well".to_owned(),
         Failure::Spawn { step, errno } => format!("{}: {}", step_words(step), errno_text(errno)),
+    }
+}
+
+/// What a probe came to: `the probe got HTTP status 503`.
+fn probed(answer: Probed) -> String {
+    match answer {
+        Probed::Good => "the probe succeeded".to_owned(),
+        Probed::Status { status } => format!("the probe got HTTP status {status}"),
+        Probed::Unreachable { errno } => format!("the probe could not connect: {}", errno_text(errno)),
+        Probed::Garbled => "what the probe got is no HTTP".to_owned(),
+        Probed::Closed => "the connection was closed before the probe got an answer".to_owned(),
+        Probed::Late => "the probe got no answer in time".to_owned(),
+        Probed::Command { failure: how } => format!("the probe's command: {}", failure(how)),
     }
 }
 
@@ -156,21 +175,29 @@ fn aborted(group: &str, cause: &Cause) -> Words {
     let (why, next) = match cause {
         Cause::Worker { slot, pid, failure } => {
             let before = match failure {
-                Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown | Failure::Silent { .. } => {
-                    " before it acked"
-                }
+                Failure::Exit { .. }
+                | Failure::Signal { .. }
+                | Failure::Unknown
+                | Failure::Silent { .. }
+                | Failure::Watchdog { .. }
+                | Failure::Unwell => " before it acked",
                 Failure::Spawn { .. } => "",
             };
             let why = format!("the new worker in {} {}{before}", place(*slot, *pid), ended(*failure));
             (why, remedy(*failure, &again))
         }
-        Cause::Timeout { slot, pid, unready } => {
+        Cause::Unhealthy { slot, pid, answer } => {
+            let why = format!("the new worker in {} turned unhealthy: {}", place(*slot, *pid), probed(*answer));
+            (why, format!("see in its output what is wrong; then: {again}"))
+        }
+        Cause::Timeout { slot, pid, unready, answer } => {
             let more = match unready {
                 0 | 1 => String::new(),
                 n => format!(", nor had {} more", n - 1),
             };
-            let why =
-                format!("the new worker in {} had not acked when start_timeout was over{more}", place(*slot, *pid));
+            let answer = answer.map_or_else(String::new, |answer| format!(" ({})", probed(answer)));
+            let place = place(*slot, *pid);
+            let why = format!("the new worker in {place} had not acked when start_timeout was over{answer}{more}");
             (why, format!("see in its output what it waits for, or set ack or start_timeout; then: {again}"))
         }
         // Whether the old workers serve on is for that command to say.
@@ -188,9 +215,11 @@ fn aborted(group: &str, cause: &Cause) -> Words {
 /// No upgrade was begun, so everything is as it was.
 fn upgrader_failed(group: &str, how: Failure) -> Words {
     let (how, first) = match how {
-        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown => {
-            (ended(how), "see in the daemon's output what it said")
-        }
+        Failure::Exit { .. }
+        | Failure::Signal { .. }
+        | Failure::Unknown
+        | Failure::Watchdog { .. }
+        | Failure::Unwell => (ended(how), "see in the daemon's output what it said"),
         Failure::Silent { after_ms } => {
             let after = format!("had not ended after {:.1} s and was killed", after_ms as f64 / 1e3);
             (after, "see in the daemon's output what it waits for, or set upgrader_timeout")
@@ -224,6 +253,7 @@ fn ended(how: Failure) -> String {
         Failure::Signal { .. } => format!("was ended by {}", failure(how)),
         Failure::Unknown => "ended, and nobody knows how, as the keeper is dead".to_owned(),
         Failure::Silent { .. } => format!("was killed: {}", failure(how)),
+        Failure::Watchdog { .. } | Failure::Unwell => format!("was aborted: {}", failure(how)),
         Failure::Spawn { .. } => format!("could not be started: {}", failure(how)),
     }
 }
@@ -241,9 +271,12 @@ fn step_words(step: Step) -> &'static str {
 
 fn remedy(failure: Failure, again: &str) -> String {
     let first = match failure {
-        Failure::Exit { .. } | Failure::Signal { .. } | Failure::Unknown | Failure::Silent { .. } => {
-            "see in its output (stderr_log) why it ended"
-        }
+        Failure::Exit { .. }
+        | Failure::Signal { .. }
+        | Failure::Unknown
+        | Failure::Silent { .. }
+        | Failure::Watchdog { .. }
+        | Failure::Unwell => "see in its output (stderr_log) why it ended",
         Failure::Spawn { step: Step::Prepare, .. } => "check exec_start, environments, stdout_log and stderr_log",
         Failure::Spawn { step: Step::Clone, .. } => "make room for processes (ulimit -u, pids.max, memory)",
         Failure::Spawn { step: Step::Directory, .. } => "check working_directory and who may enter it",
@@ -319,7 +352,7 @@ mod tests {
              next: check that exec_start names a program that its user may run; then: firestarter ctrl web upgrade\n"
         );
         assert_eq!(
-            abort(Cause::Timeout { slot: Slot(1), pid: Some(Pid(9)), unready: 3 }),
+            abort(Cause::Timeout { slot: Slot(1), pid: Some(Pid(9)), unready: 3, answer: None }),
             "firestarter: web: upgrade aborted: the new worker in slot 1 (pid 9) had not acked when start_timeout was over, \
              nor had 2 more; the old workers serve as before\n  \
              next: see in its output what it waits for, or set ack or start_timeout; then: firestarter ctrl web upgrade\n"

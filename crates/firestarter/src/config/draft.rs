@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge, Upgrader};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Share, Signal, Start, Surge, Upgrader};
 
 use super::address::absolute;
 use super::environment::{Variable, BASE_NAME};
@@ -194,7 +194,6 @@ impl<'a> Draft<'a> {
         let at_once = self.start_immediate || self.sockets.is_empty();
         let upgrader = Upgrader { every: self.upgrader_every, timeout: self.upgrader_timeout };
         GroupSpec {
-            name: self.name.clone(),
             count: self.count,
             restart: self.restart,
             backoff: self.backoff,
@@ -213,10 +212,11 @@ impl<'a> Draft<'a> {
             stop_hook: self.exec_stop.is_some(),
             ack_signal: self.ack_signal,
             drain_timeout: self.drain_timeout,
-            surge: Surge::Whole,
+            surge: Surge::Fixed(Share::Percent(100)),
             upgrader: self.upgrader.is_some().then_some(upgrader),
             auto_upgrade: self.auto_upgrade,
             live_check: Some(self.live_check).filter(|timeout| !timeout.is_zero()),
+            ..GroupSpec::new(&self.name)
         }
     }
 

@@ -107,6 +107,7 @@ pub(super) fn hook(
     let command = match kind {
         HookKind::Stop => group.launch.exec_stop.as_ref(),
         HookKind::Upgrader => group.launch.upgrader.as_ref(),
+        HookKind::Probe { .. } => None,
     };
     let mut env: Environment = std::env::vars_os().filter(|(name, _)| passed_on(name.as_bytes(), "")).collect();
     if kind == HookKind::Stop {

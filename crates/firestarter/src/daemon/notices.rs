@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use firestarter_core::action::{Next, Notice};
+use firestarter_core::action::{Next, Notice, Spent};
 use firestarter_core::command::AbortCause;
-use firestarter_core::event::{Exit, Failure, HookKind, SpawnError, SpawnStep};
+use firestarter_core::event::{Answer, Exit, Failure, HookKind, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, Slot};
 use firestarter_core::spec::Signal;
 
@@ -45,21 +45,46 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
         Notice::Overdue { group, slot, pid } => {
             say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
         }
-        Notice::RolloutBegan { group, generation, workers } => {
+        Notice::Unwell { group, slot, pid, failure } => {
+            let (worker, why) = (worker(*slot, *pid), describe(failure, *group, None));
+            say(format_args!("{}/{slot}: {worker} {why} and gets SIGABRT", name(*group)));
+        }
+        Notice::Replacing { group, slot, pid, why } => {
+            let (worker, why) = (worker(*slot, *pid), describe_spent(why, |failure| describe(failure, *group, None)));
+            say(format_args!("{}/{slot}: {worker} {why}; starting its successor", name(*group)));
+        }
+        Notice::NotReplaced { group, slot, cause, again } => {
+            let (cause, again) = (describe_abort(cause, |failure| describe(failure, *group, None)), seconds(*again));
             say(format_args!(
-                "{}: upgrade to generation {generation}: starting {}",
+                "{}/{slot}: not replaced: {cause}; the old worker serves on, next try in {again}",
+                name(*group)
+            ));
+        }
+        Notice::Limited { group, at_a_time, workers } => {
+            say(format_args!(
+                "{}: the memory holds no more than {at_a_time} of {} at a time",
                 name(*group),
                 so_many(*workers, "new worker")
             ));
         }
-        Notice::RolloutCommitted { group, generation, took } => {
+        Notice::BatchCommitted { group, generation, done, workers } => {
+            say(format_args!("{}: {done} of {workers} workers are of generation {generation}", name(*group)));
+        }
+        Notice::RolloutBegan { group, verb, generation, workers } => {
+            say(format_args!(
+                "{}: {verb} to generation {generation}: starting {}",
+                name(*group),
+                so_many(*workers, "new worker")
+            ));
+        }
+        Notice::RolloutCommitted { group, verb: _, generation, took } => {
             let (group, took) = (name(*group), seconds(*took));
             say(format_args!("{group}: generation {generation} serves after {took}; the old workers drain"));
         }
-        Notice::RolloutAborted { group, generation, cause } => {
+        Notice::RolloutAborted { group, verb, generation, cause } => {
             let cause = describe_abort(cause, |failure| describe(failure, *group, None));
             let group = name(*group);
-            say(format_args!("{group}: upgrade to generation {generation} aborted: {cause}; the old workers serve on"));
+            say(format_args!("{group}: {verb} to generation {generation} aborted: {cause}; the old workers serve on"));
         }
         Notice::GroupEnded { group, watched } => {
             let next = if *watched { "the next connection starts them again" } else { "the group is stopped" };
@@ -116,6 +141,8 @@ fn describe(failure: &Failure, launch: Option<&Launch>, hook: Option<HookKind>) 
         Failure::Exit(Exit::Signal(signal, true)) => format!("was ended by {signal} and left a core"),
         Failure::Exit(Exit::Unknown) => "ended".to_owned(),
         Failure::Silent(silence) => format!("was killed after {} without a sign of life", seconds(*silence)),
+        Failure::Watchdog(silence) => format!("did not say for {} that it is well", seconds(*silence)),
+        Failure::Unwell => "said that it is not well".to_owned(),
         Failure::Spawn(SpawnError { step, errno }) => {
             let what = launch.map_or_else(String::new, |launch| object(*step, launch, hook));
             let step = match step {
@@ -139,6 +166,7 @@ fn object(step: SpawnStep, launch: &Launch, hook: Option<HookKind>) -> String {
                 None => Some(&launch.exec),
                 Some(HookKind::Stop) => launch.exec_stop.as_ref(),
                 Some(HookKind::Upgrader) => launch.upgrader.as_ref(),
+                Some(HookKind::Probe { .. }) => None,
             };
             command.and_then(|words| words.first()).map_or_else(String::new, |program| format!(" {program}"))
         }
@@ -168,6 +196,7 @@ fn describe_next(next: Next) -> String {
         Next::Respawn(delay) => format!("respawning in {}", seconds(delay)),
         Next::Nothing => "not respawned".to_owned(),
         Next::GiveUp { times, within } => format!("given up after {times} failures in {}", seconds(within)),
+        Next::Replaced => "its successor has its place".to_owned(),
         Next::Abort => "the upgrade is aborted".to_owned(),
     }
 }
@@ -177,12 +206,41 @@ fn describe_abort(cause: &AbortCause, describe: impl Fn(&Failure) -> String) -> 
         AbortCause::Worker { slot, pid, failure } => {
             format!("{} (new, slot {slot}) {}", worker(*slot, *pid), describe(failure))
         }
-        AbortCause::Timeout { slot, pid, unready } => {
+        AbortCause::Timeout { slot, pid, unready, answer } => {
             let first = worker(*slot, *pid);
-            format!("{unready} new workers had not acked within start_timeout, the first of them {first}, slot {slot}")
+            let answer =
+                answer.map_or_else(String::new, |answer| format!(", whose probe {}", probed(&answer, describe)));
+            format!(
+                "{} had not acked within start_timeout, the first of them {first}, slot {slot}{answer}",
+                so_many(*unready, "new worker")
+            )
+        }
+        AbortCause::Unhealthy { slot, pid, answer } => {
+            format!("{} (new, slot {slot}) is unhealthy: its probe {}", worker(*slot, *pid), probed(answer, describe))
         }
         AbortCause::Command { by: Some(verb) } => format!("{verb} came in between"),
         AbortCause::Command { by: None } => "Firestarter is being stopped".to_owned(),
+    }
+}
+
+fn describe_spent(why: &Spent, describe: impl Fn(&Failure) -> String) -> String {
+    match why {
+        Spent::Age(age) => format!("is {} old", seconds(*age)),
+        Spent::Memory(bytes) => format!("has {} MiB in memory", bytes >> 20),
+        Spent::Unhealthy(answer) => format!("is unhealthy: its probe {}", probed(answer, describe)),
+    }
+}
+
+/// What a worker answered when it was asked whether it serves.
+fn probed(answer: &Answer, describe: impl Fn(&Failure) -> String) -> String {
+    match answer {
+        Answer::Good => "succeeded".to_owned(),
+        Answer::Status(status) => format!("got HTTP status {status}"),
+        Answer::Unreachable(errno) => format!("got: {}", plain(&std::io::Error::from_raw_os_error(*errno))),
+        Answer::Garbled => "got an answer that is no HTTP".to_owned(),
+        Answer::Closed => "got no answer before the connection was closed".to_owned(),
+        Answer::Late => "got no answer in time".to_owned(),
+        Answer::Command(failure) => describe(failure),
     }
 }
 
@@ -191,6 +249,7 @@ fn hook_key(kind: HookKind) -> &'static str {
     match kind {
         HookKind::Stop => "exec_stop",
         HookKind::Upgrader => "upgrader",
+        HookKind::Probe { .. } => "health.command",
     }
 }
 

@@ -249,6 +249,10 @@ impl Daemon<'_> {
             | Action::Notice(_)
             | Action::Tell { .. }
             | Action::Look { .. }
+            | Action::Probe { .. }
+            | Action::Measure { .. }
+            | Action::Weigh { .. }
+            | Action::Discard { .. }
             | Action::WatchProgram { .. }
             | Action::Halt { .. } => None,
         };

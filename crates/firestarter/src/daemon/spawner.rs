@@ -53,6 +53,7 @@ impl Role {
             Role::Worker(slot) => Speaker::Slot(slot.0),
             Role::Hook { kind: HookKind::Stop, .. } => Speaker::StopHook,
             Role::Hook { kind: HookKind::Upgrader, .. } => Speaker::Upgrader,
+            Role::Hook { kind: HookKind::Probe { .. }, .. } => Speaker::Upgrader,
         }
     }
 }

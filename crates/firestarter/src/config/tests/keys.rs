@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firestarter_core::spec::{Ack, Backoff, Restart, Signal, Start, Surge};
+use firestarter_core::spec::{Ack, Backoff, Restart, Share, Signal, Start, Surge};
 
 use super::super::words::{expand, parse as words, Piece, Word};
 use super::super::{Address, LogFile, Output, Rotation};
@@ -32,7 +32,7 @@ fn defaults() {
     assert_eq!(group.spec.drain_timeout, seconds(30));
     assert_eq!(group.spec.stop_signal, Signal::TERM);
     assert_eq!(group.spec.stop_timeout, seconds(10));
-    assert_eq!(group.spec.surge, Surge::Whole);
+    assert_eq!(group.spec.surge, Surge::Fixed(Share::Percent(100)));
     assert_eq!(group.launch.working_directory.as_os_str(), "/srv/app");
     assert_eq!(group.launch.base_name, "FIRESTARTER");
     assert_eq!((group.launch.stdout, group.launch.stderr), (Output::Inherit, Output::Inherit));
