@@ -7,18 +7,18 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firestarter_core::spec::{ExitWhen, GroupSpec, Policy};
+use firestarter_core::spec::{ExitWhen, GroupSpec, Policy, Signal};
 
 use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, limits, Setup};
+use crate::daemon::{self, limits, Setup, Signals};
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
-use crate::sys::{fds, maps, oom, signals};
+use crate::sys::{self, fds, maps, oom};
 use crate::writer;
 
 /// Where a configuration is looked for that nobody named.
@@ -37,11 +37,23 @@ const NAMED: usize = 3;
 /// Runs until all is over; returns the exit code.
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
     fds::close_inherited();
-    let config = match load(config) {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
-    match start(config, socket, exit_when) {
+    match load(config) {
+        Ok((config, _)) => serve(Service { config, socket, exit_when, signals: Signals::only_stops() }),
+        Err(code) => code,
+    }
+}
+
+/// What a daemon is started with, wherever it was read.
+pub(crate) struct Service {
+    pub(crate) config: Config,
+    pub(crate) socket: Place,
+    pub(crate) exit_when: Option<ExitWhen>,
+    pub(crate) signals: Signals,
+}
+
+/// Runs until all is over; returns the exit code. Whoever calls this has called `fds::close_inherited`.
+pub(crate) fn serve(service: Service) -> u8 {
+    match start(service) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));
@@ -85,9 +97,10 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     })
 }
 
-fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u8, OpenError> {
+fn start(service: Service) -> Result<u8, OpenError> {
+    let Service { config, socket, exit_when, signals } = service;
     let kernel = |what| move |source| OpenError::Kernel { what, source };
-    let hangup_ignored = signals::block_and_reset();
+    let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
     let (outputs, plan) = logs::plan(&config)?;
     limits::check(&config, &outputs, open_files.1)?;
@@ -102,7 +115,7 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let init = keeper.is_init();
     let policy = policy(&config, exit_when, init);
-    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs };
+    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs, signals };
     let setup = Box::leak(Box::new(setup));
     let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
@@ -123,9 +136,18 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
             writer::live(plan, pipes, voice);
         }
     };
-    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link), writer)
+    let heard = heard(&setup.signals, hangup_ignored);
+    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
+}
+
+/// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.
+fn heard(signals: &Signals, hangup_ignored: bool) -> keeper::Heard {
+    let number = |signal: &Signal| i32::from(signal.number());
+    let ignored = |signal: &&Signal| hangup_ignored && **signal == Signal::HUP;
+    let stops = signals.stops.iter().map(|(signal, _)| signal).filter(|signal| !ignored(signal)).map(number);
+    keeper::Heard { stops: stops.collect(), orders: signals.orders.iter().map(|(signal, _)| number(signal)).collect() }
 }
 
 /// What holds for all groups. `init`: as PID 1, the end of Firestarter is the end of its container, so a container that has
