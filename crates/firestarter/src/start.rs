@@ -1,6 +1,7 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
 mod logs;
+mod pid_file;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,6 +21,7 @@ use crate::place::Place;
 use crate::say::{self, say};
 use crate::sys::{fds, maps, oom, signals};
 use crate::writer;
+use pid_file::PidFile;
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -41,13 +43,22 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
         Ok((config, _)) => config,
         Err(code) => return code,
     };
-    match start(config, socket, exit_when) {
+    match start(config, socket, exit_when, None) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));
             code::FAILED
         }
     }
+}
+
+/// As `run`, with a configuration that was made and not read. The keeper's pid stands in `pid_file` as long as it runs.
+pub(crate) fn run_made(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: Option<&Path>) -> u8 {
+    fds::close_inherited();
+    start(config, socket, exit_when, pid_file).unwrap_or_else(|error| {
+        say(format_args!("{error}"));
+        code::FAILED
+    })
 }
 
 /// Reads a configuration and says what is wrong with it; returns the exit code.
@@ -85,7 +96,7 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     })
 }
 
-fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u8, OpenError> {
+fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: Option<&Path>) -> Result<u8, OpenError> {
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = signals::block_and_reset();
     let open_files = fds::raise_limit();
@@ -112,6 +123,7 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
         records = records.with_pipes().map_err(kernel("a socket to the writer"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    let pid_file = pid_file.map(PidFile::write).transpose().inspect_err(|_| open::remove_files(setup))?;
     for remark in remarks(&setup.config, policy, init) {
         say(format_args!("{remark}"));
     }
@@ -123,9 +135,11 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>) -> Result<u
             writer::live(plan, pipes, voice);
         }
     };
-    keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link), writer)
+    let code = keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
-        .map_err(kernel("the keeper"))
+        .map_err(kernel("the keeper"));
+    drop(pid_file);
+    code
 }
 
 /// What holds for all groups. `init`: as PID 1, the end of Firestarter is the end of its container, so a container that has
