@@ -82,7 +82,9 @@ fn what_firestarter_was_given_for_itself_is_not_passed_on() {
         "PUMA_INHERIT_0",
     ];
     let harmless = ["HARMLESS", "NGINX_VERSION", "FDSTORES", "LISTENER", "FIRESTARTER"];
-    let fire = Fire::start_with(Folder::new(), "[web]\nexec_start = ['sleep', '1000']\n", |command| {
+    // Of the contracts that it speaks it would be told anew.
+    let toml = "[web]\nexec_start = ['sleep', '1000']\ncontracts = ['firestarter', 'systemd']\n";
+    let fire = Fire::start_with(Folder::new(), toml, |command| {
         command.envs(taboo.map(|name| (name, "1"))).envs(harmless.map(|name| (name, "passed on")));
     });
     let worker = fire.settled("web", 1)[0];
@@ -182,8 +184,8 @@ fn logs_are_appended_to_by_all_and_outlive_a_respawn() {
 
 #[test]
 fn without_inheritance_there_is_a_path_and_what_the_group_says() {
-    let toml =
-        "[web]\nexec_start = ['sleep', '1000']\ninherit_env = false\nenvironments = ['FS_TEST_FOLDER=@DIR@', 'A=b']\n";
+    let toml = "[web]\nexec_start = ['sleep', '1000']\ninherit_env = false\ncontracts = ['firestarter']\n\
+        environments = ['FS_TEST_FOLDER=@DIR@', 'A=b']\n";
     let fire = Fire::start_with(Folder::new(), toml, |command| {
         command.env("SECRET", "of the launcher");
     });

@@ -13,6 +13,7 @@ use std::time::Duration;
 use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Surge, Upgrader};
 
 use super::address::absolute;
+use super::contracts::Contracts;
 use super::environment::{Variable, BASE_NAME};
 use super::identity::Parts;
 use super::words::{Mention, Word};
@@ -49,6 +50,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) inherit_env: bool,
     /// `environment_base_name`.
     pub(crate) base_name: String,
+    /// `contracts`.
+    pub(crate) contracts: Contracts,
     /// `listen_pid`.
     pub(crate) listen_pid: bool,
     /// `control_socket`.
@@ -138,6 +141,7 @@ impl<'a> Draft<'a> {
             from_files: Vec::new(),
             inherit_env: true,
             base_name: BASE_NAME.to_owned(),
+            contracts: Contracts::ALL,
             listen_pid: true,
             control_socket: None,
             parts: Parts::default(),
@@ -177,6 +181,7 @@ impl<'a> Draft<'a> {
             environments,
             inherit_env: self.inherit_env,
             base_name: self.base_name,
+            contracts: self.contracts,
             listen_pid: self.listen_pid,
             control_socket: self.control_socket.map(|(path, _)| path),
             identity: self.identity,

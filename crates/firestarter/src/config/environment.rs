@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
+use super::contracts::{self, Contract};
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::value::{self, quoted, Item};
@@ -56,11 +57,19 @@ pub(crate) fn passed_on(name: &[u8], base_name: &str) -> bool {
 /// The variables that a worker gets from the daemon and that are known before there is a worker.
 pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
     let based = |name: &str| format!("{}_{name}", draft.base_name);
-    let mut names: Vec<String> = ["SOCK_PATH", "SOCK_FD", "MASTER_PID"].into_iter().map(based).collect();
-    if !draft.sockets.is_empty() {
-        names.extend(["LISTEN_FDS", "LISTEN_FDNAMES"].map(str::to_owned));
+    let [firestarter, systemd] =
+        [Contract::Firestarter, Contract::Systemd].map(|contract| draft.contracts.speak(contract));
+    let mut names = contracts::own(draft);
+    if firestarter {
+        names.extend(["SOCK_PATH", "SOCK_FD", "MASTER_PID"].map(based));
+    }
+    if firestarter && !draft.sockets.is_empty() {
         names.push(based("FD_COUNT"));
         names.extend((0..draft.sockets.len()).map(|index| based(&format!("FD_{index}"))));
+    }
+    if !draft.sockets.is_empty() {
+        names.extend((firestarter || systemd).then(|| "LISTEN_FDS".to_owned()));
+        names.extend(systemd.then(|| "LISTEN_FDNAMES".to_owned()));
     }
     if draft.identity.as_ref().is_some_and(|identity| identity.account.is_some()) {
         names.extend(["HOME", "USER", "LOGNAME"].map(str::to_owned));
@@ -73,8 +82,8 @@ pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
 
 /// The variables that only a worker itself knows: they are made when it is.
 pub(crate) fn later(draft: &Draft<'_>) -> Vec<String> {
-    let mut names = Vec::new();
-    if draft.listen_pid && !draft.sockets.is_empty() {
+    let mut names = contracts::later(draft);
+    if draft.contracts.speak(Contract::Systemd) && draft.listen_pid && !draft.sockets.is_empty() {
         names.push("LISTEN_PID".to_owned());
     }
     if !draft.live_check.is_zero() {
@@ -93,7 +102,10 @@ pub(crate) fn is_own(name: &str, base_name: &str) -> bool {
 pub(crate) fn giver(name: &str, draft: &Draft<'_>) -> Option<&'static str> {
     let based = name.strip_prefix(draft.base_name.as_str()).and_then(|rest| rest.strip_prefix('_')).unwrap_or_default();
     let of_socket = based.starts_with("FD_") || SOCKET_NAMES.contains(&name);
-    if name == "LISTEN_PID" {
+    let giver = contracts::giver(name, draft);
+    if giver.is_some() {
+        giver
+    } else if name == "LISTEN_PID" {
         Some("only in the worker itself, with socket_address and without listen_pid = false")
     } else if of_socket && draft.sockets.is_empty() {
         Some("for each address of socket_address")

@@ -5,6 +5,7 @@
 
 mod address;
 mod command;
+pub(crate) mod contracts;
 mod draft;
 mod duration;
 mod environment;
@@ -37,6 +38,7 @@ use firestarter_core::spec::GroupSpec;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use address::{parse as parse_address, Address};
+pub(crate) use contracts::{Contract, Contracts};
 // A `Fault` is met by iterating, mostly without naming it.
 pub(crate) use environment::{passed_on, WATCH_FILE};
 #[allow(unused_imports)]
@@ -82,6 +84,8 @@ pub(crate) struct Launch {
     pub(crate) inherit_env: bool,
     /// The beginning of the names of the variables that the daemon sets.
     pub(crate) base_name: String,
+    /// Whose conventions workers are spoken to in.
+    pub(crate) contracts: Contracts,
     /// Whether a worker is told its pid as `LISTEN_PID`.
     pub(crate) listen_pid: bool,
     /// Where workers connect to ack, if not in the runtime folder. Absolute.

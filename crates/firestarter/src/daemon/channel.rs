@@ -14,9 +14,9 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{accept_with, recv, RecvFlags, SocketFlags};
 use rustix::process::Pid;
-use serde_json::Value;
 
-use super::{Fact, Receipt, Shared, Source};
+use super::{ack, Fact, Receipt, Shared, Source};
+use crate::config::Contracts;
 use crate::journal::{Door, Meaning};
 use crate::say::say;
 use crate::sys::credentials;
@@ -135,7 +135,8 @@ impl Channel {
             return;
         };
         let line = Line { from: From::Connection(arrival), length: end + 1 };
-        let (group, sender, ack) = (connection.group, connection.sender, ack(&buffer[..end]));
+        let (group, sender) = (connection.group, connection.sender);
+        let ack = ack::read(&buffer[..end], self.contracts(group));
         self.take(group, sender, ack, line, inbox, epoll);
     }
 
@@ -200,7 +201,13 @@ impl Channel {
             doors.unfinished.insert(sender, whole);
             return self.consume(line, epoll);
         }
-        self.take(group, self.worker_of(sender, group), ack(&whole), line, inbox, epoll);
+        let ack = ack::read(&whole, self.contracts(group));
+        self.take(group, self.worker_of(sender, group), ack, line, inbox, epoll);
+    }
+
+    fn contracts(&self, group: u32) -> Contracts {
+        let group = self.shared.setup.config.groups.get(group as usize);
+        group.map_or(Contracts::ALL, |group| group.launch.contracts)
     }
 
     fn close(&mut self, arrival: u64) {
@@ -228,35 +235,4 @@ fn ancestors(pid: Pid) -> impl Iterator<Item = Pid> {
         Pid::from_raw(parent).filter(|parent| parent.as_raw_nonzero().get() > 1)
     };
     std::iter::successors(parent(&pid), parent).take(64)
-}
-
-/// Reads an ack: `{"command":"worker:ack","pid":0,"signal":null}`. The inner value is the signal that the old worker
-/// shall get, if one is named.
-fn ack(line: &[u8]) -> Option<Option<Signal>> {
-    let value: Value = serde_json::from_slice(line).ok()?;
-    if value.get("command")?.as_str()? != "worker:ack" {
-        return None;
-    }
-    let signal = value.get("signal").and_then(|signal| match signal {
-        Value::String(name) => Signal::parse(name),
-        Value::Number(number) => number.as_u64().and_then(|n| Signal::from_number(u8::try_from(n).ok()?)),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-    });
-    Some(signal)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn acks_are_read_and_nothing_else_is_one() {
-        assert_eq!(ack(b"{\"command\":\"worker:ack\",\"pid\":0,\"signal\":null}\n"), Some(None));
-        assert_eq!(ack(b"{\"command\":\"worker:ack\"}"), Some(None));
-        assert_eq!(ack(b"{\"command\":\"worker:ack\",\"signal\":\"SIGQUIT\"}"), Some(Some(Signal::QUIT)));
-        assert_eq!(ack(b"{\"command\":\"worker:ack\",\"signal\":15}"), Some(Some(Signal::TERM)));
-        for other in [&b"\n"[..], b"READY=1\n", b"{\"command\":\"worker:ping\"}", b"[]", b"{", b"\xff\xfe\n"] {
-            assert_eq!(ack(other), None, "{other:?}");
-        }
-    }
 }

@@ -13,9 +13,10 @@ use firestarter_core::time::{Duration, Instant};
 use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
+use super::labels::Labeller;
 use super::spawner::{Crew, Job, Outcome, Role, Yard};
 use super::{live, now, Fact, Receipt, Shared, Source};
-use crate::journal::Row;
+use crate::journal::{Labels, Row};
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
 use crate::say::{plain, say};
 use crate::sys::clone::Progress;
@@ -32,6 +33,7 @@ pub(super) struct Children {
     /// When to look whether a spawn hangs that others wait for, and which it was at the last look.
     pub(super) look: Option<(Instant, Option<Job>)>,
     pub(super) known: BTreeMap<WorkerId, Child>,
+    pub(super) labeller: Labeller,
     /// Signals that a group's workers turned out not to catch; each is spoken of once.
     pub(super) uncaught: BTreeSet<(GroupId, Signal)>,
     /// Rows that may be claimed again.
@@ -62,7 +64,13 @@ impl Children {
             inbox.push_back(Fact { event: Event::SpawnFailed { worker, error }, receipt: Receipt::None });
             return;
         };
-        self.shared.table.claim(row, worker, group);
+        let table = self.shared.table;
+        let labels = match role {
+            Role::Worker(_) => self.labeller.label(table, group, worker),
+            Role::Hook { .. } => Labels::default(),
+        };
+        table.claim(row, worker, group, labels);
+        table.count_attempt(group, labels.attempt);
         self.known.insert(worker, Child { row, process: None });
         self.queue(Job { worker, group, row, role });
     }
@@ -150,7 +158,16 @@ impl Children {
     /// The end of a worker is journalled. It is buried when the loop has nothing more urgent to do: its successor may be
     /// waited for.
     pub(super) fn ended_for_good(&mut self, row: Row, worker: WorkerId) {
+        self.leave_index(row, worker);
         self.graves.push((row, worker));
+    }
+
+    /// From now on a new worker may have the index of one that has ended.
+    fn leave_index(&mut self, row: Row, worker: WorkerId) {
+        let table = self.shared.table;
+        if table.worker(row) == Some(worker) {
+            self.labeller.ended(table.group(row), table.labels(row), worker);
+        }
     }
 
     /// Buries who has ended, and tells the keeper which zombies may go.
@@ -172,6 +189,7 @@ impl Children {
             self.reaps.extend(pid.as_raw_nonzero().get().to_le_bytes());
         }
         self.known.remove(&worker);
+        self.leave_index(row, worker);
         live::forget(self.shared.setup, self.shared.table.group(row), row);
         self.shared.table.clear(row);
         self.free.push(row);

@@ -1,6 +1,6 @@
 //! What a group's workers are made from: words expanded, the environment put together, the program looked for. Made once
-//! a daemon, used for each spawn. The variables are those of firestarter and of systemd's
-//! socket activation (sd_listen_fds(3)).
+//! a daemon, used for each spawn. The variables are those of firestarter, of Einhorn, of Server::Starter and of systemd's
+//! socket activation (sd_listen_fds(3)), as far as the group speaks these contracts.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -13,7 +13,8 @@ use firestarter_core::ids::Pid;
 
 use super::live::Signs;
 use super::{identity, Setup};
-use crate::config::{passed_on, words, Account, Address, Group, Identity, Output, SocketSpec, WATCH_FILE};
+use crate::config::contracts::{self, EINHORN};
+use crate::config::{passed_on, words, Account, Address, Contract, Group, Identity, Output, SocketSpec, WATCH_FILE};
 use crate::sys::image::{Image, Number, Parts};
 
 /// All that a spawn needs.
@@ -45,7 +46,8 @@ pub(super) fn recipe(
 ) -> Recipe {
     let signs = Signs::of(group, index, &setup.runtime);
     let image = image(setup, group, index, signs.as_ref());
-    let sockets = listeners.iter().copied().chain([pair]).collect();
+    let acks = group.launch.contracts.hear_acks().then_some(pair);
+    let sockets = listeners.iter().copied().chain(acks).collect();
     let (stdout, stderr) = (group.launch.stdout.clone(), group.launch.stderr.clone());
     Recipe { image, sockets, stdout, stderr, null, signs }
 }
@@ -129,8 +131,16 @@ fn c_string(bytes: Vec<u8>) -> Result<CString, SpawnError> {
 /// The variables that only the spawn can complete.
 fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number)>, SpawnError> {
     let mut numbered = Vec::new();
-    if group.launch.listen_pid && !group.sockets.is_empty() {
+    let speaks = |contract| group.launch.contracts.speak(contract);
+    let by_hand = |name| contracts::set_by_hand(&group.launch.environments, name);
+    if speaks(Contract::Systemd) && group.launch.listen_pid && !group.sockets.is_empty() {
         numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));
+    }
+    if speaks(Contract::Einhorn) && !by_hand(contracts::CHILD_INDEX) {
+        numbered.push((c_string(format!("{}=", contracts::CHILD_INDEX).into())?, Number::Index));
+    }
+    if speaks(Contract::ServerStarter) && !by_hand(contracts::ATTEMPT) {
+        numbered.push((c_string(format!("{}=", contracts::ATTEMPT).into())?, Number::Attempt));
     }
     if let Some(signs) = signs {
         for name in [&format!("{}_WATCH_FILE", group.launch.base_name), WATCH_FILE] {
@@ -178,7 +188,7 @@ fn environment(
     if !launch.inherit_env {
         env.entry("PATH".into()).or_insert_with(|| PATH.into());
     }
-    contracts(setup, group, index, &mut env);
+    speak(setup, group, index, &mut env);
     env
 }
 
@@ -194,28 +204,48 @@ fn follow(account: Option<&Account>, env: &mut Environment) {
     }
 }
 
-/// What firestarter, Einhorn and systemd say of their sockets.
-fn contracts(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
-    let (sockets, prefix) = (&group.sockets, &group.launch.base_name);
-    let einhorn = prefix == "EINHORN";
-    let mut set = |name: String, value: OsString| env.insert(name.into(), value);
-    if !sockets.is_empty() {
-        let name_of = |socket: &SocketSpec| socket.name.clone().unwrap_or_else(|| group.spec.name.clone());
-        set("LISTEN_FDS".into(), sockets.len().to_string().into());
-        set("LISTEN_FDNAMES".into(), sockets.iter().map(name_of).collect::<Vec<_>>().join(":").into());
+/// What the contracts say that the group speaks.
+fn speak(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
+    let (sockets, prefix, spoken) = (&group.sockets, &group.launch.base_name, group.launch.contracts);
+    let [firestarter, systemd] = [Contract::Firestarter, Contract::Systemd].map(|contract| spoken.speak(contract));
+    if !sockets.is_empty() && (firestarter || systemd) {
+        env.insert("LISTEN_FDS".into(), sockets.len().to_string().into());
     }
+    if !sockets.is_empty() && systemd {
+        let name_of = |socket: &SocketSpec| socket.name.clone().unwrap_or_else(|| group.spec.name.clone());
+        env.insert("LISTEN_FDNAMES".into(), sockets.iter().map(name_of).collect::<Vec<_>>().join(":").into());
+    }
+    let path = setup.runtime.worker_socket(group, index);
+    if firestarter {
+        env.extend(prefixed(prefix, setup, &path, sockets, prefix == EINHORN));
+    }
+    let mut add = |name: OsString, value| _ = env.entry(name).or_insert(value);
+    if spoken.speak(Contract::Einhorn) {
+        prefixed(EINHORN, setup, &path, sockets, true).into_iter().for_each(|(name, value)| add(name, value));
+    }
+    if spoken.speak(Contract::ServerStarter) {
+        add(contracts::PORTS.into(), ports(sockets));
+    }
+}
+
+/// Einhorn's variables, or the original's, which are alike. Einhorn counts sockets that are not there, and tells of
+/// their families.
+fn prefixed(prefix: &str, setup: &Setup, path: &Path, sockets: &[SocketSpec], einhorn: bool) -> Environment {
+    let mut env = Environment::new();
+    let mut set = |name: &str, value: OsString| env.insert(format!("{prefix}_{name}").into(), value);
     if !sockets.is_empty() || einhorn {
-        set(format!("{prefix}_FD_COUNT"), sockets.len().to_string().into());
+        set("FD_COUNT", sockets.len().to_string().into());
     }
     for (place, socket) in sockets.iter().enumerate() {
-        set(format!("{prefix}_FD_{place}"), (FIRST + place).to_string().into());
+        set(&format!("FD_{place}"), (FIRST + place).to_string().into());
         if einhorn {
-            set(format!("{prefix}_FD_FAMILY_{place}"), family(&socket.address).into());
+            set(&format!("FD_FAMILY_{place}"), family(&socket.address).into());
         }
     }
-    set(format!("{prefix}_SOCK_PATH"), setup.runtime.worker_socket(group, index).into_os_string());
-    set(format!("{prefix}_SOCK_FD"), (FIRST + sockets.len()).to_string().into());
-    set(format!("{prefix}_MASTER_PID"), setup.keeper.as_raw_nonzero().to_string().into());
+    set("SOCK_PATH", path.into());
+    set("SOCK_FD", (FIRST + sockets.len()).to_string().into());
+    set("MASTER_PID", setup.keeper.as_raw_nonzero().to_string().into());
+    env
 }
 
 fn family(address: &Address) -> &'static str {
@@ -224,4 +254,16 @@ fn family(address: &Address) -> &'static str {
         Address::Tcp(_) | Address::Udp(_) => "AF_INET6",
         Address::Unix(_) | Address::Abstract(_) => "AF_UNIX",
     }
+}
+
+/// Server::Starter's list of sockets: `ADDRESS=FD`, each address as it is configured, joined by `;`.
+fn ports(sockets: &[SocketSpec]) -> OsString {
+    let address = |written: &str| match written.split_once("::") {
+        Some((prefix, rest)) if !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_alphabetic()) => {
+            rest.to_owned()
+        }
+        Some(_) | None => written.to_owned(),
+    };
+    let entry = |(socket, fd): (&SocketSpec, usize)| format!("{}={fd}", address(&socket.written));
+    sockets.iter().zip(FIRST..).map(entry).collect::<Vec<_>>().join(";").into()
 }

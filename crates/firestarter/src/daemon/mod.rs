@@ -5,11 +5,13 @@
 //! [`run`] is the loop; [`perform`] maps an action of the core to an effect; each other module owns the descriptors of
 //! one kind and turns what comes from them into [`Fact`]s. No module decides what should happen: that is the core's.
 
+mod ack;
 mod bind;
 mod channel;
 mod children;
 mod control;
 mod identity;
+mod labels;
 mod launch;
 pub(crate) mod limits;
 mod listeners;

@@ -25,6 +25,7 @@ use rustix::process::{pidfd_open, PidfdFlags};
 use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
 use super::control::{self, Control};
+use super::labels::Labeller;
 use super::listeners::Listeners;
 use super::programs::Programs;
 use super::spawner::{Crew, Job, Role, Yard};
@@ -95,6 +96,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         spawners: Crew::new(shared, listeners.numbers(), channel.numbers()),
         look: None,
         known: BTreeMap::new(),
+        labeller: Labeller::find(shared.table),
         uncaught: BTreeSet::new(),
         free: shared.table.free().collect(),
         graves: Vec::new(),

@@ -23,7 +23,7 @@ pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
 pub(crate) use pipes::{Heard, Pipe, Pipes};
-pub(crate) use table::{Row, Table};
+pub(crate) use table::{Labels, Row, Table};
 
 /// The parts that change in place, which the keeper and the daemon use at once.
 #[derive(Clone, Copy)]

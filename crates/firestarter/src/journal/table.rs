@@ -11,33 +11,67 @@ use rustix::process::Pid;
 use crate::sys::clone::{Progress, Record};
 use crate::sys::maps::SharedWords;
 
-/// All rows. Word 0 counts those that were ever used; each row has four words: worker, pid, progress, and the
-/// group above the signal that was sent.
+/// All rows. Word 0 counts those that were ever used; each row has five words: worker, pid, progress, the group above
+/// the signal that was sent, and the attempt above the index. Behind the rows stands how many attempts each group has had.
 pub(crate) struct Table(SharedWords);
 
 /// The number of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Row(pub(crate) u32);
 
+/// What a worker is told of itself beyond its pid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    /// The smallest index that no living worker of its group has.
+    pub(crate) index: u32,
+    /// How many workers its group has had, itself counted; 0 for what is no worker.
+    pub(crate) attempt: u32,
+}
+
 const CAPACITY: u32 = 1 << 16;
-const WORDS: usize = 4;
+const WORDS: usize = 5;
 const WORKER: usize = 0;
 const PID: usize = 1;
 const PROGRESS: usize = 2;
 const SIGNALLED: usize = 3;
+const LABELS: usize = 4;
+const ATTEMPTS: usize = (CAPACITY as usize + 1) * WORDS;
+/// A configuration of the greatest length has not so many.
+const GROUPS: usize = 1 << 16;
 
 impl Table {
     pub(super) fn new() -> io::Result<Table> {
-        SharedWords::new("firestarter-workers", (CAPACITY as usize + 1) * WORDS).map(Table)
+        SharedWords::new("firestarter-workers", ATTEMPTS + GROUPS).map(Table)
     }
 
-    /// Names a worker that is going to be spawned. The caller gives a row that is free.
-    pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId) {
+    /// Names a worker that is going to be spawned. The caller gives a row that is free, and counts the attempt afterwards.
+    pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId, labels: Labels) {
+        let word = u64::from(labels.attempt) << 32 | u64::from(labels.index);
+        self.word(row, LABELS).store(word, Release);
         self.word(row, PID).store(0, Release);
         self.word(row, PROGRESS).store(0, Release);
         self.word(row, SIGNALLED).store(u64::from(group.0) << 32, Release);
         self.0[0].fetch_max(u64::from(row.0) + 1, AcqRel);
         self.word(row, WORKER).store(worker.0, Release);
+    }
+
+    /// What a row's worker is told of itself.
+    pub(crate) fn labels(&self, row: Row) -> Labels {
+        let word = self.word(row, LABELS).load(Acquire);
+        Labels { index: word as u32, attempt: (word >> 32) as u32 }
+    }
+
+    /// How many workers a group has had.
+    pub(crate) fn attempts(&self, group: GroupId) -> u32 {
+        self.0.get(ATTEMPTS + group.0 as usize).map_or(0, |word| word.load(Acquire) as u32)
+    }
+
+    /// A row names the worker of this attempt. Counted afterwards and again by the next daemon, so none is left out and
+    /// none counts twice.
+    pub(crate) fn count_attempt(&self, group: GroupId, attempt: u32) {
+        if let Some(word) = self.0.get(ATTEMPTS + group.0 as usize) {
+            word.fetch_max(attempt.into(), AcqRel);
+        }
     }
 
     /// A row that was never used; none if all were.
@@ -87,7 +121,8 @@ impl Table {
 
     /// Where a spawn is recorded.
     pub(crate) fn record(&self, row: Row) -> Record<'_> {
-        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS), number: row.0 }
+        let Labels { index, attempt } = self.labels(row);
+        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS), number: row.0, index, attempt }
     }
 
     /// The rows that name a worker.
@@ -122,7 +157,9 @@ mod tests {
     fn a_row_names_its_worker_until_it_is_cleared() {
         let table = Table::new().unwrap();
         let row = table.unused().unwrap();
-        table.claim(row, WorkerId(7), GroupId(3));
+        let labels = Labels { index: 5, attempt: u32::MAX };
+        table.claim(row, WorkerId(7), GroupId(3), labels);
+        assert_eq!((table.labels(row), table.record(row).attempt), (labels, u32::MAX));
         table.record(row).pid.store(4242, Release);
         let pid = Pid::from_raw(4242).unwrap();
         assert_eq!(table.find(pid), Some((row, WorkerId(7))));
@@ -131,7 +168,10 @@ mod tests {
         assert_eq!((table.group(row), table.signalled(row)), (GroupId(3), 15));
         table.clear(row);
         assert_eq!((table.find(pid), table.free().count()), (None, 1));
-        table.claim(row, WorkerId(8), GroupId(4));
-        assert_eq!((table.pid(row), table.signalled(row)), (None, 0));
+        table.claim(row, WorkerId(8), GroupId(4), Labels::default());
+        assert_eq!((table.pid(row), table.signalled(row), table.labels(row)), (None, 0, Labels::default()));
+        table.count_attempt(GroupId(4), 2);
+        table.count_attempt(GroupId(4), 1);
+        assert_eq!([3, 4, u32::MAX].map(|group| table.attempts(GroupId(group))), [0, 2, 0]);
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::Pid;
 
 use crate::sys::fds::STAGE_END;
-use crate::sys::image::{Image, User};
+use crate::sys::image::{Image, Numbers, User};
 
 /// Forks a process that shares the table of descriptors and runs `body`. The calling process must have one thread.
 ///
@@ -67,6 +67,9 @@ pub(crate) struct Record<'a> {
     pub(crate) progress: &'a AtomicU64,
     /// The record's own number.
     pub(crate) number: u32,
+    /// See [`Number`](crate::sys::image::Number).
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
 }
 
 /// How far a spawn came, as its process wrote it down.
@@ -118,7 +121,7 @@ const STACK: usize = 64 * 1024;
 struct Child<'a> {
     image: &'a mut Image,
     progress: &'a AtomicU64,
-    number: u32,
+    numbers: Numbers,
     /// Numbers on the stage that become 0, 1 and 2.
     streams: [RawFd; 3],
 }
@@ -136,7 +139,8 @@ impl Spawner {
     /// There is no new process: `EAGAIN` or `ENOMEM`.
     pub(crate) fn spawn(&mut self, image: &mut Image, streams: [RawFd; 3], record: &Record<'_>) -> io::Result<Pid> {
         record.progress.store(0, Ordering::Release);
-        let mut child = Child { image, progress: record.progress, number: record.number, streams };
+        let numbers = Numbers { pid: 0, record: record.number, index: record.index, attempt: record.attempt };
+        let mut child = Child { image, progress: record.progress, numbers, streams };
         let flags = libc::CLONE_VM
             | libc::CLONE_VFORK
             | libc::CLONE_FILES
@@ -195,7 +199,7 @@ impl Child<'_> {
         }
         let directory = self.image.directory.as_ptr() as usize;
         call(libc::SYS_chdir, [directory, 0, 0, 0]).map_err(|e| (Step::Directory, e))?;
-        self.image.number(call(libc::SYS_getpid, [0; 4]).unwrap_or(0), self.number as usize);
+        self.image.number(Numbers { pid: call(libc::SYS_getpid, [0; 4]).unwrap_or(0), ..self.numbers });
         let none = 0u64;
         let mask = [libc::SIG_SETMASK as usize, (&raw const none) as usize, 0, size_of::<u64>()];
         call(libc::SYS_rt_sigprocmask, mask).map_err(|e| (Step::Limits, e))?;

@@ -37,6 +37,19 @@ pub(crate) enum Number {
     Pid,
     /// The number of its record.
     Record,
+    /// The smallest index that no living process of its group has.
+    Index,
+    /// How many processes its group has had, itself counted.
+    Attempt,
+}
+
+/// All of them, of one spawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) pid: usize,
+    pub(crate) record: u32,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
 }
 
 /// Ready to be spawned from.
@@ -98,11 +111,13 @@ impl Image {
     }
 
     /// Writes the numbers into the environment. Allocates nothing: called in the new process.
-    pub(super) fn number(&mut self, pid: usize, record: usize) {
+    pub(super) fn number(&mut self, numbers: Numbers) {
         for variable in &mut self.numbered {
             let number = match variable.number {
-                Number::Pid => pid,
-                Number::Record => record,
+                Number::Pid => numbers.pid,
+                Number::Record => numbers.record as usize,
+                Number::Index => numbers.index as usize,
+                Number::Attempt => numbers.attempt as usize,
             };
             write_number(&mut variable.text[variable.at..], number);
         }

@@ -2,6 +2,9 @@
 
    worker serve ACK     answers each connection with its pid, and finishes what it has begun when it gets TERM or USR2;
                         ACK says how it acks: pair, path, no
+   worker speak CONTRACT
+                        serves as a client of firestarter, einhorn, server-starter or systemd alone, and acks as that does;
+                        ends with 10 if it was not spoken to as the contract says, with 11 if by another contract too
    worker once          answers one connection and ends
    worker datagram      answers one datagram with its pid and ends
    worker flags         prints 1 if its first listener does not block, else 0
@@ -76,6 +79,57 @@ static int serve(int listener, const char *how) {
     }
 }
 
+static int says(const char *name, const char *value) {
+    return getenv(name) && !strcmp(getenv(name), value);
+}
+
+static int number(const char *name) {
+    return getenv(name) ? atoi(getenv(name)) : -1;
+}
+
+/* As Einhorn's client for Ruby. */
+static int say_yaml(int fd) {
+    char line[96];
+    int length = snprintf(line, sizeof line, "---%%0Acommand: worker:ack%%0A:pid: %d%%0A\n", getpid());
+    return write(fd, line, length) == length ? 0 : 3;
+}
+
+static int say_ping(int fd) {
+    const char *line = "{\"command\":\"worker:ping\",\"request_id\":\"7\"}\n";
+    return write(fd, line, strlen(line)) < 0 ? 3 : 0;
+}
+
+/* The first listener as a contract tells of it, or -1. */
+static int told_by(const char *contract) {
+    if (!strcmp(contract, "firestarter")) {
+        if (number("FIRESTARTER_MASTER_PID") != getppid() || !says("FIRESTARTER_FD_COUNT", "1")) return -1;
+        return number("FIRESTARTER_FD_0");
+    }
+    if (!strcmp(contract, "einhorn")) {
+        if (number("EINHORN_MASTER_PID") != getppid() || !says("EINHORN_FD_COUNT", "1")) return -1;
+        if (!says("EINHORN_FD_FAMILY_0", "AF_INET") || number("EINHORN_CHILD_INDEX") < 0) return -1;
+        return number("EINHORN_FD_0");
+    }
+    if (!strcmp(contract, "server-starter")) {
+        const char *port = getenv("SERVER_STARTER_PORT");
+        const char *fd = port ? strchr(port, '=') : 0;
+        return fd && number("SERVER_STARTER_GENERATION") > 0 && !strncmp(port, "127.0.0.1:0=", 12) ? atoi(fd + 1) : -1;
+    }
+    if (strcmp(contract, "systemd") || number("LISTEN_PID") != getpid() || !says("LISTEN_FDS", "1")) return -1;
+    return says("LISTEN_FDNAMES", "web") ? 3 : -1;
+}
+
+static int speak(const char *contract) {
+    const char *all[] = {"firestarter", "einhorn", "server-starter", "systemd"};
+    int listener = told_by(contract), code = 0;
+    if (listener < 0) return 10;
+    for (int i = 0; i < 4; i++)
+        if (strcmp(all[i], contract) && told_by(all[i]) >= 0) return 11;
+    if (!strcmp(contract, "firestarter")) code = ack(number("FIRESTARTER_SOCK_FD"), "0");
+    if (!strcmp(contract, "einhorn")) code = say_ping(number("EINHORN_SOCK_FD")) | say_yaml(number("EINHORN_SOCK_FD"));
+    return code ? code : serve(listener, "no");
+}
+
 static int datagram(int socket) {
     struct sockaddr_storage from;
     socklen_t length = sizeof from;
@@ -96,6 +150,7 @@ int main(int count, char **words) {
     if (count < 2) return 2;
     if (!strcmp(words[1], "say") && count == 4) return say(words[2], words[3]);
     if (!strcmp(words[1], "lease") && count == 3) return lease(words[2]);
+    if (!strcmp(words[1], "speak") && count == 3) return speak(words[2]);
     if (!strcmp(words[1], "flood")) {
         while (!ack(atoi(getenv("FIRESTARTER_SOCK_FD")), "0")) continue;
         return 6;

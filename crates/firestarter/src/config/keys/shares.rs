@@ -1,6 +1,6 @@
 //! The keys of what workers share and are told: sockets, variables. Called by `keys`.
 
-use super::super::{environment, environment_file, sockets, value};
+use super::super::{contracts, environment, environment_file, sockets, value};
 use super::{set, Default, Key, Reader, FLAG};
 
 pub(super) const KEYS: &[Key] = &[
@@ -56,6 +56,20 @@ pub(super) const KEYS: &[Key] = &[
         about: "What the names of the daemon's variables begin with: `FIRESTARTER_FD_0` and so on. `EINHORN` makes those \
             that Einhorn's clients look for.",
         read: Reader::Group(|d, i, l| set(&mut d.base_name, environment::base_name(i, l))),
+    },
+    Key {
+        name: "contracts",
+        aliases: &[],
+        default: Default::Value("[\"firestarter\", \"einhorn\", \"server-starter\", \"systemd\"]"),
+        form: "an array of these names, which may be empty",
+        example: "[\"systemd\"]",
+        about: "Whose conventions workers are spoken to in, so that one written for any of the four runs unchanged. They \
+            find their sockets in `FIRESTARTER_FD_0` and so on, `EINHORN_FD_0` and so on, `SERVER_STARTER_PORT`, or by \
+            `LISTEN_FDS`. An ack counts if its contract is here: `firestarter` and `einhorn` have one, a line on the \
+            worker socket. `EINHORN_CHILD_INDEX` is the smallest number that no living worker of the group has, \
+            `SERVER_STARTER_GENERATION` counts the workers that the group has had. What `environments` says of a variable \
+            of Einhorn or Server::Starter wins.",
+        read: Reader::Group(|d, i, l| set(&mut d.contracts, contracts::read(i, l))),
     },
     Key {
         name: "listen_pid",
