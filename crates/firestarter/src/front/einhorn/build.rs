@@ -109,8 +109,8 @@ pub(super) fn build(options: &Options) -> Result<Built, BuildError> {
         socket: files.socket.clone(),
         pid_file: files.pid_file.clone(),
     };
-    let worker = base(&name, &cwd);
-    let launch = Launch { exec: exec(options, &command), base_name: "EINHORN".to_owned(), ..worker.launch };
+    let worker = base(&name, "einhorn", &cwd);
+    let launch = Launch { exec: exec(options, &command), ..worker.launch };
     let worker = Group { spec: spec(options, worker.spec), launch, sockets };
     // Nobody is killed at the end who would not be under Einhorn.
     let stop_timeout = options.signal_timeout.map_or(LONGEST, |timeout| timeout + Duration::from_secs(5));
@@ -119,19 +119,18 @@ pub(super) fn build(options: &Options) -> Result<Built, BuildError> {
     Ok(Built { config, control, pid_file: files.pid_file })
 }
 
-/// A group as an otherwise empty configuration has it.
-fn base(name: &str, cwd: &Path) -> Group {
+/// A group as an otherwise empty configuration has it, whose workers are spoken to by one contract.
+fn base(name: &str, contract: &str, cwd: &Path) -> Group {
     let env = |_: &str| None;
     let around = Surroundings { cwd, env: &env, read: &config::read, accounts: &System };
-    let text = format!("[\"{name}\"]\nexec_start = ['x']\n");
-    let (config, _) =
-        config::parse(Path::new(NAME), &text, &around).expect("a name is all that is in it, and a valid one");
+    let text = format!("[\"{name}\"]\nexec_start = ['x']\ncontracts = ['{contract}']\n");
+    let (config, _) = config::parse(Path::new(NAME), &text, &around).expect("these keys and names are valid");
     config.groups.into_iter().next().expect("a configuration has at least one group")
 }
 
 /// The group that serves the command socket: nothing runs before somebody connects, and nothing of it is passed on.
 fn shell(briefing: &Briefing, cwd: &Path) -> Group {
-    let shell = base(SHELL, cwd);
+    let shell = base(SHELL, "systemd", cwd);
     let spec = GroupSpec { start: Start::OnConnection, restart: Restart::Always, ack: Ack::None, ..shell.spec };
     let written = briefing.socket.display().to_string();
     let listener = socket(Address::Unix(briefing.socket.clone()), written, SHELL_BACKLOG, Some(0o600));
@@ -197,10 +196,14 @@ fn sockets(options: &Options) -> Result<(Vec<SocketSpec>, Vec<String>), BuildErr
     for word in command.iter_mut().skip(1) {
         let Some((before, bind)) = service(word) else { continue };
         let spec = resolve(&bind, options.backlog)?;
-        let place = sockets.iter().position(|socket| socket.address == spec.address).unwrap_or_else(|| {
+        // Every -b with port 0 is another port.
+        let same = |(place, socket): (usize, &SocketSpec)| {
+            socket.address == spec.address && (place >= options.binds.len() || !any_port(&spec.address))
+        };
+        let place = sockets.iter().enumerate().position(same).unwrap_or(sockets.len());
+        if place == sockets.len() {
             sockets.push(spec);
-            sockets.len() - 1
-        });
+        }
         *word = format!("{before}{}", FIRST + place);
     }
     if sockets.len() > MOST_SOCKETS {
