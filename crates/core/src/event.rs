@@ -77,6 +77,18 @@ pub enum Event {
         signal: Signal,
         /// How many such signals there have been, itself counted: one that is told twice has the same number.
         nth: u32,
+        /// What workers get of it in place of `stop_signal`.
+        with: Option<Signal>,
+    },
+    /// The keeper got a signal that stands for a command, as a front end's table has it. It is a request of nobody: its
+    /// reply goes nowhere.
+    Order {
+        /// Which signal.
+        signal: Signal,
+        /// How many of it there have been, itself counted: one that is told twice has the same number and counts once.
+        nth: u32,
+        /// What it stands for.
+        command: Command,
     },
     /// The time of `next_deadline` has come.
     Deadline,

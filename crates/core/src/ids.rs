@@ -76,3 +76,15 @@ pub struct RequestId {
     /// The request's number on it, from 1.
     pub seq: u32,
 }
+
+impl RequestId {
+    /// The `seq`-th request of nobody: no connection has the number 0.
+    pub fn of_nobody(seq: u32) -> RequestId {
+        RequestId { client: 0, seq }
+    }
+
+    /// Whether nobody waits for a reply.
+    pub fn is_nobodys(self) -> bool {
+        self.client == 0
+    }
+}

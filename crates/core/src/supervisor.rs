@@ -1,5 +1,6 @@
 //! All groups: routes each event to its group, starts and stops the whole, and answers what the shell asks.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,8 @@ pub struct Supervisor {
     policy: Policy,
     /// How many signals have asked to stop.
     stops_asked: u32,
+    /// How many signals of each kind were taken as orders.
+    orders: BTreeMap<Signal, u32>,
     shutdown: Option<Shutdown>,
 }
 
@@ -44,7 +47,7 @@ impl Supervisor {
     /// A supervisor of these groups, none of them started. `seed` feeds the jitter of respawn delays.
     pub fn new(specs: Vec<GroupSpec>, policy: Policy, seed: u64, now: Instant) -> Supervisor {
         let groups = (0..).zip(specs).map(|(index, spec)| Group::new(GroupId(index), spec, now)).collect();
-        Supervisor { groups, crew: Crew::new(seed), policy, stops_asked: 0, shutdown: None }
+        Supervisor { groups, crew: Crew::new(seed), policy, stops_asked: 0, orders: BTreeMap::new(), shutdown: None }
     }
 
     /// Takes in a fact or a request. Afterwards drain `poll_action`.
@@ -96,7 +99,8 @@ impl Supervisor {
                 }
             }
             Event::Request { request, command } => self.obey(request, command, now),
-            Event::StopSignal { signal, nth } => self.stop_signal(signal, nth, now),
+            Event::StopSignal { signal, nth, with } => self.stop_signal(signal, nth, with, now),
+            Event::Order { signal, nth, command } => self.order(signal, nth, command, now),
             Event::Deadline => self.deadlines(now),
         }
         self.exit_if_due(now);
@@ -184,7 +188,7 @@ impl Supervisor {
         let refuse = |refusal| Action::Reply { request, reply: Reply::Refused(refusal) };
         match command {
             Command::Shutdown => {
-                self.shut_down(None, 0, now);
+                self.shut_down(None, None, 0, now);
                 if let Some(shutdown) = &mut self.shutdown {
                     shutdown.requests.push(request);
                 }
@@ -197,18 +201,35 @@ impl Supervisor {
         }
     }
 
+    /// How many signals of this kind were taken as orders.
+    pub fn orders_taken(&self, signal: Signal) -> u32 {
+        self.orders.get(&signal).copied().unwrap_or(0)
+    }
+
+    /// A signal stands for a command, which is carried out once however often the signal is told of.
+    fn order(&mut self, signal: Signal, nth: u32, command: Command, now: Instant) {
+        let taken = self.orders.entry(signal).or_default();
+        if nth <= *taken {
+            return;
+        }
+        *taken = nth;
+        let seq = self.orders.values().fold(0, |sum: u32, taken| sum.wrapping_add(*taken));
+        self.obey(RequestId::of_nobody(seq), command, now);
+    }
+
     /// A signal asks to stop; a second Ctrl-C says that there is no more patience.
-    fn stop_signal(&mut self, signal: Signal, nth: u32, now: Instant) {
+    fn stop_signal(&mut self, signal: Signal, nth: u32, with: Option<Signal>, now: Instant) {
         let told_again = nth <= self.stops_asked;
         self.stops_asked = nth.max(self.stops_asked);
         match &self.shutdown {
             Some(_) if signal == Signal::INT && !told_again => self.kill_all(Some(signal)),
             Some(_) => {}
-            None => self.shut_down(Some(signal), 0, now),
+            None => self.shut_down(Some(signal), with, 0, now),
         }
     }
 
-    fn shut_down(&mut self, signal: Option<Signal>, code: u8, now: Instant) {
+    /// `signal` asked for it; `with` is what workers get in place of `stop_signal`.
+    fn shut_down(&mut self, signal: Option<Signal>, with: Option<Signal>, code: u8, now: Instant) {
         if self.shutdown.is_some() {
             return;
         }
@@ -220,7 +241,7 @@ impl Supervisor {
         let workers = self.crew.workers.len() as u32;
         self.crew.act(Action::Notice(Notice::ShuttingDown { signal, workers }));
         for group in &mut self.groups {
-            let farewell = reconcile::group_farewell(group, None, &self.crew);
+            let farewell = reconcile::group_farewell(group, with, &self.crew);
             group.stop(None, farewell, &mut self.crew, now);
         }
     }
@@ -292,7 +313,7 @@ impl Supervisor {
         if due {
             let group = failed.filter(|_| self.policy.exit_when == ExitWhen::Failed);
             self.crew.act(Action::Notice(Notice::ExitWhen { group }));
-            self.shut_down(None, failed.is_some().into(), now);
+            self.shut_down(None, None, failed.is_some().into(), now);
         }
     }
 

@@ -51,7 +51,12 @@ fn event() -> impl Strategy<Value = Event> {
         any::<u32>().prop_map(|group| Event::Connection { group: GroupId(group) }),
         (any::<u64>(), any::<u32>(), command())
             .prop_map(|(client, seq, command)| Event::Request { request: RequestId { client, seq }, command }),
-        (signal(), any::<u32>()).prop_map(|(signal, nth)| Event::StopSignal { signal, nth }),
+        (signal(), any::<u32>(), prop::option::of(signal())).prop_map(|(signal, nth, with)| Event::StopSignal {
+            signal,
+            nth,
+            with
+        }),
+        (signal(), any::<u32>(), command()).prop_map(|(signal, nth, command)| Event::Order { signal, nth, command }),
         Just(Event::Deadline),
     ]
 }
@@ -71,7 +76,8 @@ fn longest() -> Vec<Event> {
         Event::Acked { worker, signal: Some(signal) },
         Event::Connection { group },
         Event::Request { request: RequestId { client: u64::MAX, seq: u32::MAX }, command },
-        Event::StopSignal { signal, nth: u32::MAX },
+        Event::StopSignal { signal, nth: u32::MAX, with: Some(signal) },
+        Event::Order { signal, nth: u32::MAX, command },
         Event::Deadline,
     ]
 }

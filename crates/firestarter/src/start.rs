@@ -8,18 +8,18 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use firestarter_core::spec::{ExitWhen, GroupSpec, Policy};
+use firestarter_core::spec::{ExitWhen, GroupSpec, Policy, Signal};
 
 use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, limits, Setup};
+use crate::daemon::{self, limits, Setup, Signals};
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
-use crate::sys::{fds, maps, oom, signals};
+use crate::sys::{self, fds, maps, oom};
 use crate::writer;
 use pid_file::PidFile;
 
@@ -39,11 +39,23 @@ const NAMED: usize = 3;
 /// Runs until all is over; returns the exit code.
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
     fds::close_inherited();
-    let config = match load(config) {
-        Ok((config, _)) => config,
-        Err(code) => return code,
-    };
-    match start(config, socket, exit_when, None) {
+    match load(config) {
+        Ok((config, _)) => serve(Service { config, socket, exit_when, signals: Signals::only_stops() }),
+        Err(code) => code,
+    }
+}
+
+/// What a daemon is started with, wherever it was read.
+pub(crate) struct Service {
+    pub(crate) config: Config,
+    pub(crate) socket: Place,
+    pub(crate) exit_when: Option<ExitWhen>,
+    pub(crate) signals: Signals,
+}
+
+/// Runs until all is over; returns the exit code. Whoever calls this has called `fds::close_inherited`.
+pub(crate) fn serve(service: Service) -> u8 {
+    match start(service, None) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));
@@ -52,10 +64,9 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
     }
 }
 
-/// As `run`, with a configuration that was made and not read. The keeper's pid stands in `pid_file` as long as it runs.
-pub(crate) fn run_made(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: Option<&Path>) -> u8 {
-    fds::close_inherited();
-    start(config, socket, exit_when, pid_file).unwrap_or_else(|error| {
+/// As `serve`. The keeper's pid stands in `pid_file` as long as it runs.
+pub(crate) fn serve_with_pid_file(service: Service, pid_file: &Path) -> u8 {
+    start(service, Some(pid_file)).unwrap_or_else(|error| {
         say(format_args!("{error}"));
         code::FAILED
     })
@@ -96,9 +107,10 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     })
 }
 
-fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: Option<&Path>) -> Result<u8, OpenError> {
+fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
+    let Service { config, socket, exit_when, signals } = service;
     let kernel = |what| move |source| OpenError::Kernel { what, source };
-    let hangup_ignored = signals::block_and_reset();
+    let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
     let (outputs, plan) = logs::plan(&config)?;
     limits::check(&config, &outputs, open_files.1)?;
@@ -113,7 +125,7 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: O
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let init = keeper.is_init();
     let policy = policy(&config, exit_when, init);
-    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs };
+    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs, signals };
     let setup = Box::leak(Box::new(setup));
     let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
@@ -135,11 +147,20 @@ fn start(config: Config, socket: Place, exit_when: Option<ExitWhen>, pid_file: O
             writer::live(plan, pipes, voice);
         }
     };
-    let code = keeper::run(records, hangup_ignored, |link| daemon::live(setup, records, log, link), writer)
+    let heard = heard(&setup.signals, hangup_ignored);
+    let code = keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"));
     drop(pid_file);
     code
+}
+
+/// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.
+fn heard(signals: &Signals, hangup_ignored: bool) -> keeper::Heard {
+    let number = |signal: &Signal| i32::from(signal.number());
+    let ignored = |signal: &&Signal| hangup_ignored && **signal == Signal::HUP;
+    let stops = signals.stops.iter().map(|(signal, _)| signal).filter(|signal| !ignored(signal)).map(number);
+    keeper::Heard { stops: stops.collect(), orders: signals.orders.iter().map(|(signal, _)| number(signal)).collect() }
 }
 
 /// What holds for all groups. `init`: as PID 1, the end of Firestarter is the end of its container, so a container that has

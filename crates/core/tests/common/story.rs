@@ -11,7 +11,9 @@
 //! exit web/0 code 3 | signal KILL | unknown
 //! ack web/0 [HUP]
 //! request upgrade web [USR2]        requests are r1, r2 and so on
-//! shutdown                          the request; stop-signal TERM is the signal, `stop-signal TERM again` the same one
+//! shutdown                          the request; stop-signal TERM is the signal, `stop-signal TERM again` the same one,
+//!                                   `stop-signal TERM USR1` one of which workers get USR1
+//! order HUP 1 upgrade web           a signal that stands for a command, and the how manieth of its kind
 //! connection web
 //! looked web/0 7 3s                 its sign of life: the mark, and how long ago
 //! program web 7 | program web 7 changed
@@ -107,9 +109,15 @@ impl Story {
                 self.request(command);
             }
             ["shutdown"] => self.request(Command::Shutdown),
-            ["stop-signal", word, again @ ..] => {
-                self.stops += u32::from(*again != ["again"]);
-                self.feed(Event::StopSignal { signal: signal(word)?, nth: self.stops });
+            ["stop-signal", word, how @ ..] => {
+                self.stops += u32::from(*how != ["again"]);
+                let with = how.first().filter(|how| **how != "again").map(|word| signal(word)).transpose()?;
+                self.feed(Event::StopSignal { signal: signal(word)?, nth: self.stops, with });
+            }
+            ["order", word, nth, verb, group] => {
+                let (group, nth) = (self.group(group)?, nth.parse().map_err(|_| "no number")?);
+                let command = Command::Group { group, verb: parse_verb(verb)?, signal: None, slot: None };
+                self.feed(Event::Order { signal: signal(word)?, nth, command });
             }
             ["connection", group] => {
                 let group = self.group(group)?;
@@ -163,6 +171,7 @@ impl Story {
             | Event::Program { .. }
             | Event::Request { .. }
             | Event::StopSignal { .. }
+            | Event::Order { .. }
             | Event::Deadline => {}
         }
         while let Some(action) = self.core().poll_action() {

@@ -69,7 +69,13 @@ impl Names {
             Event::Request { request, command } => {
                 format!("request {} {}", request_text(*request), self.command(command))
             }
-            Event::StopSignal { signal, nth } => format!("stop signal {signal}, number {nth}"),
+            Event::StopSignal { signal, nth, with } => {
+                let with = with.map_or(String::new(), |with| format!(", workers get {with}"));
+                format!("stop signal {signal}, number {nth}{with}")
+            }
+            Event::Order { signal, nth, command } => {
+                format!("order {signal}, number {nth}: {}", self.command(command))
+            }
             Event::Deadline => "deadline".into(),
         }
     }

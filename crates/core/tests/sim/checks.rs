@@ -130,7 +130,9 @@ impl Checks {
             Event::Looked { worker, .. } => self.seen.get(worker).is_none_or(|seen| seen.ended),
             Event::Program { .. } => false,
             Event::Connection { group } => !self.watched.contains(group),
-            Event::Begin | Event::Request { .. } | Event::StopSignal { .. } | Event::Deadline => false,
+            Event::Begin | Event::Request { .. } | Event::StopSignal { .. } | Event::Order { .. } | Event::Deadline => {
+                false
+            }
         }
     }
 
@@ -188,7 +190,8 @@ impl Checks {
                 self.stops_asked.push(*nth);
                 self.shut_down(now);
             }
-            Event::Connection { .. } | Event::Deadline => {}
+            // The world gives none.
+            Event::Order { .. } | Event::Connection { .. } | Event::Deadline => {}
         }
     }
 

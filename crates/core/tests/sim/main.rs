@@ -95,7 +95,7 @@ fn live(seed: u64, lines: usize) -> Result<(World, u64), String> {
 fn history(world: &mut World) -> u64 {
     let mut turns = 0;
     if world.rng.chance(10) {
-        world.feed(Event::StopSignal { signal: Signal::INT, nth: 1 });
+        world.feed(Event::StopSignal { signal: Signal::INT, nth: 1, with: None });
     }
     world.feed(Event::Begin);
     for _ in 0..=world.rng.below(6) {
@@ -123,12 +123,12 @@ fn end(world: &mut World, turns: &mut u32) {
     let after = world.rng.within(200);
     if world.rng.chance(500) {
         let signal = world.rng.pick(&[Signal::TERM, Signal::INT]);
-        world.plan(after, Event::StopSignal { signal, nth: 2 });
+        world.plan(after, Event::StopSignal { signal, nth: 2, with: None });
         // Told again, as by a daemon that finds it where the last one has not taken it away; and another one.
         let again = after + world.rng.within(300);
-        world.plan(again, Event::StopSignal { signal, nth: 2 });
+        world.plan(again, Event::StopSignal { signal, nth: 2, with: None });
         if world.rng.chance(300) {
-            world.plan(again, Event::StopSignal { signal: Signal::INT, nth: 3 });
+            world.plan(again, Event::StopSignal { signal: Signal::INT, nth: 3, with: None });
         }
     }
     for _ in 0..=world.rng.below(2) {

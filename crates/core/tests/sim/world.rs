@@ -235,6 +235,7 @@ impl World {
             | Event::Acked { .. }
             | Event::Request { .. }
             | Event::StopSignal { .. }
+            | Event::Order { .. }
             | Event::Deadline => true,
         }
     }

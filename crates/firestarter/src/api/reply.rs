@@ -323,7 +323,7 @@ impl Problem {
     }
 
     /// JSON-RPC wants a sentence; this one says no more than the code.
-    pub(super) fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self.trouble {
             Trouble::Aborted { .. } => "the upgrade was aborted",
             Trouble::NotStarted { .. } => "a worker could not be started",

@@ -18,6 +18,7 @@ mod listeners;
 mod live;
 mod notices;
 pub(crate) mod open;
+mod orders;
 mod outputs;
 mod perform;
 mod programs;
@@ -44,6 +45,7 @@ use crate::say::say;
 use crate::sys::clone::exit_now;
 use crate::sys::maps;
 use open::Runtime;
+pub(crate) use orders::Signals;
 pub(crate) use outputs::Outputs;
 
 /// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
@@ -61,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) since: Instant,
     /// Which outputs go through pipes.
     pub(crate) outputs: Outputs,
+    /// What signals to the keeper mean.
+    pub(crate) signals: Signals,
 }
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
@@ -100,6 +104,7 @@ struct Daemon<'a> {
     control: control::Control,
     channel: channel::Channel,
     programs: programs::Programs,
+    orders: orders::Heard,
     halted: bool,
 }
 

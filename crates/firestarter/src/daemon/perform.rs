@@ -51,6 +51,9 @@ impl Daemon<'_> {
 
     /// A reply that nobody waits for (any more) is dropped.
     fn reply(&mut self, request: RequestId, reply: &Reply) {
+        if request.is_nobodys() {
+            return Daemon::reply_to_nobody(reply);
+        }
         let Some(order) = self.control.owed(request) else { return };
         let outcome = Outcome::from_reply(order.group(), reply);
         self.answer(request.client, &outcome);

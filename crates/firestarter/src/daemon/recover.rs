@@ -120,15 +120,28 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         buffer: control::buffer(),
     };
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
-    let (inbox, notices) = Default::default();
+    let (inbox, notices, orders) = Default::default();
     let programs = Programs::start(shared.setup);
     let halted = false;
-    let mut daemon =
-        Daemon { shared, log, core, inbox, notices, epoll, children, listeners, control, channel, programs, halted };
+    let mut daemon = Daemon {
+        shared,
+        log,
+        core,
+        inbox,
+        notices,
+        epoll,
+        children,
+        listeners,
+        control,
+        channel,
+        programs,
+        orders,
+        halted,
+    };
     must(daemon.listen());
     must(daemon.find_workers());
     daemon.find_clients(found, said);
-    daemon.hear_signal();
+    daemon.hear_signals();
     let workers = daemon.core.workers().count();
     if shared.header.recoveries() > 0 {
         let took = now().since(begun).as_secs_f64() * 1e3;

@@ -80,7 +80,7 @@ impl Daemon<'_> {
         match source {
             Source::Told => {
                 self.children.hear_keeper(&mut self.inbox);
-                self.hear_signal();
+                self.hear_signals();
             }
             Source::Spawned => self.children.hear_spawner(&mut self.inbox),
             Source::Keeper => self.children.keeper_died(&self.epoll),
@@ -99,15 +99,6 @@ impl Daemon<'_> {
             }
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),
-        }
-    }
-
-    /// Signals that ask to stop may stand in the header.
-    pub(super) fn hear_signal(&mut self) {
-        for signal in self.shared.header.asked_to_stop().filter_map(firestarter_core::spec::Signal::from_number) {
-            let number = signal.number();
-            let event = Event::StopSignal { signal, nth: self.shared.header.stops_asked() };
-            self.inbox.push_back(Fact { event, receipt: Receipt::StopSignal(number) });
         }
     }
 }

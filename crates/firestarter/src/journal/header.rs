@@ -17,6 +17,10 @@ const TAKEN_OVER: usize = 4;
 const DOOR: usize = 5;
 const PIPES: usize = 6;
 const STOPS_ASKED: usize = 7;
+/// From here on a word for each signal, by its number.
+const ORDERS: usize = 8;
+/// Signals have numbers from 1 to 64.
+const SIGNALS: usize = 65;
 
 /// A pipe may have been named of which the writer was not told.
 const UNTOLD: u64 = 1;
@@ -36,7 +40,7 @@ pub(crate) enum Door {
 
 impl Header {
     pub(super) fn new() -> io::Result<Header> {
-        SharedWords::new("firestarter-header", 8).map(Header)
+        SharedWords::new("firestarter-header", ORDERS + SIGNALS).map(Header)
     }
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
@@ -69,6 +73,18 @@ impl Header {
     /// A signal that asks to stop has been journalled.
     pub(crate) fn stop_signal_taken(&self, signal: u8) {
         self.0[STOP_SIGNALS].fetch_and(!(1 << signal), AcqRel);
+    }
+
+    /// Somebody sent the keeper a signal that stands for a command.
+    pub(crate) fn ask(&self, signal: u8) {
+        if let Some(asked) = self.0.get(ORDERS + usize::from(signal)) {
+            asked.fetch_add(1, AcqRel);
+        }
+    }
+
+    /// How many signals of this number have stood for a command.
+    pub(crate) fn orders_asked(&self, signal: u8) -> u32 {
+        self.0.get(ORDERS + usize::from(signal)).map_or(0, |asked| asked.load(Acquire) as u32)
     }
 
     /// The keeper has forked a daemon.
@@ -166,6 +182,8 @@ mod tests {
         assert_eq!(asked(&header), [15]);
         header.stop_signal_taken(15);
         assert!(asked(&header).is_empty());
+        [1, 64, 64, 255].into_iter().for_each(|signal| header.ask(signal));
+        assert_eq!([1, 64, 2, 255].map(|signal| header.orders_asked(signal)), [1, 2, 0, 0]);
         header.halt(0);
         assert_eq!(header.halted(), Some(0));
     }

@@ -63,7 +63,7 @@ impl Joint {
 pub(crate) enum Told {
     /// The process with this pid, of this row's worker, has ended. It may be told more than once.
     Exit(Row, Pid, Ended),
-    /// A signal that asks to stop stands in the journal's header.
+    /// A signal stands in the journal's header.
     Signal,
 }
 

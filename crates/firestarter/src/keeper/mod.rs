@@ -52,12 +52,22 @@ const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 struct Keeper {
     journal: Records,
     signals: SignalFd,
+    /// The signals that stand for something; what for is not the keeper's to know.
+    orders: Vec<i32>,
     daemon: Option<Daemon>,
     /// How daemons live.
     lives: Lives,
     writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
+}
+
+/// The numbers of the signals that the keeper passes on.
+pub(crate) struct Heard {
+    /// Those that ask to stop.
+    pub(crate) stops: Vec<i32>,
+    /// Those that stand for something else.
+    pub(crate) orders: Vec<i32>,
 }
 
 /// The daemon that lives.
@@ -73,22 +83,15 @@ struct Daemon {
 ///
 /// # Errors
 /// No descriptor at the start. Later nothing fails.
-pub(crate) fn run(
-    journal: Records,
-    hangup_ignored: bool,
-    mut daemon: impl FnMut(Link),
-    writer: impl Fn(),
-) -> io::Result<u8> {
+pub(crate) fn run(journal: Records, heard: Heard, mut daemon: impl FnMut(Link), writer: impl Fn()) -> io::Result<u8> {
     // Whose parent dies comes to the keeper, wherever it runs; the pid given is only "yes".
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
-    let mut signals = vec![libc::SIGCHLD, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT];
-    if !hangup_ignored {
-        signals.push(libc::SIGHUP);
-    }
-    let signals = SignalFd::new(&signals)?;
+    let numbers = [libc::SIGCHLD].into_iter().chain(heard.stops).chain(heard.orders.iter().copied());
+    let signals = SignalFd::new(&numbers.collect::<Vec<_>>())?;
     journal.ledger.name(signals.fd(), Meaning::Keeper)?;
     let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new());
-    let mut keeper = Keeper { journal, signals, daemon: None, lives, writer: writer_s, look_at: None };
+    let orders = heard.orders;
+    let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at: None };
     loop {
         if keeper.daemon.is_none() && keeper.lives.may_begin() {
             keeper.fork(&mut daemon);
@@ -167,7 +170,11 @@ impl Keeper {
                 self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
                 continue;
             }
-            self.journal.header.ask_to_stop(signal as u8);
+            if self.orders.contains(&signal) {
+                self.journal.header.ask(signal as u8);
+            } else {
+                self.journal.header.ask_to_stop(signal as u8);
+            }
             if let Some(daemon) = &self.daemon {
                 // A full pipe wakes the daemon just as well.
                 let _ = rustix::io::write(&daemon.joint.told, &Told::Signal.write());
