@@ -2,14 +2,12 @@
 
 mod harness;
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
+use harness::einhornsh::{Answer, Shell};
 use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::{group_of, number, pids, until, Fire, Folder, BIN};
@@ -48,84 +46,6 @@ const GENTLE: &str = "trap 'echo USR2 >>got; exit' USR2; echo up >>up; while :; 
 fn address_of(fire: &Fire) -> SocketAddr {
     let group = fire.group("einhorn");
     group["listeners"][0]["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
-}
-
-/// A client of the command socket.
-struct Shell {
-    reader: BufReader<UnixStream>,
-    id: u32,
-}
-
-/// One answer, unescaped.
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    message: String,
-    id: Option<u32>,
-    waits: bool,
-}
-
-impl Shell {
-    fn connect(fire: &Fire) -> Shell {
-        let stream = UnixStream::connect(fire.folder.join("e.sock")).expect("connect to the command socket");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
-        Shell { reader: BufReader::new(stream), id: 0 }
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        self.reader.get_mut().write_all(bytes).expect("write");
-    }
-
-    /// Sends what einhornsh sends for a line.
-    fn send(&mut self, line: &str) {
-        self.id += 1;
-        let mut words = line.split(' ');
-        let mut text = format!("---\nid: {}\ncommand: {}\n", self.id, words.next().expect("a command"));
-        let args: Vec<String> = words.map(|word| format!("- {}\n", dumped(word))).collect();
-        text.push_str(&if args.is_empty() { "args: []\n".to_owned() } else { format!("args:\n{}", args.concat()) });
-        self.raw(format!("{}\n", text.replace('%', "%25").replace('\n', "%0A")).as_bytes());
-    }
-
-    /// The next answer; none if the connection has ended.
-    fn answer(&mut self) -> Option<Answer> {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        let text = line.trim_end_matches('\n').replace("%0A", "\n").replace("%25", "%");
-        let field = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
-        assert!(text.starts_with("---\n"), "{text}");
-        let message = serde_json::from_str(field("message").expect("a message")).expect("a string in quotes");
-        let id = field("request_id").map(|id| id.parse().expect("a number"));
-        Some(Answer { message, id, waits: field("wait") == Some("true") })
-    }
-
-    /// Sends a line; what comes until the last answer to it.
-    fn ask_all(&mut self, line: &str) -> Vec<String> {
-        self.send(line);
-        let mut messages = Vec::new();
-        loop {
-            let Answer { message, id, waits } = self.answer().expect("an answer");
-            assert_eq!(id, Some(self.id), "{message}");
-            messages.push(message);
-            if !waits {
-                return messages;
-            }
-        }
-    }
-
-    fn ask(&mut self, line: &str) -> String {
-        let mut messages = self.ask_all(line);
-        assert_eq!(messages.len(), 1, "{messages:?}");
-        messages.remove(0)
-    }
-}
-
-/// A string as Ruby dumps it: in quotes if it would be a number without.
-fn dumped(word: &str) -> String {
-    let number = word.bytes().all(|byte| byte.is_ascii_digit());
-    if number {
-        format!("'{word}'")
-    } else {
-        word.to_owned()
-    }
 }
 
 #[test]
@@ -376,4 +296,35 @@ fn what_cannot_be_started_is_said_and_leaves_nothing() {
     assert_eq!(said.code, 1);
     assert!(said.err.contains("e.sock: another program listens there"), "{said:?}");
     assert_eq!(fire.folder.read("e.pid"), fire.keeper_pid.to_string(), "the first one's pid file stays");
+}
+
+#[test]
+fn hup_and_alrm_upgrade() {
+    for signal in [Sig::HUP, Sig::ALARM] {
+        let fire = serving(&[]);
+        let load = Load::start(address_of(&fire), 4, plain);
+        load.goes_on(20);
+        let before = fire.settled("einhorn", 2);
+        fire.signal_keeper(signal);
+        fire.hears("generation 2 serves");
+        let after = fire.settled("einhorn", 2);
+        assert!(!after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?}");
+        load.goes_on(20);
+        load.stop();
+    }
+}
+
+#[test]
+fn stop_signals_reach_the_workers_as_einhorn_sends_them() {
+    let script = "for s in USR2 TERM QUIT INT; do trap \"echo $s >>got; exit\" $s; done; \
+                  echo up >>up; while :; do sleep 0.02; done";
+    for (signal, want) in [(Sig::INT, "USR2"), (Sig::USR2, "USR2"), (Sig::TERM, "TERM"), (Sig::QUIT, "QUIT")] {
+        let mut fire = start(&["-n", "2", "sh", "-c", script]);
+        until("both hear signals", || fire.folder.read("up").lines().count() == 2);
+        fire.signal_keeper(signal);
+        assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
+        assert_eq!(fire.folder.read("got"), format!("{want}\n").repeat(2));
+        fire.nothing_left();
+        assert!(!fire.folder.join("e.pid").exists());
+    }
 }

@@ -67,6 +67,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("journal", "core::ids", "its table names workers"),
     ("journal", "core::time", "its entries bear the time"),
     ("front", "cli", "it ends with the codes of the command line, and words what went wrong as that does"),
+    ("front", "daemon", "what signals to the keeper stand for is a table of the daemon's"),
     ("front", "nearest", "suggestions for misspelt options"),
     ("front", "say", "one wording of the system's errors"),
     ("front", "sys", "who serves a command socket takes its listener by number and asks who connects"),

@@ -15,12 +15,16 @@ mod values;
 
 use std::ffi::OsString;
 
-use firestarter_core::spec::ExitWhen;
+use firestarter_core::command::{Command, Verb};
+use firestarter_core::ids::GroupId;
+use firestarter_core::spec::{ExitWhen, Signal};
 use rustix::process::setpriority_process;
 
 use crate::cli::code;
+use crate::daemon::Signals;
 use crate::say::{plain, say};
-use crate::start;
+use crate::start::{self, Service};
+use crate::sys::fds;
 use build::Built;
 use options::{Options, Wanted};
 
@@ -38,8 +42,10 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
         }
     };
     match prepare(&options) {
-        Ok(Built { config, control, pid_file }) => {
-            start::run_made(config, control, Some(ExitWhen::Never), Some(&pid_file))
+        Ok(Built { config, control: socket, pid_file }) => {
+            fds::close_inherited();
+            let service = Service { config, socket, exit_when: Some(ExitWhen::Never), signals: signals() };
+            start::serve_with_pid_file(service, &pid_file)
         }
         Err(error) => {
             say(format_args!("einhorn: {error}"));
@@ -56,6 +62,23 @@ pub(crate) fn socket(args: &[OsString]) -> u8 {
             say(format_args!("einhorn-socket: {error}"));
             code::FAILED
         }
+    }
+}
+
+/// What signals to Einhorn mean: INT and USR2 ask workers to finish, TERM and QUIT are passed on as they are; HUP, and
+/// ALRM as it was once, upgrade.
+fn signals() -> Signals {
+    let upgrade = Command::Group { group: GroupId(0), verb: Verb::Upgrade, signal: None, slot: None };
+    let stops = [
+        (Signal::INT, Signal::USR2),
+        (Signal::USR2, Signal::USR2),
+        (Signal::TERM, Signal::TERM),
+        (Signal::QUIT, Signal::QUIT),
+    ];
+    let orders = [Some(Signal::HUP), Signal::parse("ALRM")].into_iter().flatten();
+    Signals {
+        stops: stops.map(|(signal, with)| (signal, Some(with))).into(),
+        orders: orders.map(|signal| (signal, upgrade)).collect(),
     }
 }
 
