@@ -238,6 +238,7 @@ fn die_asks_the_workers_gently_once_and_ends_when_they_have() {
     fire.folder.write("go", "");
     assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
     assert_eq!(fire.folder.read("got"), "USR2\nUSR2\n");
+    assert_eq!(fire.stderr().matches("einhorn: stop").count(), 1, "a second stop would ask again: {}", fire.stderr());
     assert_eq!(shell.answer(), None);
     fire.nothing_left();
     assert!(!fire.folder.join("e.pid").exists() && !fire.folder.join("e.sock").exists());
