@@ -245,6 +245,17 @@ fn die_asks_the_workers_gently_once_and_ends_when_they_have() {
 }
 
 #[test]
+fn die_is_answered_also_when_the_workers_end_at_once() {
+    for _ in 0..5 {
+        let mut fire = start(&["-m", "0", "sleep", "1000"]);
+        let one = fire.settled("einhorn", 1)[0];
+        let want = format!("Einhorn is going down! Successfully sent TERMs to 1 processes: [{one}]");
+        assert_eq!(Shell::connect(&fire).ask("die TERM"), want);
+        assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
+    }
+}
+
+#[test]
 fn srv_words_become_descriptors_and_flags_become_theirs() {
     let script =
         "for fd; do grep flags /proc/self/fdinfo/$fd; done >flags; echo \"$EINHORN_FD_COUNT\" >count; exec sleep 1000";

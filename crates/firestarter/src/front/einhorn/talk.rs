@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ impl<'a> Talk<'a> {
             }
             "upgrade" => return self.upgrade("Upgrading smoothly, as commanded", id),
             "upgrade_fleet" => return self.upgrade(&self.fleet(), id),
-            "die" => self.die(request),
+            "die" => return self.die(request, id),
             "ehlo" => self.welcome(request),
             "help" => Ok(format!(
                 "You are speaking to the Einhorn command socket. You can run the following commands:\n\n{}\n",
@@ -195,8 +196,17 @@ impl<'a> Talk<'a> {
         signals.into_iter().map(sent).collect::<Result<Vec<_>, String>>().map(|lines| lines.join("\n"))
     }
 
-    /// Stops the workers, and when all have ended, everything: until then the command socket is served.
-    fn die(&self, request: &Record) -> Result<String, String> {
+    /// Stops the workers, and when all have ended, everything, this process too: not before the answer is sent.
+    fn die(&self, request: &Record, id: Option<&Value>) -> io::Result<Next> {
+        let (answered, may_end) = mpsc::channel::<()>();
+        let message = self.stop(request, may_end).unwrap_or_else(|fault| fault);
+        let said = self.say(&message, id, true);
+        drop(answered);
+        said.map(|()| Next::Stay)
+    }
+
+    /// Begins the stop; `may_end` closes when all may end.
+    fn stop(&self, request: &Record, may_end: Receiver<()>) -> Result<String, String> {
         let named = args(request)?.first().map(|name| signal_named(name)).transpose()?;
         let (name, signal) = named.unwrap_or_else(|| ("USR2".to_owned(), Signal::USR2));
         let pids: Vec<_> = self.group()?.workers.iter().filter_map(|worker| worker.pid).collect();
@@ -204,15 +214,17 @@ impl<'a> Talk<'a> {
         // One order that is waited for to its end, and none after it: who is asked twice to end may hurry.
         let stop = thread::Builder::new().spawn(move || {
             order(&briefing, Verb::Stop, Some(signal), true)?;
+            let _ = may_end.recv();
             ask(&briefing, &Call::Do(Order::Shutdown), None)
         });
         let stop = stop.map_err(|error| format!("thread: {error}"))?;
         let limit = Instant::now() + TIMEOUT;
-        // Once everything has ended there is nobody who could be asked.
         let stands = || self.group().is_ok_and(|group| matches!(group.state, State::Running | State::Upgrading));
         while stands() && Instant::now() < limit {
+            // Before the answer only a fault ends it.
             if stop.is_finished() {
-                return stop.join().unwrap_or_else(|_| Err("The stop broke off".to_owned())).map(|_| String::new());
+                let fault = stop.join().ok().and_then(Result::err);
+                return Err(fault.unwrap_or_else(|| "The stop broke off".to_owned()));
             }
             thread::sleep(GLANCE);
         }
