@@ -33,6 +33,9 @@ const STOP_TIMEOUT_OF_INIT: Duration = Duration::from_secs(8);
 /// What the end itself may take, when all workers have gone.
 const PARTING: Duration = Duration::from_secs(2);
 
+/// A stop that may take so long has no end that anybody waits for.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+
 /// So many groups are named in a remark.
 const NAMED: usize = 3;
 
@@ -176,7 +179,7 @@ fn remarks(config: &Config, policy: Policy, init: bool) -> Vec<String> {
     let whole = policy.stop_timeout;
     let docker = |stop: Duration| format!("docker stop -t {}", (stop + PARTING).as_millis().div_ceil(1000));
     let mut remarks = Vec::new();
-    if init {
+    if init && whole < FOR_EVER {
         let (whole, docker) = (whole.as_secs_f64(), docker(whole));
         remarks.push(format!(
             "PID 1: a stop may take {whole} s, then what is left is killed: {docker} gives it that time"
@@ -242,6 +245,7 @@ mod tests {
         assert_eq!(said(None, false), [format!("{of_web}{advice}")]);
         let minute = "PID 1: a stop may take 60 s, then what is left is killed: docker stop -t 62 gives it that time";
         assert_eq!(said(Some(60), true), [minute]);
+        assert_eq!(said(Some(FOR_EVER.as_secs()), true), none);
         let usual = "PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time";
         let of_both = "a stop of everything may take 8 s, less than the stop_timeout of api (10 s), web (30.5 s): ";
         let docker = ", and stop the container by docker stop -t 33";

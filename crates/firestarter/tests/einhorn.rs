@@ -256,6 +256,17 @@ fn die_is_answered_also_when_the_workers_end_at_once() {
 }
 
 #[test]
+fn who_does_not_end_within_the_signal_timeout_is_killed() {
+    let script = "trap '' USR2; echo up >>up; while :; do sleep 0.02; done";
+    let mut fire = start(&["-t", "0.3", "-m", "0", "sh", "-c", script]);
+    until("it is deaf", || !fire.folder.read("up").is_empty());
+    let one = fire.settled("einhorn", 1)[0];
+    Shell::connect(&fire).ask("die");
+    fire.hears(&format!("pid {one} did not end in time and gets SIGKILL"));
+    assert_eq!(fire.ended().code(), Some(0), "{}", fire.stderr());
+}
+
+#[test]
 fn srv_words_become_descriptors_and_flags_become_theirs() {
     let script =
         "for fd; do grep flags /proc/self/fdinfo/$fd; done >flags; echo \"$EINHORN_FD_COUNT\" >count; exec sleep 1000";
