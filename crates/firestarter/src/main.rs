@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod daemon;
 mod demo;
+mod front;
 mod init;
 mod journal;
 mod keeper;
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         cli::Next::Run { config, socket, exit_when } => start::run(config, socket, exit_when),
         cli::Next::Check { config } => start::check(config),
         cli::Next::Init { config, command } => init::run(config, &command),
+        cli::Next::Einhorn { args } => front::einhorn::run(args),
+        cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };

@@ -1,6 +1,7 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
 mod logs;
+mod pid_file;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,6 +21,7 @@ use crate::place::Place;
 use crate::say::{self, say};
 use crate::sys::{self, fds, maps, oom};
 use crate::writer;
+use pid_file::PidFile;
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -30,6 +32,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT_OF_INIT: Duration = Duration::from_secs(8);
 /// What the end itself may take, when all workers have gone.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// A stop that may take so long has no end that anybody waits for.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// So many groups are named in a remark.
 const NAMED: usize = 3;
@@ -53,13 +58,21 @@ pub(crate) struct Service {
 
 /// Runs until all is over; returns the exit code. Whoever calls this has called `fds::close_inherited`.
 pub(crate) fn serve(service: Service) -> u8 {
-    match start(service) {
+    match start(service, None) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));
             code::FAILED
         }
     }
+}
+
+/// As `serve`. The keeper's pid stands in `pid_file` as long as it runs.
+pub(crate) fn serve_with_pid_file(service: Service, pid_file: &Path) -> u8 {
+    start(service, Some(pid_file)).unwrap_or_else(|error| {
+        say(format_args!("{error}"));
+        code::FAILED
+    })
 }
 
 /// Reads a configuration and says what is wrong with it; returns the exit code.
@@ -97,7 +110,7 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     })
 }
 
-fn start(service: Service) -> Result<u8, OpenError> {
+fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
     let Service { config, socket, exit_when, signals } = service;
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = sys::signals::block_and_reset();
@@ -125,6 +138,7 @@ fn start(service: Service) -> Result<u8, OpenError> {
         records = records.with_pipes().map_err(kernel("a socket to the writer"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    let pid_file = pid_file.map(PidFile::write).transpose().inspect_err(|_| open::remove_files(setup))?;
     for remark in remarks(&setup.config, policy, init) {
         say(format_args!("{remark}"));
     }
@@ -137,9 +151,11 @@ fn start(service: Service) -> Result<u8, OpenError> {
         }
     };
     let heard = heard(&setup.signals, hangup_ignored);
-    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
+    let code = keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
-        .map_err(kernel("the keeper"))
+        .map_err(kernel("the keeper"));
+    drop(pid_file);
+    code
 }
 
 /// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.
@@ -163,7 +179,7 @@ fn remarks(config: &Config, policy: Policy, init: bool) -> Vec<String> {
     let whole = policy.stop_timeout;
     let docker = |stop: Duration| format!("docker stop -t {}", (stop + PARTING).as_millis().div_ceil(1000));
     let mut remarks = Vec::new();
-    if init {
+    if init && whole < FOR_EVER {
         let (whole, docker) = (whole.as_secs_f64(), docker(whole));
         remarks.push(format!(
             "PID 1: a stop may take {whole} s, then what is left is killed: {docker} gives it that time"
@@ -229,6 +245,7 @@ mod tests {
         assert_eq!(said(None, false), [format!("{of_web}{advice}")]);
         let minute = "PID 1: a stop may take 60 s, then what is left is killed: docker stop -t 62 gives it that time";
         assert_eq!(said(Some(60), true), [minute]);
+        assert_eq!(said(Some(FOR_EVER.as_secs()), true), none);
         let usual = "PID 1: a stop may take 8 s, then what is left is killed: docker stop -t 10 gives it that time";
         let of_both = "a stop of everything may take 8 s, less than the stop_timeout of api (10 s), web (30.5 s): ";
         let docker = ", and stop the container by docker stop -t 33";

@@ -40,6 +40,16 @@ pub(crate) enum Invocation {
         /// The command that it is for; at least one word.
         command: Vec<String>,
     },
+    /// Run a command as Einhorn would; all that follows is Einhorn's.
+    Einhorn {
+        /// The words after it.
+        args: Vec<OsString>,
+    },
+    /// Serve Einhorn's command socket; hidden, all that follows is its own.
+    EinhornSocket {
+        /// The words after it.
+        args: Vec<OsString>,
+    },
     /// Show what Firestarter does.
     Demo,
     /// Be a worker of the demo; hidden, all that follows is its own.
@@ -76,9 +86,20 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         Some(Arg::Long(name)) => return Err(usage("", format!("--{name}: options stand after the command"))),
         Some(Arg::Value(word)) => command(&word.to_string_lossy())?,
     };
-    if row.word == Word::DemoWorker {
-        let args = parser.raw_args().map(Iterator::collect).unwrap_or_default();
-        return Ok(Invocation::DemoWorker { args });
+    let mut rest = || parser.raw_args().map(Iterator::collect).unwrap_or_default();
+    match row.word {
+        Word::DemoWorker => return Ok(Invocation::DemoWorker { args: rest() }),
+        Word::Einhorn => return Ok(Invocation::Einhorn { args: rest() }),
+        Word::EinhornSocket => return Ok(Invocation::EinhornSocket { args: rest() }),
+        Word::Run
+        | Word::Check
+        | Word::Init
+        | Word::List
+        | Word::Status
+        | Word::Stop
+        | Word::Ctrl
+        | Word::Demo
+        | Word::Help => {}
     }
     let given = Given::read(row, &mut parser)?;
     if given.has(Opt::Help) {
@@ -192,6 +213,8 @@ impl Given {
                 Ok(Invocation::Demo)
             }
             Word::DemoWorker => Ok(Invocation::DemoWorker { args: Vec::new() }),
+            Word::Einhorn => Ok(Invocation::Einhorn { args: Vec::new() }),
+            Word::EinhornSocket => Ok(Invocation::EinhornSocket { args: Vec::new() }),
             Word::Help => match self.operands.as_slice() {
                 [] => Ok(Invocation::Print(table::help())),
                 [topic] => topic_help(topic).map(Invocation::Print),

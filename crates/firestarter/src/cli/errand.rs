@@ -56,6 +56,16 @@ pub(crate) enum Wanted {
     },
 }
 
+impl Wanted {
+    /// What an order says.
+    pub(crate) fn of(order: &Order) -> Wanted {
+        match order.clone() {
+            Order::Group { group, verb, signal, slot } => Wanted::Ctrl { group, slot, verb, signal },
+            Order::Shutdown => Wanted::Stop,
+        }
+    }
+}
+
 impl Errand {
     /// What goes over the socket.
     pub(crate) fn call(&self) -> Call {

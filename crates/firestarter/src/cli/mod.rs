@@ -17,7 +17,7 @@ use firestarter_core::spec::ExitWhen;
 
 use crate::place::{self, check_own, FolderError, Place};
 
-use crate::api::{Answer, Outcome, Received, Trouble};
+use crate::api::{Answer, Call, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
 use args::Invocation;
 use errand::{Errand, Wanted};
@@ -69,6 +69,16 @@ pub(crate) enum Next {
         /// For which command; at least one word.
         command: Vec<String>,
     },
+    /// Run a command as Einhorn would.
+    Einhorn {
+        /// Einhorn's own words.
+        args: Vec<OsString>,
+    },
+    /// Serve Einhorn's command socket, as a worker.
+    EinhornSocket {
+        /// What it is told.
+        args: Vec<OsString>,
+    },
     /// Show what Firestarter does.
     Demo,
     /// Be a worker of the demo.
@@ -98,6 +108,8 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         },
         Invocation::Check { config } => Next::Check { config },
         Invocation::Init { config, command } => Next::Init { config, command },
+        Invocation::Einhorn { args } => Next::Einhorn { args },
+        Invocation::EinhornSocket { args } => Next::EinhornSocket { args },
         Invocation::Demo => Next::Demo,
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
@@ -241,6 +253,19 @@ impl Page<'_> {
     }
 }
 
+/// What came of an order that did not go well, in words for people.
+pub(crate) fn words(call: &Call, outcome: &Outcome) -> String {
+    let text = match (call, outcome) {
+        (_, Outcome::Answer(_)) => String::new(),
+        (Call::Do(order) | Call::Begin(order), Outcome::Problem(problem)) => {
+            trouble::problem(&Wanted::of(order), problem)
+        }
+        (Call::Ask(_), Outcome::Problem(problem)) => trouble::problem(&Wanted::Status, problem),
+        (_, Outcome::Other { code: _, message, machine }) => trouble::other(message, machine),
+    };
+    text.trim_end().to_owned()
+}
+
 fn code_of_outcome(outcome: &Outcome) -> u8 {
     match outcome {
         Outcome::Answer(_) => code::DONE,
@@ -279,7 +304,7 @@ fn code_of_error(error: &ClientError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{self, Call, Done, Order, Problem, Question, What};
+    use crate::api::{self, Done, Order, Problem, Question, What};
     use firestarter_core::command::Verb;
     use firestarter_core::ids::{Pid, Slot};
     use firestarter_core::spec::Signal;

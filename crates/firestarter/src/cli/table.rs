@@ -14,6 +14,8 @@ pub(super) enum Word {
     Ctrl,
     Demo,
     DemoWorker,
+    Einhorn,
+    EinhornSocket,
     Help,
 }
 
@@ -55,7 +57,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 10] = [
+pub(super) const COMMANDS: [CommandRow; 12] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -129,6 +131,15 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.",
     },
+    CommandRow {
+        word: Word::Einhorn,
+        name: "einhorn",
+        operands: " COMMAND",
+        options: &[],
+        about: "run a command with Einhorn's options",
+        more: "Its options stand before COMMAND: firestarter einhorn --help. einhornsh works with it.",
+    },
+    CommandRow { word: Word::EinhornSocket, name: "einhorn-socket", operands: "", options: &[], about: "", more: "" },
     CommandRow {
         word: Word::Demo,
         name: "demo",
@@ -328,9 +339,9 @@ options:
         for row in &COMMANDS {
             assert_eq!(
                 help.contains(&format!("\n  {}", row.name)) && !row.about.is_empty(),
-                row.word != Word::DemoWorker
+                !matches!(row.word, Word::DemoWorker | Word::EinhornSocket)
             );
         }
-        assert!(!help.contains("demo-worker"));
+        assert!(!help.contains("demo-worker") && !help.contains("einhorn-socket"));
     }
 }

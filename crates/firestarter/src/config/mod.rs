@@ -199,6 +199,8 @@ pub(crate) struct SocketSpec {
     pub(crate) uid: Option<u32>,
     /// The group of a unix socket's path.
     pub(crate) gid: Option<u32>,
+    /// Whether accept does not wait in workers, which is a property of the open socket and so of all of them.
+    pub(crate) nonblocking: bool,
 }
 
 /// What of the world around the file its meaning depends on.

@@ -67,7 +67,8 @@ fn bare(item: &Item<'_>, cwd: &Path, ledger: &mut Ledger<'_>) -> Option<SocketSp
     match address::parse(&written, cwd) {
         Ok(address) => {
             let backlog = BACKLOG as i32;
-            Some(SocketSpec { written, name: None, address, backlog, mode: None, uid: None, gid: None })
+            let (mode, uid, gid, nonblocking) = (None, None, None, false);
+            Some(SocketSpec { written, name: None, address, backlog, mode, uid, gid, nonblocking })
         }
         Err(fault) => {
             let found = quoted(&written);

@@ -30,14 +30,18 @@ const CLIENT_BACKLOG: i32 = 512;
 
 /// A group's shared socket. The inner error is one of its address.
 pub(super) fn shared(spec: &SocketSpec) -> Result<io::Result<OwnedFd>, OpenError> {
-    let SocketSpec { address, backlog, mode, uid, gid, .. } = spec;
+    let SocketSpec { address, backlog, mode, uid, gid, nonblocking, .. } = spec;
     let (backlog, rights) = (*backlog, Rights { mode: *mode, uid: *uid, gid: *gid });
-    Ok(match address {
+    let socket = match address {
         Address::Tcp(address) => tcp(*address, backlog),
         Address::Udp(address) => udp(*address),
         Address::Abstract(name) => abstract_name(name, backlog),
         Address::Unix(path) => unix(path, SocketFlags::CLOEXEC, backlog, rights)?,
-    })
+    };
+    Ok(socket.and_then(|socket| {
+        rustix::io::ioctl_fionbio(&socket, *nonblocking)?;
+        Ok(socket)
+    }))
 }
 
 /// A socket of the daemon that only one user, and root, can connect to: its own, or the given one.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{accessat, fstat, Access, AtFlags, FileType, CWD};
 
-use crate::config::{Config, LogFile, Output, Rotation, RotationUnit};
+use crate::config::{Config, Group, LogFile, Output, Rotation, RotationUnit};
 use crate::daemon::open::OpenError;
 use crate::daemon::Outputs;
 use crate::writer::{self, Outlet, Plan, Schedule, Unit};
@@ -29,7 +29,9 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
             }
         }
     }
-    let several = config.groups.len() > 1;
+    // Who passes nothing on is mistaken for nobody.
+    let passes_on = |group: &&Group| [&group.launch.stdout, &group.launch.stderr].contains(&&Output::Inherit);
+    let several = config.groups.iter().filter(passes_on).count() > 1;
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|stream| Own::of(stream, several));
     let (mut outputs, mut outlets) = (Vec::new(), Vec::new());
     for group in &config.groups {

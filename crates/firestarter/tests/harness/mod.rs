@@ -3,6 +3,7 @@
 //! Each test file uses its part of it.
 #![allow(dead_code)]
 
+pub(crate) mod einhornsh;
 pub(crate) mod load;
 pub(crate) mod proc;
 pub(crate) mod wire;

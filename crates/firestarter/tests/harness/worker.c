@@ -9,6 +9,7 @@
    worker datagram      answers one datagram with its pid and ends
    worker flags         prints 1 if its first listener does not block, else 0
    worker say PATH PID  acks at a socket, claiming a pid
+   worker ask PATH      asks Einhorn's command socket for help and prints what it answers
    worker flood         acks without end over its group's pair
    worker lease FILE    keeps others from opening a file until it is killed; makes the file "leased" when it does */
 #define _GNU_SOURCE
@@ -48,6 +49,19 @@ static int say(const char *path, const char *pid) {
     while (read(fd, &end, 1) < 0 && errno == EINTR) continue;
     close(fd);
     return code;
+}
+
+static int ask(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address)) return 4;
+    const char *line = "{\"command\":\"help\"}\n";
+    char text[4096];
+    /* Who is not let in may be told so by the write or by the read. */
+    signal(SIGPIPE, SIG_IGN);
+    int length = write(fd, line, strlen(line)) < 0 ? 0 : read(fd, text, sizeof text);
+    return length > 0 && write(1, text, length) == length ? 0 : 3;
 }
 
 static void answer(int connection) {
@@ -149,6 +163,7 @@ static int lease(const char *path) {
 int main(int count, char **words) {
     if (count < 2) return 2;
     if (!strcmp(words[1], "say") && count == 4) return say(words[2], words[3]);
+    if (!strcmp(words[1], "ask") && count == 3) return ask(words[2]);
     if (!strcmp(words[1], "lease") && count == 3) return lease(words[2]);
     if (!strcmp(words[1], "speak") && count == 3) return speak(words[2]);
     if (!strcmp(words[1], "flood")) {
