@@ -13,7 +13,7 @@ use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, limits, Setup};
+use crate::daemon::{self, inherit, limits, Setup};
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
@@ -36,12 +36,13 @@ const NAMED: usize = 3;
 
 /// Runs until all is over; returns the exit code.
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
-    fds::close_inherited();
-    let config = match load(config) {
+    let inherited = inherit::take();
+    let mut config = match load(config) {
         Ok((config, _)) => config,
         Err(code) => return code,
     };
-    match start(config, socket, exit_when) {
+    let resolved = inherit::resolve(&mut config, inherited);
+    match resolved.and_then(|()| start(config, socket, exit_when)) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));

@@ -10,6 +10,7 @@ mod channel;
 mod children;
 mod control;
 mod identity;
+pub(crate) mod inherit;
 mod launch;
 pub(crate) mod limits;
 mod listeners;
@@ -17,10 +18,12 @@ mod live;
 mod notices;
 pub(crate) mod open;
 mod outputs;
+mod paths;
 mod perform;
 mod programs;
 mod recover;
 mod run;
+mod slots;
 mod spawner;
 
 use std::collections::VecDeque;
@@ -98,6 +101,7 @@ struct Daemon<'a> {
     control: control::Control,
     channel: channel::Channel,
     programs: programs::Programs,
+    paths: paths::Paths,
     halted: bool,
 }
 
@@ -147,6 +151,8 @@ enum Source {
     WorkerConnection(u64),
     /// The thread that watches programs has a report.
     Programs,
+    /// Something has happened to the path of a shared socket.
+    Paths,
     /// The writer has read pipes to their end, and there is no keeper who hears it.
     Pipes,
 }
@@ -166,6 +172,7 @@ impl Source {
             Source::WorkerConnection(arrival) => (9, arrival),
             Source::Programs => (10, 0),
             Source::Pipes => (11, 0),
+            Source::Paths => (12, 0),
         };
         kind << 56 | value
     }
@@ -185,6 +192,7 @@ impl Source {
             9 => Source::WorkerConnection(value),
             10 => Source::Programs,
             11 => Source::Pipes,
+            12 => Source::Paths,
             _ => return None,
         })
     }
