@@ -1,9 +1,7 @@
-//! Listeners for real use: a socket for each slot, options, paths that come back, standard input, and what Firestarter is
-//! itself given.
+//! Listeners for real use: options, paths that come back, standard input, and what Firestarter is itself given.
 
 mod harness;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,14 +16,6 @@ use harness::proc::{self, Sig};
 use harness::{number, run_command, run_to_the_end, until, Fire, Folder, BIN};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
-/// Two workers with a socket each.
-const DIVIDED: &str = "[web]\nexec_start = ['@WORKER@', 'serve', 'no']\nnumprocesses = 2\nstart_immediate = true\n\
-    restart = 'always'\nack_timeout = '10ms'\ndrain_timeout = '10ms'\nstop_timeout = '10ms'\n\
-    socket_address = { address = '127.0.0.1:0', reuseport = true }\n";
-
-/// So many connections that each of two sockets gets some.
-const MANY: usize = 60;
-
 fn address_of(fire: &Fire, index: usize) -> SocketAddr {
     let address = fire.group("web")["listeners"][index]["address"].as_str().unwrap_or_default().to_owned();
     address.parse().unwrap_or_else(|_| panic!("no address: {address}"))
@@ -37,143 +27,6 @@ fn socket_of(pid: u32, number: u32) -> String {
     let socket = link.display().to_string();
     assert!(socket.starts_with("socket:"), "{pid} has {socket:?} under {number}");
     socket
-}
-
-/// Connections that wait with a request.
-fn wait_at(address: SocketAddr) -> Vec<TcpStream> {
-    let connect = |_| {
-        let mut stream = TcpStream::connect(address).expect("connect");
-        stream.write_all(b"?").expect("ask");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a limit");
-        stream
-    };
-    (0..MANY).map(connect).collect()
-}
-
-/// Who answers them: every one must be answered.
-fn answers(waiting: Vec<TcpStream>) -> BTreeSet<u32> {
-    let answer = |mut stream: TcpStream| {
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
-        text.parse().expect("a pid")
-    };
-    waiting.into_iter().map(answer).collect()
-}
-
-fn set(pids: &[u32]) -> BTreeSet<u32> {
-    pids.iter().copied().collect()
-}
-
-/// Waits until the group has other workers than these.
-fn others_than(fire: &Fire, old: &[u32]) -> Vec<u32> {
-    until("new workers", || fire.settled("web", old.len()).iter().all(|pid| !old.contains(pid)));
-    fire.settled("web", old.len())
-}
-
-#[test]
-fn a_slot_keeps_its_socket_through_upgrades_crashes_and_another_daemon() {
-    let fire = Fire::start(DIVIDED);
-    let workers = fire.settled("web", 2);
-    let sockets = |workers: &[u32]| workers.iter().map(|pid| socket_of(*pid, 3)).collect::<Vec<_>>();
-    let first = sockets(&workers);
-    assert_ne!(first[0], first[1]);
-    fire.order("web", "upgrade");
-    let upgraded = others_than(&fire, &workers);
-    assert_eq!(sockets(&upgraded), first);
-    upgraded.iter().for_each(|pid| proc::signal(*pid, Sig::KILL));
-    let respawned = others_than(&fire, &upgraded);
-    assert_eq!(sockets(&respawned), first);
-    fire.order("web", "inc");
-    let three = sockets(&fire.settled("web", 3));
-    assert!(three[..2] == first && !first.contains(&three[2]), "{three:?}");
-    let daemon = fire.daemon();
-    proc::signal(daemon, Sig::KILL);
-    fire.wait_for("a new daemon", |status| number(&status["daemon_pid"]) != daemon);
-    let old = fire.settled("web", 3);
-    old.iter().for_each(|pid| proc::signal(*pid, Sig::KILL));
-    assert_eq!(sockets(&others_than(&fire, &old)), three);
-    assert!(answers(wait_at(address_of(&fire, 0))).len() > 1, "the kernel divides what comes");
-    fire.stop();
-}
-
-#[test]
-fn what_waits_at_a_slot_is_answered_by_the_next_worker() {
-    let fire = Fire::start(DIVIDED);
-    let address = address_of(&fire, 0);
-    let old = fire.settled("web", 2);
-    old.iter().for_each(|pid| proc::signal(*pid, Sig::STOP));
-    let waiting = wait_at(address);
-    fire.order("web", "upgrade");
-    let new = others_than(&fire, &old);
-    assert_eq!(answers(waiting), set(&new));
-    new.iter().for_each(|pid| proc::signal(*pid, Sig::STOP));
-    let waiting = wait_at(address);
-    new.iter().for_each(|pid| proc::signal(*pid, Sig::KILL));
-    assert_eq!(answers(waiting), set(&others_than(&fire, &new)));
-    fire.stop();
-}
-
-#[test]
-fn what_waits_at_a_slot_that_is_taken_away_is_answered_by_another() {
-    let fire = Fire::start(DIVIDED);
-    let address = address_of(&fire, 0);
-    fire.order("web", "inc");
-    let workers = fire.settled("web", 3);
-    workers.iter().for_each(|pid| proc::signal(*pid, Sig::STOP));
-    let waiting = wait_at(address);
-    for _ in 0..2 {
-        let said = fire.ctl(&["ctrl", "web", "dec", "-s", "SIGKILL"]);
-        assert_eq!(said.code, 0, "{said:?}");
-    }
-    let gone = socket_files(&fire);
-    until("their sockets closed", || socket_files(&fire) <= gone && listening(address) == 1);
-    if fire.stderr().contains("connections that waited there are reset") {
-        return eprintln!("skipped: needs CAP_BPF and Linux 5.14, or net.ipv4.tcp_migrate_req");
-    }
-    proc::signal(workers[0], Sig::CONT);
-    assert_eq!(answers(waiting), set(&workers[..1]));
-    assert_eq!(answers(wait_at(address)), set(&workers[..1]));
-    fire.order("web", "inc");
-    let two = fire.settled("web", 2);
-    assert_eq!(answers(wait_at(address)), set(&two), "the slot has a socket again");
-    fire.stop();
-}
-
-/// How many descriptors the daemon has.
-fn socket_files(fire: &Fire) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", fire.daemon())).map_or(0, Iterator::count)
-}
-
-/// How many sockets of this network namespace listen at an address of 127.0.0.1.
-fn listening(address: SocketAddr) -> usize {
-    let local = format!("0100007F:{:04X}", address.port());
-    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
-    let listens = |line: &&str| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A")
-    };
-    table.lines().filter(listens).count()
-}
-
-#[test]
-fn a_port_of_another_program_is_an_error_though_it_would_share_it() {
-    let fire = Fire::start(DIVIDED);
-    let address = address_of(&fire, 0);
-    let said = run_to_the_end(&Folder::new(), &DIVIDED.replace("127.0.0.1:0", &address.to_string()));
-    assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.err.contains(&format!("web: bind {address}: address already in use")), "{said:?}");
-    fire.stop();
-}
-
-#[test]
-fn a_connection_at_any_slot_starts_the_group() {
-    let fire =
-        Fire::start(&DIVIDED.replace("start_immediate = true", "").replace("numprocesses = 2", "numprocesses = 8"));
-    fire.in_state("web", "waiting");
-    let address = address_of(&fire, 0);
-    assert_eq!(listening(address), 8);
-    assert_eq!(answers(wait_at(address)).len(), 8);
-    fire.stop();
 }
 
 #[test]
@@ -362,8 +215,9 @@ fn sockets_that_firestarter_is_given_are_listeners() {
     proc::signal(daemon, Sig::KILL);
     fire.wait_for("a new daemon", |status| number(&status["daemon_pid"]) != daemon);
     fire.order("web", "upgrade");
+    until("its successor alone", || fire.settled("web", 1) != [worker]);
     let answered = harness::load::plain(at).expect("an answer");
-    assert_eq!(answered, others_than(&fire, &[worker])[0].to_string());
+    assert_eq!(answered, fire.settled("web", 1)[0].to_string());
     fire.stop();
 }
 

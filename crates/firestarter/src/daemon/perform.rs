@@ -17,7 +17,8 @@ impl Daemon<'_> {
         match action {
             Action::Spawn { worker, group, slot, .. } => {
                 if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
-                    let error = SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(0) };
+                    let error =
+                        SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
                     let event = Event::SpawnFailed { worker, error };
                     return self.inbox.push_back(Fact { event, receipt: Receipt::None });
                 }
