@@ -209,7 +209,10 @@ fn sockets_that_firestarter_is_given_are_listeners() {
     let worker = fire.settled("web", 1)[0];
     assert_eq!(harness::load::plain(at).expect("an answer"), worker.to_string());
     assert_eq!(fire.folder.read("names"), "1 http\n");
-    fire.hears("no socket_address names systemd::extra");
+    assert_eq!(address_of(&fire, 0), at, "the status shows where it is");
+    fire.hears(&format!(
+        "the inherited socket \"extra\" ({unasked}) is closed: no socket_address names systemd::extra"
+    ));
     assert!(TcpStream::connect(unasked).is_err(), "what nobody asks for is closed");
     let daemon = fire.daemon();
     proc::signal(daemon, Sig::KILL);

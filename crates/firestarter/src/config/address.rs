@@ -135,6 +135,9 @@ fn unix(written: &str, cwd: &Path) -> Result<Address, AddressFault> {
 
 /// What somebody who wrote this probably wants to write.
 fn hint(written: &str) -> String {
+    if let Some(name) = written.strip_prefix("systemd:") {
+        return format!("write systemd::{name}");
+    }
     let (host, port) = written.rsplit_once(':').unwrap_or((written, ""));
     let port = if port.parse::<u16>().is_ok() { port } else { "8080" };
     match written.parse::<IpAddr>() {

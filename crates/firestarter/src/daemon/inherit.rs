@@ -3,7 +3,7 @@
 //! becomes a listener like any other; what nobody asks for is closed, since who connects there would wait for ever.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -67,14 +67,9 @@ pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) 
         }
     }
     for (name, fd) in inherited {
-        let number = fd.as_raw_fd();
-        let what =
-            described(&fd).map_or_else(|| "no socket that listens".to_owned(), |(address, _)| format!("{address:?}"));
+        let what = described(&fd).map_or_else(|| "no socket that listens".to_owned(), |(address, _)| shown(&address));
         drop(fd);
-        say(format_args!(
-            "the inherited socket {name:?} ({what}, moved to number {number}) is closed: no socket_address names \
-             systemd::{name}"
-        ));
+        say(format_args!("the inherited socket {name:?} ({what}) is closed: no socket_address names systemd::{name}"));
     }
     Ok(())
 }
@@ -82,8 +77,19 @@ pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) 
 /// Takes down what a socket is; false if nobody can reach it.
 fn describe(spec: &mut SocketSpec, socket: &OwnedFd) -> bool {
     let Some((address, kind)) = described(socket) else { return false };
-    (spec.address, spec.kind) = (address, kind);
+    (spec.written, spec.address, spec.kind) = (shown(&address), address, kind);
     true
+}
+
+/// An address as the configuration would spell it.
+fn shown(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Udp(address) => format!("udp::{address}"),
+        Address::Unix(path) => path.display().to_string(),
+        Address::Abstract(name) => format!("@{name}"),
+        Address::Inherited(name) => format!("systemd::{name}"),
+    }
 }
 
 fn described(socket: &OwnedFd) -> Option<(Address, Kind)> {

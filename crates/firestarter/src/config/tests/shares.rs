@@ -118,6 +118,7 @@ fn options_of_a_socket() {
         ("address = 80, interface = 'a/b'", "3:46 interface: \"a/b\" cannot be the name of a network interface = `ip link` shows the names, such as eth0".into()),
         ("address = 80, interface = 'sixteen-letters-'", "3:46 interface: \"sixteen-letters-\" cannot be the name of a network interface = `ip link` shows the names, such as eth0".into()),
         ("address = 80, reuseport = 1", "3:46 reuseport: expected true or false, found 1 = write reuseport = true".into()),
+        ("address = 'systemd:a'", "3:30 address: \"systemd:a\": expected IP:PORT, [IPV6]:PORT, PORT, @NAME or a path with / = write systemd::a".into()),
         ("address = 'systemd::'", "3:30 address: \"systemd::\": \"\" cannot be a name in LISTEN_FDNAMES = write systemd:: and at most 255 ASCII characters without :, as FileDescriptorName= says".into()),
     ] {
         assert_eq!(web_fault(&format!("socket_address = {{ {table} }}")), fault, "{table}");
