@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::{number, run_command, run_to_the_end, until, Fire, Folder, BIN};
 
@@ -103,6 +104,31 @@ fn what_waits_at_a_slot_is_answered_by_the_next_worker() {
     let waiting = wait_at(address);
     new.iter().for_each(|pid| proc::signal(*pid, Sig::KILL));
     assert_eq!(answers(waiting), set(&others_than(&fire, &new)));
+    fire.stop();
+}
+
+#[test]
+fn no_request_is_lost_while_slots_and_their_workers_come_and_go() {
+    let fire = Fire::start(&DIVIDED.replace("drain_timeout = '10ms'\nstop_timeout = '10ms'\n", ""));
+    fire.settled("web", 2);
+    let load = Load::start(address_of(&fire, 0), 4, plain);
+    for _ in 0..5 {
+        load.goes_on(20);
+        fire.order("web", "upgrade");
+        fire.order("web", "inc");
+        load.goes_on(20);
+        let daemon = fire.daemon();
+        proc::signal(daemon, Sig::KILL);
+        fire.wait_for("a new daemon", |status| number(&status["daemon_pid"]) != daemon);
+        fire.settled("web", 3);
+        load.goes_on(20);
+        fire.order("web", "dec");
+        fire.settled("web", 2);
+    }
+    if fire.stderr().contains("are reset") {
+        return eprintln!("skipped: needs CAP_BPF and Linux 5.14, or net.ipv4.tcp_migrate_req");
+    }
+    load.stop();
     fire.stop();
 }
 
