@@ -14,7 +14,7 @@ use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, limits, Setup, Signals};
+use crate::daemon::{self, inherit, limits, Setup, Signals};
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
@@ -41,11 +41,21 @@ const NAMED: usize = 3;
 
 /// Runs until all is over; returns the exit code.
 pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<ExitWhen>) -> u8 {
-    fds::close_inherited();
-    match load(config) {
-        Ok((config, _)) => serve(Service { config, socket, exit_when, signals: Signals::only_stops() }),
-        Err(code) => code,
+    let inherited = inherit::take();
+    let mut config = match load(config) {
+        Ok((config, _)) => config,
+        Err(code) => return code,
+    };
+    if let Err(error) = inherit::resolve(&mut config, inherited) {
+        say(format_args!("{error}"));
+        return code::FAILED;
     }
+    serve(Service { config, socket, exit_when, signals: Signals::only_stops() })
+}
+
+/// Closes what a front end was given and has no use for.
+pub(crate) fn close_inherited() {
+    drop(inherit::take());
 }
 
 /// What a daemon is started with, wherever it was read.
@@ -56,7 +66,7 @@ pub(crate) struct Service {
     pub(crate) signals: Signals,
 }
 
-/// Runs until all is over; returns the exit code. Whoever calls this has called `fds::close_inherited`.
+/// Runs until all is over; returns the exit code. Whoever calls this has called `inherit::take`.
 pub(crate) fn serve(service: Service) -> u8 {
     match start(service, None) {
         Ok(code) => code,

@@ -1,5 +1,5 @@
 //! Reads one address of `socket_address`: `IP:PORT`, `[::1]:PORT`, `PORT` on 127.0.0.1, a path with `/`, `@NAME` for an
-//! abstract unix socket, or one of these behind `tcp::`, `udp::` or `unix::`.
+//! abstract unix socket, or one of these behind `tcp::`, `udp::` or `unix::`; or `systemd::NAME` for one that is inherited.
 //!
 //! Called by `sockets`. Never binds anything and never looks a name up.
 
@@ -17,10 +17,20 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// A name in the network namespace, without the `@`: unix(7).
     Abstract(String),
+    /// A socket that Firestarter is given by whoever starts it, by its name in `LISTEN_FDNAMES`.
+    Inherited(String),
 }
 
 /// `sun_path` has room for so many bytes and a NUL: unix(7).
 pub(crate) const LONGEST_PATH: usize = 107;
+
+/// sd_listen_fds_with_names(3).
+pub(crate) const LONGEST_NAME: usize = 255;
+
+/// Whether something can be one of the names in `LISTEN_FDNAMES`.
+pub(crate) fn can_be_name(name: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':')
+}
 
 /// Why something is no address that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +50,9 @@ pub(crate) enum AddressFault {
     /// More than fits.
     #[error("the socket's path has {0} bytes, at most {LONGEST_PATH} are possible")]
     TooLong(usize),
+    /// No name of an inherited socket.
+    #[error("{0:?} cannot be a name in LISTEN_FDNAMES")]
+    Inherited(String),
     /// `@` alone, or more than fits.
     #[error("the name after @ has {0} bytes, it can have from 1 to {LONGEST_PATH}")]
     Name(usize),
@@ -49,8 +62,11 @@ impl AddressFault {
     /// What to write instead.
     pub(crate) fn advice(&self) -> String {
         match self {
-            AddressFault::Prefix(_) => "write tcp::, udp:: or unix::, or no prefix".to_owned(),
+            AddressFault::Prefix(_) => "write tcp::, udp::, unix:: or systemd::, or no prefix".to_owned(),
             AddressFault::Name(_) => "write a name such as @web".to_owned(),
+            AddressFault::Inherited(_) => {
+                format!("write systemd:: and at most {LONGEST_NAME} ASCII characters without :, as FileDescriptorName= says")
+            }
             AddressFault::Port(_) => "write a smaller port; 0 lets the kernel choose one".to_owned(),
             AddressFault::Form { hint } => hint.clone(),
             AddressFault::TooLong(_) => "choose a shorter path, or start the daemon in a folder nearer to /".to_owned(),
@@ -66,6 +82,8 @@ pub(crate) fn parse(written: &str, cwd: &Path) -> Result<Address, AddressFault> 
                 "tcp" => internet(rest).map(Address::Tcp),
                 "udp" => internet(rest).map(Address::Udp),
                 "unix" => unix(rest, cwd),
+                "systemd" if can_be_name(rest) => Ok(Address::Inherited(rest.to_owned())),
+                "systemd" => Err(AddressFault::Inherited(rest.to_owned())),
                 _ => Err(AddressFault::Prefix(prefix.to_owned())),
             }
         }
@@ -117,6 +135,9 @@ fn unix(written: &str, cwd: &Path) -> Result<Address, AddressFault> {
 
 /// What somebody who wrote this probably wants to write.
 fn hint(written: &str) -> String {
+    if let Some(name) = written.strip_prefix("systemd:") {
+        return format!("write systemd::{name}");
+    }
     let (host, port) = written.rsplit_once(':').unwrap_or((written, ""));
     let port = if port.parse::<u16>().is_ok() { port } else { "8080" };
     match written.parse::<IpAddr>() {

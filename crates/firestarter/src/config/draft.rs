@@ -68,6 +68,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) stderr: Placed<Output>,
     /// `socket_address`.
     pub(crate) sockets: Vec<Placed<SocketSpec>>,
+    /// `stdin_socket`: its place among the sockets.
+    pub(crate) stdin_socket: Option<Placed<StdinSocket>>,
     /// `numprocesses`.
     pub(crate) count: NonZeroU32,
     /// `restart`.
@@ -104,6 +106,15 @@ pub(crate) struct Draft<'a> {
     pub(crate) upgrader_every: Option<Duration>,
     /// `upgrader_timeout`.
     pub(crate) upgrader_timeout: Duration,
+}
+
+/// How `stdin_socket` names a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StdinSocket {
+    /// By its place in `socket_address`, from 0.
+    Place(usize),
+    /// By its `name`.
+    Name(String),
 }
 
 /// What `[firestarter]` says when it is no group.
@@ -150,6 +161,7 @@ impl<'a> Draft<'a> {
             stdout: (Output::Inherit, 0..0),
             stderr: (Output::Inherit, 0..0),
             sockets: Vec::new(),
+            stdin_socket: None,
             count: NonZeroU32::MIN,
             restart: Restart::None,
             backoff: Backoff { max: Duration::from_secs(10), reset: Duration::from_secs(10) },
@@ -175,7 +187,9 @@ impl<'a> Draft<'a> {
     pub(crate) fn finish(self) -> Option<Group> {
         let spec = self.spec();
         let environments = self.environment();
+        let stdin_socket = self.stdin_place();
         let launch = Launch {
+            stdin_socket,
             exec: self.exec?,
             working_directory: self.working_directory,
             environments,
@@ -193,6 +207,14 @@ impl<'a> Draft<'a> {
         };
         let sockets = self.sockets.into_iter().map(|(socket, _)| socket).collect();
         Some(Group { spec, launch, sockets })
+    }
+
+    /// The place of the socket that `stdin_socket` means, if there is one.
+    pub(crate) fn stdin_place(&self) -> Option<usize> {
+        match &self.stdin_socket.as_ref()?.0 {
+            StdinSocket::Place(place) => Some(*place).filter(|place| *place < self.sockets.len()),
+            StdinSocket::Name(name) => self.sockets.iter().position(|(socket, _)| socket.name.as_ref() == Some(name)),
+        }
     }
 
     fn spec(&self) -> GroupSpec {

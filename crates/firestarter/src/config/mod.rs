@@ -98,6 +98,8 @@ pub(crate) struct Launch {
     pub(crate) exec_stop: Option<Vec<words::Word>>,
     /// `upgrader`: the hook that decides whether there is an upgrade.
     pub(crate) upgrader: Option<Vec<words::Word>>,
+    /// The place of the socket that workers also get as descriptor 0.
+    pub(crate) stdin_socket: Option<usize>,
     /// Where a worker's output goes.
     pub(crate) stdout: Output,
     /// Where its errors go.
@@ -201,6 +203,49 @@ pub(crate) struct SocketSpec {
     pub(crate) gid: Option<u32>,
     /// Whether accept does not wait in workers, which is a property of the open socket and so of all of them.
     pub(crate) nonblocking: bool,
+    /// What goes through it.
+    pub(crate) kind: Kind,
+    /// Each slot has a socket of its own at this address, and the kernel divides what comes.
+    pub(crate) reuseport: bool,
+    /// Whether a socket of IPv6 leaves IPv4 alone; none: what the system says.
+    pub(crate) v6only: Option<bool>,
+    /// The network interface that it is bound to.
+    pub(crate) interface: Option<String>,
+    /// The number under which Firestarter was given the socket by whoever started it; none: it opens the socket itself.
+    pub(crate) inherited: Option<i32>,
+}
+
+impl SocketSpec {
+    /// A socket with nothing said but its address.
+    pub(crate) fn at(written: String, address: Address) -> SocketSpec {
+        let kind = if matches!(address, Address::Udp(_)) { Kind::Datagram } else { Kind::Stream };
+        SocketSpec {
+            written,
+            name: None,
+            address,
+            backlog: sockets::BACKLOG as i32,
+            mode: None,
+            uid: None,
+            gid: None,
+            nonblocking: false,
+            kind,
+            reuseport: false,
+            v6only: None,
+            interface: None,
+            inherited: None,
+        }
+    }
+}
+
+/// What goes through a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Connections of bytes.
+    Stream,
+    /// Datagrams, without connections.
+    Datagram,
+    /// Connections of messages.
+    SeqPacket,
 }
 
 /// What of the world around the file its meaning depends on.

@@ -1,4 +1,4 @@
-//! Reads `socket_address` and `control_socket`.
+//! Reads `socket_address`, `stdin_socket` and `control_socket`.
 //!
 //! Called by `keys`. Never opens a socket; what is configured twice is found by `twice`.
 
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::address::{self, absolute, Address, LONGEST_PATH};
-use super::draft::{Draft, Placed};
+use super::address::{self, absolute, can_be_name, Address, LONGEST_NAME, LONGEST_PATH};
+use super::draft::{Draft, Placed, StdinSocket};
 use super::fault::Ledger;
 use super::identity::{self, Who};
 use super::value::{self, quoted, Item};
-use super::{octal, SocketSpec};
+use super::{octal, Kind, SocketSpec};
 use crate::nearest::nearest;
 
 /// So many sockets fit where a worker's descriptors are staged.
@@ -20,11 +20,12 @@ const MOST: usize = 48;
 /// How many connections may wait at a shared socket unless the configuration says so.
 pub(crate) const BACKLOG: u32 = 4096;
 
-/// sd_listen_fds_with_names(3).
-const LONGEST_NAME: usize = 255;
-
 /// What a table for a socket may hold.
-const KEYS: [&str; 6] = ["name", "address", "backlog", "mode", "user", "group"];
+const KEYS: [&str; 10] =
+    ["name", "address", "backlog", "mode", "user", "group", "type", "reuseport", "v6only", "interface"];
+
+/// The kernel's IFNAMSIZ, without the NUL.
+const LONGEST_INTERFACE: usize = 15;
 
 /// Reads `socket_address`: an array of addresses, or one address.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
@@ -65,11 +66,7 @@ fn bare(item: &Item<'_>, cwd: &Path, ledger: &mut Ledger<'_>) -> Option<SocketSp
         | DeValue::Table(_) => value::text(item, "an address as a string", ledger)?.to_owned(),
     };
     match address::parse(&written, cwd) {
-        Ok(address) => {
-            let backlog = BACKLOG as i32;
-            let (mode, uid, gid, nonblocking) = (None, None, None, false);
-            Some(SocketSpec { written, name: None, address, backlog, mode, uid, gid, nonblocking })
-        }
+        Ok(address) => Some(SocketSpec::at(written, address)),
         Err(fault) => {
             let found = quoted(&written);
             item.note(&format!("{found}: {fault}"), ledger).advise(fault.advice());
@@ -103,12 +100,11 @@ fn read_table(draft: &Draft<'_>, item: &Item<'_>, table: &DeTable<'_>, ledger: &
     };
     let mut socket = bare(address, draft.around.cwd, ledger)?;
     socket.name = of("name").and_then(|entry| name(draft, entry, ledger));
-    for entry in entries.iter().filter(|entry| !suits(entry.key, &socket.address)) {
-        let (message, advice) = match entry.key {
-            "backlog" => ("nobody waits at a socket for datagrams", "remove it"),
-            _ => ("only a unix socket with a path has an owner and permissions", "remove it, or use a path with /"),
-        };
-        ledger.note(entry.key_span.clone(), format!("{}: {message}", entry.key)).advise(advice);
+    socket.kind = of("type").and_then(|entry| kind(entry, &socket.address, ledger)).unwrap_or(socket.kind);
+    for entry in &entries {
+        if let Some((message, advice)) = unsuitable(entry.key, &socket) {
+            ledger.note(entry.key_span.clone(), format!("{}: {message}", entry.key)).advise(advice);
+        }
     }
     if let Some(backlog) = of("backlog").and_then(|entry| value::whole(entry, 1..=i32::MAX as u32, ledger)) {
         socket.backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
@@ -118,23 +114,70 @@ fn read_table(draft: &Draft<'_>, item: &Item<'_>, table: &DeTable<'_>, ledger: &
     let accounts = draft.around.accounts;
     socket.uid = who("user", ledger).and_then(|user| identity::uid(&user, accounts, ledger));
     socket.gid = who("group", ledger).and_then(|group| identity::gid(&group, accounts, ledger));
+    socket.reuseport = of("reuseport").and_then(|entry| value::flag(entry, ledger)).unwrap_or(false);
+    socket.v6only = of("v6only").and_then(|entry| value::flag(entry, ledger));
+    socket.interface = of("interface").and_then(|entry| interface(entry, ledger));
     Some(socket)
 }
 
-/// Whether a socket with that address can have that key.
-fn suits(key: &str, address: &Address) -> bool {
-    match (key, address) {
-        ("mode" | "user" | "group", Address::Unix(_)) => true,
-        ("mode" | "user" | "group", Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_)) => false,
-        ("backlog", Address::Udp(_)) => false,
-        (_, Address::Tcp(_) | Address::Udp(_) | Address::Unix(_) | Address::Abstract(_)) => true,
+/// What goes through the socket, where its address leaves that open.
+fn kind(entry: &Item<'_>, address: &Address, ledger: &mut Ledger<'_>) -> Option<Kind> {
+    const KINDS: [(&str, Kind); 3] =
+        [("stream", Kind::Stream), ("datagram", Kind::Datagram), ("seqpacket", Kind::SeqPacket)];
+    let kind = value::choice(entry, &KINDS, ledger)?;
+    let (only, advice) = match address {
+        Address::Unix(_) | Address::Abstract(_) => return Some(kind),
+        Address::Tcp(_) => (Kind::Stream, "an address of IP is TCP; UDP is written udp::IP:PORT"),
+        Address::Udp(_) => (Kind::Datagram, "udp:: is datagrams: remove the type, or write tcp::"),
+        // What it is, whoever opened it has decided.
+        Address::Inherited(_) => return None,
+    };
+    if kind != only {
+        let written = KINDS.iter().find(|(_, of)| *of == kind).map_or("", |(word, _)| word);
+        entry.note(&format!("a socket with this address cannot be {written}"), ledger).advise(advice);
     }
+    Some(only)
+}
+
+/// Why a socket with that address cannot have that key, and what to do.
+fn unsuitable(key: &str, socket: &SocketSpec) -> Option<(&'static str, &'static str)> {
+    let address = &socket.address;
+    if matches!(address, Address::Inherited(_)) && !matches!(key, "name" | "address") {
+        return Some((
+            "an inherited socket is as whoever opened it made it",
+            "remove it, or set it in the socket unit",
+        ));
+    }
+    let of_ip = matches!(address, Address::Tcp(_) | Address::Udp(_));
+    match key {
+        "mode" | "user" | "group" if !matches!(address, Address::Unix(_)) => {
+            Some(("only a unix socket with a path has an owner and permissions", "remove it, or use a path with /"))
+        }
+        "backlog" if socket.kind == Kind::Datagram => Some(("nobody waits at a socket for datagrams", "remove it")),
+        "reuseport" | "interface" if !of_ip => Some(("only a socket of TCP or UDP can have that", "remove it")),
+        "v6only" if !matches!(address, Address::Tcp(at) | Address::Udp(at) if at.is_ipv6()) => {
+            Some(("only a socket of IPv6 can have that", "remove it, or use an address such as [::]:80"))
+        }
+        _ => None,
+    }
+}
+
+/// The name of a network interface. Whether there is one is found out at the start.
+fn interface(entry: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<String> {
+    let name = value::text(entry, "the name of a network interface as a string", ledger)?;
+    let plain = name.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'/' && b != b':');
+    if name.len() > LONGEST_INTERFACE || !plain || matches!(name, "." | "..") {
+        let message = format!("{} cannot be the name of a network interface", quoted(name));
+        entry.note(&message, ledger).advise("`ip link` shows the names, such as eth0");
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// A socket's name, as `LISTEN_FDNAMES` can hold it.
 fn name(draft: &Draft<'_>, entry: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<String> {
     let name = value::text(entry, "a name as a string", ledger)?;
-    if name.len() > LONGEST_NAME || !name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b':') {
+    if !can_be_name(name) {
         let message = format!("{} cannot stand in LISTEN_FDNAMES", quoted(name));
         let advice = format!("use at most {LONGEST_NAME} ASCII characters, and no :");
         entry.note(&message, ledger).advise(advice);
@@ -147,6 +190,42 @@ fn name(draft: &Draft<'_>, entry: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<
         return None;
     }
     Some(name.to_owned())
+}
+
+/// Reads `stdin_socket`. Which socket it means is known once the whole table is read.
+pub(crate) fn stdin(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
+    let meant = match item.value {
+        DeValue::Integer(_) => {
+            value::whole(item, 0..=MOST as u32 - 1, ledger).map(|place| StdinSocket::Place(place as usize))
+        }
+        DeValue::String(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => value::text(item, "a socket's name, or its place as a number", ledger)
+            .map(|n| StdinSocket::Name(n.to_owned())),
+    };
+    draft.stdin_socket = meant.map(|meant| (meant, item.span.clone()));
+}
+
+/// Notes if there is no such socket. If some have faults, it may be one of those.
+pub(crate) fn check_stdin(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
+    let Some((meant, place)) = &draft.stdin_socket else { return };
+    if draft.stdin_place().is_some() || draft.variables_unsure {
+        return;
+    }
+    let names: Vec<&str> = draft.sockets.iter().filter_map(|(socket, _)| socket.name.as_deref()).collect();
+    let message = match meant {
+        StdinSocket::Place(place) => format!("there is no socket {place}: the group has {}", draft.sockets.len()),
+        StdinSocket::Name(name) => format!("no socket of this group has the name {}", quoted(name)),
+    };
+    let advice = match (draft.sockets.len(), names.is_empty()) {
+        (0, _) => "write socket_address too, or remove this key".to_owned(),
+        (_, false) => format!("the names are {}", names.join(", ")),
+        (count, true) => format!("write a place from 0 to {}, or give a socket a name", count - 1),
+    };
+    ledger.note(place.clone(), format!("stdin_socket: {message}")).advise(advice);
 }
 
 /// Reads `control_socket`.

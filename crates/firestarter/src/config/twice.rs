@@ -22,8 +22,14 @@ fn addresses(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     let mut seen: HashMap<&Address, (&str, usize)> = HashMap::new();
     for draft in drafts {
         for (socket, span) in &draft.sockets {
-            // Each port 0 is another port.
-            if matches!(socket.address, Address::Tcp(address) | Address::Udp(address) if address.port() == 0) {
+            let again = match &socket.address {
+                // Each port 0 is another port.
+                Address::Tcp(address) | Address::Udp(address) => address.port() == 0,
+                // Several inherited sockets may have one name.
+                Address::Inherited(_) => true,
+                Address::Unix(_) | Address::Abstract(_) => false,
+            };
+            if again {
                 continue;
             }
             match seen.get(&socket.address) {
@@ -46,7 +52,7 @@ fn control_sockets(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     for draft in drafts {
         seen.extend(draft.sockets.iter().filter_map(|(socket, span)| match &socket.address {
             Address::Unix(path) => Some((path.as_path(), (draft.name.as_str(), span.start))),
-            Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) => None,
+            Address::Tcp(_) | Address::Udp(_) | Address::Abstract(_) | Address::Inherited(_) => None,
         }));
     }
     for draft in drafts {

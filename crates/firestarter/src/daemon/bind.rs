@@ -15,7 +15,8 @@ use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, Soc
 use rustix::process::umask;
 
 use super::open::OpenError;
-use crate::config::{Address, SocketSpec};
+use crate::config::{Address, Kind, SocketSpec};
+use crate::sys::{fds, sockets};
 
 /// Who may connect to a path; where nothing is said, whom the umask leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,40 +31,56 @@ const CLIENT_BACKLOG: i32 = 512;
 
 /// A group's shared socket. The inner error is one of its address.
 pub(super) fn shared(spec: &SocketSpec) -> Result<io::Result<OwnedFd>, OpenError> {
-    let SocketSpec { address, backlog, mode, uid, gid, nonblocking, .. } = spec;
+    let SocketSpec { address, backlog, mode, uid, gid, kind, .. } = spec;
+    if let Some(number) = spec.inherited {
+        return Ok(fds::adopt(number).ok_or_else(|| Errno::BADF.into()));
+    }
     let (backlog, rights) = (*backlog, Rights { mode: *mode, uid: *uid, gid: *gid });
     let socket = match address {
-        Address::Tcp(address) => tcp(*address, backlog),
-        Address::Udp(address) => udp(*address),
-        Address::Abstract(name) => abstract_name(name, backlog),
-        Address::Unix(path) => unix(path, SocketFlags::CLOEXEC, backlog, rights)?,
+        Address::Tcp(address) | Address::Udp(address) if spec.reuseport => first_of_slots(spec, *address),
+        Address::Tcp(address) | Address::Udp(address) => internet(spec, *address),
+        Address::Abstract(name) => abstract_name(name, *kind, backlog),
+        Address::Unix(path) => unix(path, SocketFlags::CLOEXEC, *kind, backlog, rights)?,
+        Address::Inherited(_) => Err(Errno::BADF.into()),
     };
     Ok(socket.and_then(|socket| {
-        rustix::io::ioctl_fionbio(&socket, *nonblocking)?;
+        rustix::io::ioctl_fionbio(&socket, spec.nonblocking)?;
         Ok(socket)
     }))
+}
+
+/// One more socket of TCP or UDP at the address of another: for a slot, where each has its own.
+pub(super) fn beside(spec: &SocketSpec, first: impl AsFd) -> io::Result<OwnedFd> {
+    internet(spec, SocketAddr::try_from(net::getsockname(first)?)?)
 }
 
 /// A socket of the daemon that only one user, and root, can connect to: its own, or the given one.
 pub(super) fn private(path: &Path, owner: Option<(u32, u32)>) -> Result<io::Result<OwnedFd>, OpenError> {
     let rights = Rights { mode: Some(0o600), uid: owner.map(|(uid, _)| uid), gid: owner.map(|(_, gid)| gid) };
-    unix(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, CLIENT_BACKLOG, rights)
+    unix(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Kind::Stream, CLIENT_BACKLOG, rights)
 }
 
 /// Listens at a path. A socket that nobody listens at any more is replaced.
-fn unix(path: &Path, flags: SocketFlags, backlog: i32, rights: Rights) -> Result<io::Result<OwnedFd>, OpenError> {
+fn unix(
+    path: &Path,
+    flags: SocketFlags,
+    kind: Kind,
+    backlog: i32,
+    rights: Rights,
+) -> Result<io::Result<OwnedFd>, OpenError> {
     let address = SocketAddrUnix::new(path).map_err(|_| OpenError::TooLong(path.to_owned()))?;
     make_way(path, &address)?;
     let listen = || {
-        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let socket = net::socket_with(AddressFamily::UNIX, type_of(kind), flags, None)?;
         let own = umask(Mode::from_raw_mode(0o177));
         umask(if rights == Rights::default() { own } else { Mode::from_raw_mode(0o177) });
         let bound = net::bind(&socket, &address);
         umask(own);
         bound?;
-        // Listening comes last: until the rights are as they should be, nobody connects.
+        // Listening comes last: until the rights are as they should be, nobody connects. (A socket for datagrams takes
+        // them from now on: the umask has kept others out since it was bound.)
         give(path, rights, own)
-            .and_then(|()| Ok(net::listen(&socket, backlog)?))
+            .and_then(|()| listen_if_connected(&socket, kind, backlog))
             .inspect_err(|_| drop(fs::remove_file(path)))?;
         Ok(socket)
     };
@@ -115,31 +132,63 @@ fn give(path: &Path, rights: Rights, own_umask: Mode) -> io::Result<()> {
 }
 
 /// A name without a file. Anybody in the network namespace may connect: the kernel knows no rights of such names.
-fn abstract_name(name: &str, backlog: i32) -> io::Result<OwnedFd> {
+fn abstract_name(name: &str, kind: Kind, backlog: i32) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
-    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = net::socket_with(AddressFamily::UNIX, type_of(kind), SocketFlags::CLOEXEC, None)?;
     net::bind(&socket, &address)?;
-    net::listen(&socket, backlog)?;
+    listen_if_connected(&socket, kind, backlog)?;
     Ok(socket)
 }
 
-fn tcp(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = internet(address, SocketType::STREAM)?;
-    // Connections of a Firestarter before this one may still be dying.
-    sockopt::set_socket_reuseaddr(socket.as_fd(), true)?;
-    net::bind(&socket, &address)?;
-    net::listen(&socket, backlog)?;
+/// The first of several sockets at one address. Sockets that share a port are no error to the kernel, also if they are
+/// another program's (of the same user): so it is tried first whether the port could be had alone.
+fn first_of_slots(spec: &SocketSpec, address: SocketAddr) -> io::Result<OwnedFd> {
+    let alone = SocketSpec { reuseport: false, ..spec.clone() };
+    drop(bound(&alone, address)?);
+    let socket = internet(spec, address)?;
+    // Whoever may not do this closes the socket of a slot all the same: see `slots`.
+    let _ = sockets::hand_on_when_closed(socket.as_fd());
     Ok(socket)
 }
 
-/// Without SO_REUSEADDR: a port of UDP is free as soon as it is closed, and with it two programs could share one unawares.
-fn udp(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = internet(address, SocketType::DGRAM)?;
-    net::bind(&socket, &address)?;
+fn internet(spec: &SocketSpec, address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = bound(spec, address)?;
+    listen_if_connected(&socket, spec.kind, spec.backlog)?;
     Ok(socket)
 }
 
-fn internet(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+/// Without SO_REUSEADDR for UDP: a port of UDP is free as soon as it is closed, and with it two programs could share one
+/// unawares. For TCP, connections of a Firestarter before this one may still be dying.
+fn bound(spec: &SocketSpec, address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    Ok(net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?)
+    let socket = net::socket_with(family, type_of(spec.kind), SocketFlags::CLOEXEC, None)?;
+    if spec.kind == Kind::Stream {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    if spec.reuseport {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    if let Some(only) = spec.v6only {
+        sockopt::set_ipv6_v6only(&socket, only)?;
+    }
+    if let Some(interface) = &spec.interface {
+        sockets::bind_to_interface(socket.as_fd(), interface)?;
+    }
+    net::bind(&socket, &address)?;
+    Ok(socket)
+}
+
+fn listen_if_connected(socket: &OwnedFd, kind: Kind, backlog: i32) -> io::Result<()> {
+    match kind {
+        Kind::Stream | Kind::SeqPacket => Ok(net::listen(socket, backlog)?),
+        Kind::Datagram => Ok(()),
+    }
+}
+
+fn type_of(kind: Kind) -> SocketType {
+    match kind {
+        Kind::Stream => SocketType::STREAM,
+        Kind::Datagram => SocketType::DGRAM,
+        Kind::SeqPacket => SocketType::SEQPACKET,
+    }
 }

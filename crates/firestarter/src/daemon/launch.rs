@@ -26,6 +26,10 @@ pub(super) struct Recipe {
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) null: RawFd,
+    /// What workers get as 0: a place among the sockets; none: `null`.
+    pub(super) stdin: Option<usize>,
+    /// Slots have sockets of their own, which take the place of the first slot's.
+    pub(super) divided: bool,
     /// Makes the worker's watch file, if the group has any.
     pub(super) signs: Option<Signs>,
 }
@@ -49,7 +53,8 @@ pub(super) fn recipe(
     let acks = group.launch.contracts.hear_acks().then_some(pair);
     let sockets = listeners.iter().copied().chain(acks).collect();
     let (stdout, stderr) = (group.launch.stdout.clone(), group.launch.stderr.clone());
-    Recipe { image, sockets, stdout, stderr, null, signs }
+    let (stdin, divided) = (group.launch.stdin_socket, group.sockets.iter().any(|socket| socket.reuseport));
+    Recipe { image, sockets, stdout, stderr, null, stdin, divided, signs }
 }
 
 /// Where a group's program may be, absolute, in the order in which a spawn looks for it.
@@ -253,7 +258,8 @@ fn family(address: &Address) -> &'static str {
     match address {
         Address::Tcp(address) | Address::Udp(address) if address.is_ipv4() => "AF_INET",
         Address::Tcp(_) | Address::Udp(_) => "AF_INET6",
-        Address::Unix(_) | Address::Abstract(_) => "AF_UNIX",
+        // What is inherited has got its address at the start.
+        Address::Unix(_) | Address::Abstract(_) | Address::Inherited(_) => "AF_UNIX",
     }
 }
 

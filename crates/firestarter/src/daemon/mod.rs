@@ -11,6 +11,7 @@ mod channel;
 mod children;
 mod control;
 mod identity;
+pub(crate) mod inherit;
 mod labels;
 mod launch;
 pub(crate) mod limits;
@@ -20,10 +21,12 @@ mod notices;
 pub(crate) mod open;
 mod orders;
 mod outputs;
+mod paths;
 mod perform;
 mod programs;
 mod recover;
 mod run;
+mod slots;
 mod spawner;
 
 use std::collections::VecDeque;
@@ -105,6 +108,7 @@ struct Daemon<'a> {
     channel: channel::Channel,
     programs: programs::Programs,
     orders: orders::Heard,
+    paths: paths::Paths,
     halted: bool,
 }
 
@@ -154,6 +158,8 @@ enum Source {
     WorkerConnection(u64),
     /// The thread that watches programs has a report.
     Programs,
+    /// Something has happened to the path of a shared socket.
+    Paths,
     /// The writer has read pipes to their end, and there is no keeper who hears it.
     Pipes,
 }
@@ -173,6 +179,7 @@ impl Source {
             Source::WorkerConnection(arrival) => (9, arrival),
             Source::Programs => (10, 0),
             Source::Pipes => (11, 0),
+            Source::Paths => (12, 0),
         };
         kind << 56 | value
     }
@@ -192,6 +199,7 @@ impl Source {
             9 => Source::WorkerConnection(value),
             10 => Source::Programs,
             11 => Source::Pipes,
+            12 => Source::Paths,
             _ => return None,
         })
     }

@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use firestarter_core::Supervisor;
 use rustix::fs::{flock, FlockOperation};
 use rustix::net::{self, sockopt, AddressFamily, SocketFlags, SocketType};
 
-use super::{bind, identity, live, Setup};
+use super::{bind, identity, live, paths, slots, Setup};
 use crate::config::{Address, Config, Group};
 use crate::journal::{Log, LogError, Meaning, Records};
 use crate::place::{check_own, FolderError, Place};
@@ -39,6 +39,10 @@ pub(crate) enum OpenError {
     Bind { group: String, address: String, source: io::Error },
     #[error("{group}: {fault}")]
     Of { group: String, fault: Box<OpenError> },
+    #[error("{group}: no socket {name:?} was inherited, or not so often; inherited are: {there} (FileDescriptorName= in a socket unit)")]
+    NotInherited { group: String, name: String, there: String },
+    #[error("{group}: the inherited socket {name:?} does not listen at any address; a socket unit with Accept=yes cannot be used")]
+    NoListener { group: String, name: String },
     #[error("bind {}: another program listens there", .0.display())]
     Live(PathBuf),
     #[error("bind {}: there is something that is no socket; remove it or name another place", .0.display())]
@@ -105,6 +109,11 @@ impl Runtime {
         group.launch.control_socket.clone().unwrap_or_else(here)
     }
 
+    /// Where the spare links of shared sockets are.
+    pub(super) fn spares(&self) -> PathBuf {
+        self.folder.join("spares")
+    }
+
     /// Where the watch files of a group's workers are, if it has any.
     pub(super) fn watch_folder(&self, index: u32) -> PathBuf {
         self.folder.join(format!("watch-{index}"))
@@ -124,6 +133,7 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
     let opened = open_sockets(setup, journal, &mut made).and_then(|()| identity::check_reach(setup));
     opened.inspect_err(|_| {
         made.iter().for_each(|path| drop(fs::remove_file(path)));
+        paths::remove_folder(&runtime.spares());
         (0..setup.config.groups.len() as u32).for_each(|index| live::remove_all(&runtime.watch_folder(index)));
         let _ = fs::remove_dir(&runtime.folder);
     })?;
@@ -141,20 +151,51 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
     made.push(runtime.place.path.clone());
     name(journal, control, Meaning::Control)?;
     private_folder(&runtime.folder)?;
+    paths::make_folder(&runtime.spares()).map_err(file("create", &runtime.spares()))?;
     for (group, index) in setup.config.groups.iter().zip(0..) {
         open_worker_socket(runtime, group, index, journal, made)?;
         if group.spec.live_check.is_some() {
             private_folder(&runtime.watch_folder(index))?;
         }
-        for (socket, place) in group.sockets.iter().zip(0..) {
-            let (name_of_group, address) = (group.spec.name.clone(), socket.written.clone());
-            let listener = bind::shared(socket).map_err(of(group))?;
-            let listener = listener.map_err(|source| OpenError::Bind { group: name_of_group, address, source })?;
-            if let Address::Unix(path) = &socket.address {
-                made.push(path.clone());
-            }
-            name(journal, listener, Meaning::Listener { group: index, index: place })?;
+        open_listeners(runtime, group, index, journal, made)?;
+    }
+    Ok(())
+}
+
+/// A group's shared sockets, and those that slots have of their own.
+fn open_listeners(
+    runtime: &Runtime,
+    group: &Group,
+    index: u32,
+    journal: Records,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), OpenError> {
+    let mut first = Vec::new();
+    for (socket, place) in group.sockets.iter().zip(0..) {
+        let (name_of_group, address) = (group.spec.name.clone(), socket.written.clone());
+        let listener = bind::shared(socket).map_err(of(group))?;
+        let listener = listener.map_err(|source| OpenError::Bind { group: name_of_group, address, source })?;
+        let mut inode = 0;
+        if let (Address::Unix(path), None) = (&socket.address, socket.inherited) {
+            made.push(path.clone());
+            let places = paths::places(&runtime.spares(), index, place, path);
+            let (found, spare) = paths::keep(&places, path).map_err(file("link", path))?;
+            made.extend(spare);
+            inode = found;
         }
+        let copy = listener.try_clone().map_err(|source| OpenError::Kernel { what: "a descriptor", source })?;
+        let number = listener.as_raw_fd();
+        name(journal, listener, Meaning::Listener { group: index, index: place })?;
+        journal.ledger.set_mark(&number, inode);
+        first.push(copy);
+    }
+    for slot in 1..group.spec.count.get() {
+        let opened = slots::open(journal.ledger, (group, index), slot, &first, |_| false).map_err(|source| {
+            let address = group.sockets.iter().filter(|socket| socket.reuseport).map(|socket| socket.written.as_str());
+            OpenError::Bind { group: group.spec.name.clone(), address: address.collect::<Vec<_>>().join(", "), source }
+        })?;
+        // From now on they belong to whoever reads the ledger.
+        opened.into_iter().map(|(_, socket)| socket).for_each(std::mem::forget);
     }
     Ok(())
 }
@@ -249,12 +290,15 @@ pub(crate) fn remove_files(setup: &Setup) {
     for (group, index) in groups.iter().zip(0..) {
         let _ = fs::remove_file(runtime.worker_socket(group, index));
         live::remove_all(&runtime.watch_folder(index));
-        for socket in &group.sockets {
-            if let Address::Unix(path) = &socket.address {
+        for (socket, place) in group.sockets.iter().zip(0..) {
+            if let (Address::Unix(path), None) = (&socket.address, socket.inherited) {
+                let [_, beside] = paths::places(&runtime.spares(), index, place, path);
+                paths::remove_beside(&beside, path);
                 let _ = fs::remove_file(path);
             }
         }
     }
+    paths::remove_folder(&runtime.spares());
     let _ = fs::remove_dir(&runtime.folder);
     let _ = fs::remove_file(&runtime.lock);
 }

@@ -2,8 +2,11 @@
 //! by each worker itself, and an output that never holds anybody up is inherited: both cost nothing. Used by the spawn
 //! thread for each spawn.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use super::Shared;
 use crate::journal::{Origin, Speaker, Stream};
@@ -45,4 +48,12 @@ pub(super) fn pipe(shared: Shared, group: u32, speaker: Speaker, stream: Stream)
         Some(pipes) => pipes.open(origin).map(Some),
         None => Ok(None),
     }
+}
+
+/// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
+pub(super) fn append_to(path: &Path) -> io::Result<File> {
+    let file = File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let flags = rustix::fs::fcntl_getfl(&file)?;
+    rustix::fs::fcntl_setfl(&file, flags.difference(rustix::fs::OFlags::NONBLOCK))?;
+    Ok(file)
 }

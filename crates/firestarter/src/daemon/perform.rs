@@ -1,8 +1,11 @@
 //! Each action of the core, mapped to one effect.
 
+use std::collections::BTreeSet;
+
 use firestarter_core::action::Action;
 use firestarter_core::command::{Command, Reply};
-use firestarter_core::ids::{Pid, RequestId};
+use firestarter_core::event::{SpawnError, SpawnStep};
+use firestarter_core::ids::{GroupId, Pid, RequestId};
 
 use super::spawner::Role;
 use super::{now, Daemon, Fact, Receipt};
@@ -13,6 +16,12 @@ impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { worker, group, slot, .. } => {
+                if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
+                    let error =
+                        SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
+                    let event = Event::SpawnFailed { worker, error };
+                    return self.inbox.push_back(Fact { event, receipt: Receipt::None });
+                }
                 self.children.spawn(worker, group, Role::Worker(slot), &mut self.inbox);
             }
             Action::RunHook { hook, group, kind, pids } => {
@@ -44,9 +53,26 @@ impl Daemon<'_> {
 
     /// Does what can wait until nothing more urgent is left.
     pub(super) fn clear_up(&mut self) {
+        let ended = self.children.graves.iter().map(|(row, _)| self.shared.table.group(*row));
+        let ended: BTreeSet<GroupId> = ended.filter(|group| self.listeners.slots.divides(group.0)).collect();
         self.children.bury_all();
+        self.close_unused_sockets(ended);
         for notice in std::mem::take(&mut self.notices) {
             super::notices::tell(&notice, &self.shared.setup.config.groups);
+        }
+    }
+
+    /// Closes the sockets of slots that these groups have no longer, and of which no worker is left.
+    pub(super) fn close_unused_sockets(&mut self, groups: BTreeSet<GroupId>) {
+        if groups.is_empty() {
+            return;
+        }
+        let view = self.core.view(now());
+        for group in groups {
+            let Some(seen) = view.groups.get(group.0 as usize) else { continue };
+            let slots: BTreeSet<u32> = seen.workers.iter().map(|worker| worker.slot.0).collect();
+            let used = |slot: u32| slot < seen.wanted || slots.contains(&slot);
+            self.listeners.slots.close_unused(self.shared, group.0, used);
         }
     }
 

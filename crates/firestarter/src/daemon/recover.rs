@@ -18,6 +18,7 @@ use firestarter_core::action::Action;
 use firestarter_core::command::Reply;
 use firestarter_core::event::Event;
 use firestarter_core::ids::{GroupId, RequestId, WorkerId};
+use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 use rustix::event::epoll;
 use rustix::process::{pidfd_open, PidfdFlags};
@@ -27,7 +28,9 @@ use super::children::{Child, Children};
 use super::control::{self, Control};
 use super::labels::Labeller;
 use super::listeners::Listeners;
+use super::paths::Paths;
 use super::programs::Programs;
+use super::slots::Slots;
 use super::spawner::{Crew, Job, Role, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
@@ -58,6 +61,7 @@ impl From<rustix::io::Errno> for RecoverError {
 struct Found {
     control: Option<OwnedFd>,
     listeners: BTreeMap<(u32, u32), OwnedFd>,
+    slots: Slots,
     sockets: BTreeMap<u32, OwnedFd>,
     here: BTreeMap<u32, OwnedFd>,
     there: BTreeMap<u32, OwnedFd>,
@@ -88,6 +92,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     let (core, said) = must(replay(log));
     let mut found = find(shared);
     let listeners = listeners(shared, &mut found);
+    let paths = Paths::find(shared, &listeners.sockets);
     let channel = channel(shared, &mut found);
     let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
     let children = Children {
@@ -136,13 +141,21 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         channel,
         programs,
         orders,
+        paths,
         halted,
     };
     must(daemon.listen());
     must(daemon.find_workers());
     daemon.find_clients(found, said);
     daemon.hear_signals();
-    let workers = daemon.core.workers().count();
+    let divided = (0..shared.setup.config.groups.len() as u32).filter(|group| daemon.listeners.slots.divides(*group));
+    daemon.close_unused_sockets(divided.map(GroupId).collect());
+    greet(shared, daemon.core.workers().count(), begun);
+    daemon
+}
+
+/// Says who is at work now.
+fn greet(shared: Shared, workers: usize, begun: Instant) {
     if shared.header.recoveries() > 0 {
         let took = now().since(begun).as_secs_f64() * 1e3;
         say(format_args!("a new daemon took over {workers} workers in {took:.1} ms"));
@@ -150,7 +163,6 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         let (groups, control) = (shared.setup.config.groups.len(), shared.setup.runtime.control());
         say(format_args!("groups: {groups}, workers: {workers}, control socket: {}", control.display()));
     }
-    daemon
 }
 
 fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
@@ -183,6 +195,9 @@ fn find(shared: Shared) -> Found {
             Meaning::Keeper | Meaning::Output { .. } => {}
             Meaning::Control => found.control = Some(fd),
             Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
+            Meaning::SlotListener { group, index, slot } => {
+                found.slots.0.entry((group, slot)).or_default().insert(index, fd);
+            }
             Meaning::WorkerSocket { group } => drop(found.sockets.insert(group, fd)),
             Meaning::PairHere { group } => drop(found.here.insert(group, fd)),
             Meaning::PairThere { group } => drop(found.there.insert(group, fd)),
@@ -201,7 +216,7 @@ fn listeners(shared: Shared, found: &mut Found) -> Listeners {
             group.push(fd);
         }
     }
-    Listeners { sockets }
+    Listeners { sockets, slots: std::mem::take(&mut found.slots) }
 }
 
 fn channel(shared: Shared, found: &mut Found) -> Channel {
@@ -232,6 +247,9 @@ impl Daemon<'_> {
         add(&self.children.yard.bell, Source::Spawned)?;
         if let Some(bell) = self.programs.bell() {
             add(&bell, Source::Programs)?;
+        }
+        if let Some(inotify) = &self.paths.inotify {
+            add(inotify, Source::Paths)?;
         }
         add_door(&self.control.socket, Source::Control)?;
         for (doors, group) in self.channel.groups.iter().zip(0..) {

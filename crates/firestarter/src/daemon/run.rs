@@ -98,6 +98,7 @@ impl Daemon<'_> {
                 self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
             }
             Source::Programs => self.programs.hear(&mut self.inbox),
+            Source::Paths => self.paths.hear(),
             Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),
         }
     }

@@ -6,11 +6,8 @@
 //! end, so a group has at most one thread that hangs, and no group waits for another.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -208,7 +205,10 @@ impl Crew {
             yard.while_on_turn(turn, || stage.clear_pipes());
             while let Some(job) = yard.next(turn) {
                 let result = stage.spawn(&job);
-                yard.while_on_turn(turn, || stage.clear_pipes());
+                yard.while_on_turn(turn, || {
+                    stage.clear_pipes();
+                    stage.clear_slot();
+                });
                 if let (Err(error), Some(group)) = (&result, shared.setup.config.groups.get(job.group.0 as usize)) {
                     culprit.search(group, error);
                 }
@@ -254,8 +254,8 @@ struct Stage {
     recipes: Vec<Recipe>,
     spawner: Spawner,
     shared: Shared,
-    /// The group whose sockets are on the stage.
-    staged: Option<GroupId>,
+    /// The group whose sockets are on the stage, and the slot, if slots have sockets of their own.
+    staged: Option<(GroupId, Option<Slot>)>,
     /// Pipes may be on the stage.
     piped: bool,
     /// Numbers from `FIRST` up to this may hold sockets, of that group or from another thread's turn.
@@ -265,13 +265,13 @@ struct Stage {
 impl Stage {
     fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
         match &job.role {
-            Role::Worker(_) => self.spawn_worker(job),
+            Role::Worker(slot) => self.spawn_worker(job, *slot),
             Role::Hook { kind, pids } => self.spawn_hook(job, *kind, pids),
         }
     }
 
-    fn spawn_worker(&mut self, job: &Job) -> Result<Pid, SpawnError> {
-        self.set(job.group).and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
+    fn spawn_worker(&mut self, job: &Job, slot: Slot) -> Result<Pid, SpawnError> {
+        self.set(job.group, slot).and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         if let Some(signs) = &recipe.signs {
             signs.make(job.row).map_err(|error| prepare(&error))?;
@@ -299,21 +299,36 @@ impl Stage {
         fds::place(NULL, STREAMS[0], true)
     }
 
-    /// Puts a group's sockets on the stage.
-    fn set(&mut self, group: GroupId) -> io::Result<()> {
+    /// A slot's own sockets are closed when the slot goes, so the stage must not keep them.
+    fn clear_slot(&mut self) {
+        if self.staged.is_some_and(|(_, slot)| slot.is_some()) {
+            // Numbers on the stage are open: nothing can go wrong.
+            let _ = self.clear();
+        }
+    }
+
+    /// Puts the sockets of a group, and of a slot, on the stage.
+    fn set(&mut self, group: GroupId, slot: Slot) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(group.0 as usize) else { return Ok(()) };
-        if self.staged != Some(group) {
+        let wanted = (group, recipe.divided.then_some(slot));
+        if self.staged != Some(wanted) {
             self.staged = None;
             for (number, socket) in (FIRST..).zip(&recipe.sockets) {
                 fds::place(*socket, number, false)?;
+            }
+            if recipe.divided {
+                for (place, socket) in self.shared.ledger.of_slot(group.0, slot.0) {
+                    fds::place(socket, FIRST + place as RawFd, false)?;
+                }
             }
             let end = FIRST + recipe.sockets.len() as RawFd;
             for number in end..self.taken.max(end) {
                 fds::place(recipe.null, number, true)?;
             }
             self.taken = end;
-            fds::place(recipe.null, STREAMS[0], true)?;
-            self.staged = Some(group);
+            let stdin = recipe.stdin.map_or(recipe.null, |place| FIRST + place as RawFd);
+            fds::place(stdin, STREAMS[0], true)?;
+            self.staged = Some(wanted);
         }
         Ok(())
     }
@@ -333,7 +348,7 @@ impl Stage {
             match output {
                 Output::Inherit => fds::place(number, staged, true)?,
                 Output::Null => fds::place(recipe.null, staged, true)?,
-                Output::File(log) => fds::place(append_to(&log.path)?.as_raw_fd(), staged, true)?,
+                Output::File(log) => fds::place(outputs::append_to(&log.path)?.as_raw_fd(), staged, true)?,
             }
         }
         Ok(())
@@ -360,14 +375,6 @@ fn run(spawner: &mut Spawner, image: &mut Image, shared: Shared, row: Row) -> Re
 }
 
 const PREPARE_UNKNOWN: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
-
-/// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
-fn append_to(path: &Path) -> io::Result<File> {
-    let file = File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let flags = rustix::fs::fcntl_getfl(&file)?;
-    rustix::fs::fcntl_setfl(&file, flags.difference(rustix::fs::OFlags::NONBLOCK))?;
-    Ok(file)
-}
 
 fn prepare(error: &io::Error) -> SpawnError {
     SpawnError { step: SpawnStep::Prepare, errno: errno(error) }

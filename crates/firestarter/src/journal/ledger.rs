@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use crate::sys::maps::SharedWords;
 
 /// All rows, by descriptor number, of four words: the meaning, a value that belongs to it, a client's phase, and a mark:
-/// what identifies a client's line, or the worker that a connection is of.
+/// what identifies a client's line, the worker that a connection is of, or the inode of a listener's path.
 pub(crate) struct Ledger(SharedWords);
 
 const CAPACITY: usize = 1 << 18;
@@ -25,6 +25,8 @@ pub(crate) enum Meaning {
     Control,
     /// A shared socket: the group and its place there.
     Listener { group: u32, index: u32 },
+    /// A slot's own socket at a shared address, of slots above 0: the group, the place there, the slot.
+    SlotListener { group: u32, index: u32, slot: u32 },
     /// Where workers of a group connect.
     WorkerSocket { group: u32 },
     /// The daemon's end of a group's socketpair.
@@ -153,6 +155,26 @@ impl Ledger {
         (0..end).filter_map(|number| Some((number, self.meaning(number)?)))
     }
 
+    /// The sockets that a slot has of its own: their places, and their numbers.
+    pub(crate) fn of_slot(&self, group: u32, slot: u32) -> impl Iterator<Item = (u32, RawFd)> + '_ {
+        self.named().filter_map(move |(number, meaning)| match meaning {
+            Meaning::SlotListener { group: of, index, slot: its } if (of, its) == (group, slot) => {
+                Some((index, number))
+            }
+            Meaning::SlotListener { .. }
+            | Meaning::Keeper
+            | Meaning::Control
+            | Meaning::Listener { .. }
+            | Meaning::WorkerSocket { .. }
+            | Meaning::PairHere { .. }
+            | Meaning::PairThere { .. }
+            | Meaning::WorkerConnection { .. }
+            | Meaning::Client { .. }
+            | Meaning::Spare
+            | Meaning::Output { .. } => None,
+        })
+    }
+
     /// Where a client's current request is: its number on the connection, and the phase.
     pub(crate) fn request(&self, fd: &impl AsRawFd) -> (u32, Phase) {
         let word = self.word(fd.as_raw_fd(), 2).load(Acquire);
@@ -176,7 +198,7 @@ impl Ledger {
         self.word(fd.as_raw_fd(), 2).store(u64::from(seq) << 32 | phase, Release);
     }
 
-    /// The mark of a client's line or of a worker's connection.
+    /// The mark of a client's line, of a worker's connection or of a listener.
     pub(crate) fn mark(&self, fd: &impl AsRawFd) -> u64 {
         self.word(fd.as_raw_fd(), 3).load(Acquire)
     }
@@ -203,6 +225,7 @@ impl Ledger {
             9 => Meaning::Spare,
             10 => output(group, Stream::Stdout, value),
             11 => output(group, Stream::Stderr, value),
+            12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
             _ => return None,
         })
     }
@@ -228,6 +251,7 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::WorkerConnection { group } => (7, group, 0),
         Meaning::Client { client } => (8, 0, client),
         Meaning::Spare => (9, 0, 0),
+        Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
         Meaning::Output { pipe, origin: Origin { group, speaker, stream } } => {
             let kind = if stream == Stream::Stdout { 10 } else { 11 };
             (kind, group, u64::from(pipe) << 32 | u64::from(speaker.number()))
@@ -250,6 +274,7 @@ mod tests {
             Meaning::Keeper,
             Meaning::Control,
             Meaning::Listener { group: 3, index: 47 },
+            Meaning::SlotListener { group: 3, index: 47, slot: u32::MAX },
             Meaning::WorkerSocket { group: u32::MAX },
             Meaning::PairHere { group: 1 },
             Meaning::PairThere { group: 1 },
@@ -265,6 +290,8 @@ mod tests {
         }
         let read: Vec<_> = ledger.named().collect();
         assert_eq!(read, (70..).zip(meanings).collect::<Vec<_>>());
+        assert_eq!(ledger.of_slot(3, u32::MAX).collect::<Vec<_>>(), [(47, 73)]);
+        assert_eq!(ledger.of_slot(3, 47).count() + ledger.of_slot(2, u32::MAX).count(), 0);
         ledger.forget(&71);
         assert!(!ledger.named().any(|(number, _)| number == 71));
         assert!(ledger.name(&(CAPACITY as RawFd), Meaning::Keeper).is_err());

@@ -151,6 +151,7 @@ impl Pipes {
                 Meaning::Keeper
                 | Meaning::Control
                 | Meaning::Listener { .. }
+                | Meaning::SlotListener { .. }
                 | Meaning::WorkerSocket { .. }
                 | Meaning::PairHere { .. }
                 | Meaning::PairThere { .. }

@@ -42,9 +42,19 @@ pub(crate) fn prepare_stage(placeholder: BorrowedFd<'_>) -> io::Result<()> {
     (3..STAGE_END).filter(|number| *number != own).try_for_each(|number| place(placeholder, number, true))
 }
 
-/// Closes everything that was inherited beyond the standard streams. To be called before anything is opened.
-pub(crate) fn close_inherited() {
-    close_range(3, RawFd::MAX);
+/// Takes the first `count` numbers after the standard streams, which were inherited for a purpose, to numbers above the
+/// stage, and closes everything else that was. To be called before anything is opened. None where there was nothing.
+pub(crate) fn take_inherited(count: usize) -> Vec<Option<OwnedFd>> {
+    let take = |number: RawFd| {
+        // SAFETY: nothing owns what was inherited. The copy's number is new; one that is not open gives an error.
+        let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+        rustix::io::fcntl_dupfd_cloexec(inherited, STAGE_END).ok()
+    };
+    let taken: Vec<Option<OwnedFd>> = (3..).take(count).map(take).collect();
+    let mut kept: Vec<RawFd> = taken.iter().flatten().map(AsRawFd::as_raw_fd).collect();
+    kept.sort_unstable();
+    close_from(3, kept.into_iter());
+    taken
 }
 
 /// Closes every number above the stage that `named` does not hold. `named` is in ascending order.
@@ -130,7 +140,7 @@ mod tests {
     #[test]
     fn after_the_stage_is_prepared_new_numbers_are_above_it() {
         apart(|| {
-            close_inherited();
+            drop(take_inherited(0));
             let null = std::fs::File::open("/dev/null").unwrap();
             prepare_stage(std::os::fd::AsFd::as_fd(&null)).unwrap();
             let next = std::fs::File::open("/dev/null").unwrap();

@@ -10,6 +10,7 @@ pub(crate) mod localtime;
 pub(crate) mod maps;
 pub(crate) mod oom;
 pub(crate) mod signals;
+pub(crate) mod sockets;
 pub(crate) mod wait;
 
 #[cfg(target_endian = "big")]

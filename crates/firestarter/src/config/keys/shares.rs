@@ -16,6 +16,16 @@ pub(super) const KEYS: &[Key] = &[
         read: Reader::Group(sockets::read),
     },
     Key {
+        name: "stdin_socket",
+        aliases: &[],
+        default: Default::Else("none: workers read from /dev/null"),
+        form: "a socket's name, or its place in `socket_address`, from 0",
+        example: "\"http\"",
+        about: "The socket that workers get as descriptor 0 too, as programs written for inetd with `wait`, for FastCGI or \
+            for Circus want it.",
+        read: Reader::Group(sockets::stdin),
+    },
+    Key {
         name: "environments",
         aliases: &[],
         default: Default::Value("[]"),

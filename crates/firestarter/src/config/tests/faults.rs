@@ -285,7 +285,7 @@ fn sockets() {
         ("@", "the name after @ has 0 bytes, it can have from 1 to 107 = write a name such as @web".into()),
         ("unix::@", "the name after @ has 0 bytes, it can have from 1 to 107 = write a name such as @web".into()),
         ("unix::", format!("{form} = write a path after unix::")),
-        ("sctp::1", "unknown prefix sctp:: = write tcp::, udp:: or unix::, or no prefix".into()),
+        ("sctp::1", "unknown prefix sctp:: = write tcp::, udp::, unix:: or systemd::, or no prefix".into()),
     ] {
         assert_eq!(
             web_fault(&format!("socket_address = ['{written}']")),

@@ -14,6 +14,7 @@ fn group_with(key: &Key, line: &str) -> Group {
     let needs: &[(&str, &str)] = match key.name {
         "upgrader_active_sec" | "upgrader_timeout" => &[("upgrader", "'x'")],
         "start_immediate" => &[("socket_address", "[80]")],
+        "stdin_socket" => &[("socket_address", "[{ name = 'http', address = 80 }]")],
         _ => &[],
     };
     let needs = needs.iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::environment_file::{variable, LineFault};
-use super::super::{Address, LogFile, Output, Rotation, RotationUnit};
+use super::super::{Address, Kind, LogFile, Output, Rotation, RotationUnit};
 use super::{faults, parsed, web, web_fault};
 
 #[test]
@@ -49,7 +49,7 @@ fn faults_of_a_socket_s_table() {
         ("{ adress = 80 }", "3:20 socket_address: unknown key \"adress\" of a socket = did you mean address?"),
         (
             "{ address = 80, colour = 1 }",
-            "3:34 socket_address: unknown key \"colour\" of a socket = a socket has name, address, backlog, mode, user, group",
+            "3:34 socket_address: unknown key \"colour\" of a socket = a socket has name, address, backlog, mode, user, group, type, reuseport, v6only, interface",
         ),
         (
             "{ address = 80, mode = '660' }",
@@ -86,6 +86,62 @@ fn faults_of_a_socket_s_table() {
     );
     let two = "[a]\nexec_start='x'\nsocket_address={address=80,name='n'}\n[b]\nexec_start='x'\nsocket_address={address=81,name='n'}";
     parsed(two).unwrap();
+}
+
+#[test]
+fn options_of_a_socket() {
+    let socket = |table: &str| web(&format!("socket_address = {{ {table} }}")).sockets.remove(0);
+    let plain = socket("address = 80");
+    assert_eq!((plain.kind, plain.reuseport, plain.v6only, plain.interface), (Kind::Stream, false, None, None));
+    assert_eq!(socket("address = 'udp::80'").kind, Kind::Datagram);
+    assert_eq!(socket("address = 'udp::80', type = 'datagram'").kind, Kind::Datagram);
+    assert_eq!(socket("address = '/s', type = 'seqpacket'").kind, Kind::SeqPacket);
+    assert_eq!(socket("address = '@s', type = 'datagram'").kind, Kind::Datagram);
+    let full = socket("address = '[::]:80', reuseport = true, v6only = false, interface = 'eth0.7'");
+    assert_eq!((full.reuseport, full.v6only, full.interface.as_deref()), (true, Some(false), Some("eth0.7")));
+    let inherited = socket("address = 'systemd::http', name = 'x'");
+    assert_eq!((inherited.address, inherited.name.as_deref()), (Address::Inherited("http".into()), Some("x")));
+    web("socket_address = ['systemd::http', 'systemd::http']");
+    let only_ip = "only a socket of TCP or UDP can have that = remove it";
+    let v6 = "only a socket of IPv6 can have that = remove it, or use an address such as [::]:80";
+    let given = "an inherited socket is as whoever opened it made it = remove it, or set it in the socket unit";
+    for (table, fault) in [
+        ("address = '/s', reuseport = true", format!("3:36 reuseport: {only_ip}")),
+        ("address = '@s', interface = 'lo'", format!("3:36 interface: {only_ip}")),
+        ("address = '1.1.1.1:80', v6only = true", format!("3:44 v6only: {v6}")),
+        ("address = '/s', v6only = true", format!("3:36 v6only: {v6}")),
+        ("address = 'systemd::a', backlog = 1", format!("3:44 backlog: {given}")),
+        ("address = 'systemd::a', type = 'stream'", format!("3:44 type: {given}")),
+        ("address = '/s', type = 'datagram', backlog = 1", "3:55 backlog: nobody waits at a socket for datagrams = remove it".into()),
+        ("address = 80, type = 'seqpacket'", "3:41 type: a socket with this address cannot be seqpacket = an address of IP is TCP; UDP is written udp::IP:PORT".into()),
+        ("address = '/s', type = 'steam'", "3:43 type: expected \"stream\", \"datagram\" or \"seqpacket\", found the string \"steam\" = did you mean type = \"stream\"?".into()),
+        ("address = 80, interface = 'a/b'", "3:46 interface: \"a/b\" cannot be the name of a network interface = `ip link` shows the names, such as eth0".into()),
+        ("address = 80, interface = 'sixteen-letters-'", "3:46 interface: \"sixteen-letters-\" cannot be the name of a network interface = `ip link` shows the names, such as eth0".into()),
+        ("address = 80, reuseport = 1", "3:46 reuseport: expected true or false, found 1 = write reuseport = true".into()),
+        ("address = 'systemd:a'", "3:30 address: \"systemd:a\": expected IP:PORT, [IPV6]:PORT, PORT, @NAME or a path with / = write systemd::a".into()),
+        ("address = 'systemd::'", "3:30 address: \"systemd::\": \"\" cannot be a name in LISTEN_FDNAMES = write systemd:: and at most 255 ASCII characters without :, as FileDescriptorName= says".into()),
+    ] {
+        assert_eq!(web_fault(&format!("socket_address = {{ {table} }}")), fault, "{table}");
+    }
+}
+
+#[test]
+fn a_socket_as_standard_input() {
+    let place = |lines: &str| web(lines).launch.stdin_socket;
+    let two = "socket_address = ['80', { address = 81, name = 'b' }]";
+    assert_eq!(place(two), None);
+    assert_eq!(place(&format!("stdin_socket = 'b'\n{two}")), Some(1));
+    assert_eq!(place(&format!("{two}\nstdin_socket = 0")), Some(0));
+    for (lines, fault) in [
+        (format!("{two}\nstdin_socket = 2"), "4:16 stdin_socket: there is no socket 2: the group has 2 = the names are b"),
+        (format!("{two}\nstdin_socket = 'c'"), "4:16 stdin_socket: no socket of this group has the name \"c\" = the names are b"),
+        ("stdin_socket = 0".into(), "3:16 stdin_socket: there is no socket 0: the group has 0 = write socket_address too, or remove this key"),
+        ("socket_address = 80\nstdin_socket = 'c'".into(), "4:16 stdin_socket: no socket of this group has the name \"c\" = write a place from 0 to 0, or give a socket a name"),
+        ("socket_address = 80\nstdin_socket = 48".into(), "4:16 stdin_socket: expected a whole number from 0 to 47, found 48 = write stdin_socket = 2"),
+        ("socket_address = 80\nstdin_socket = true".into(), "4:16 stdin_socket: expected a socket's name, or its place as a number, found true = put it in quotes"),
+    ] {
+        assert_eq!(web_fault(&lines), fault, "{lines}");
+    }
 }
 
 #[test]

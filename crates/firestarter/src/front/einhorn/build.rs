@@ -242,7 +242,7 @@ fn look_up(host: &str, port: u16) -> Result<SocketAddr, BuildError> {
 }
 
 fn socket(address: Address, written: String, backlog: i32, mode: Option<u32>) -> SocketSpec {
-    SocketSpec { written, name: None, address, backlog, mode, uid: None, gid: None, nonblocking: false }
+    SocketSpec { backlog, mode, ..SocketSpec::at(written, address) }
 }
 
 /// Looks for the program, as Einhorn does before it begins.

@@ -24,7 +24,6 @@ use crate::cli::code;
 use crate::daemon::Signals;
 use crate::say::{plain, say};
 use crate::start::{self, Service};
-use crate::sys::fds;
 use build::Built;
 use options::{Options, Wanted};
 
@@ -43,7 +42,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     };
     match prepare(&options) {
         Ok(Built { config, control: socket, pid_file }) => {
-            fds::close_inherited();
+            start::close_inherited();
             let service = Service { config, socket, exit_when: Some(ExitWhen::Never), signals: signals() };
             start::serve_with_pid_file(service, &pid_file)
         }
