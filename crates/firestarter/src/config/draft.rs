@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Share, Signal, Start, Surge, Upgrader};
+use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Upgrader};
 
 use super::address::absolute;
 use super::contracts::Contracts;
 use super::environment::{Variable, BASE_NAME};
 use super::identity::Parts;
+use super::pace::Pace;
 use super::words::{Mention, Word};
 use super::{Group, Identity, Launch, Output, SocketSpec, Surroundings};
 
@@ -94,6 +95,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) ack_signal: Signal,
     /// `drain_timeout`.
     pub(crate) drain_timeout: Duration,
+    /// `surge`, `max_unavailable`, `soak`, `kill_old_delay`, `max_age`, `max_memory`.
+    pub(crate) pace: Pace,
     /// `stop_signal`.
     pub(crate) stop_signal: Signal,
     /// `stop_timeout`.
@@ -174,6 +177,7 @@ impl<'a> Draft<'a> {
             start_timeout: Duration::from_secs(300),
             ack_signal: Signal::USR2,
             drain_timeout: Duration::from_secs(30),
+            pace: Pace::default(),
             stop_signal: Signal::TERM,
             stop_timeout: Duration::from_secs(10),
             auto_upgrade: false,
@@ -239,7 +243,12 @@ impl<'a> Draft<'a> {
             stop_hook: self.exec_stop.is_some(),
             ack_signal: self.ack_signal,
             drain_timeout: self.drain_timeout,
-            surge: Surge::Fixed(Share::Percent(100)),
+            surge: self.pace.surge,
+            max_unavailable: self.pace.max_unavailable,
+            soak: self.pace.soak,
+            kill_old_delay: self.pace.kill_old_delay,
+            max_age: Some(self.pace.max_age).filter(|age| !age.is_zero()),
+            max_memory: Some(self.pace.max_memory).filter(|bytes| *bytes > 0),
             upgrader: self.upgrader.is_some().then_some(upgrader),
             auto_upgrade: self.auto_upgrade,
             live_check: Some(self.live_check).filter(|timeout| !timeout.is_zero()),

@@ -16,6 +16,7 @@ mod identity;
 mod keys;
 mod octal;
 mod output;
+mod pace;
 pub(crate) mod page;
 pub(crate) mod servers;
 mod signals;

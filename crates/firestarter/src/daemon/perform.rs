@@ -38,7 +38,11 @@ impl Daemon<'_> {
             Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => self.notices.push(notice),
-            Action::Probe { .. } | Action::Measure { .. } | Action::Weigh { .. } | Action::Discard { .. } => {}
+            Action::Measure { group } => {
+                let event = Event::Measured { group, fits: u32::MAX };
+                self.inbox.push_back(Fact { event, receipt: Receipt::None });
+            }
+            Action::Probe { .. } | Action::Weigh { .. } | Action::Discard { .. } => {}
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
             Action::WatchProgram { group, known } => self.programs.watch(group, known),
             Action::Tell { worker, signal } => self.children.tell(worker, signal),

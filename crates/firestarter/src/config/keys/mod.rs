@@ -5,6 +5,7 @@
 
 mod life;
 mod making;
+mod pace;
 mod renewal;
 mod shares;
 
@@ -69,6 +70,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { title: "Sockets and environment", keys: shares::KEYS },
     Topic { title: "Start, restart and stop", keys: life::KEYS },
     Topic { title: "Upgrades", keys: renewal::KEYS },
+    Topic { title: "The pace of upgrades, and workers that are spent", keys: pace::KEYS },
 ];
 
 /// The keys of `[firestarter]` when it is no group.

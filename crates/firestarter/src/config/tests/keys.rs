@@ -32,7 +32,8 @@ fn defaults() {
     assert_eq!(group.spec.drain_timeout, seconds(30));
     assert_eq!(group.spec.stop_signal, Signal::TERM);
     assert_eq!(group.spec.stop_timeout, seconds(10));
-    assert_eq!(group.spec.surge, Surge::Fixed(Share::Percent(100)));
+    assert_eq!((group.spec.surge, group.spec.max_unavailable), (Surge::Auto, Share::Count(0)));
+    assert_eq!((group.spec.max_age, group.spec.max_memory), (None, None));
     assert_eq!(group.launch.working_directory.as_os_str(), "/srv/app");
     assert_eq!(group.launch.base_name, "FIRESTARTER");
     assert_eq!((group.launch.stdout, group.launch.stderr), (Output::Inherit, Output::Inherit));

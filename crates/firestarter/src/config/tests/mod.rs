@@ -8,6 +8,7 @@ mod identity;
 mod keys;
 mod loading;
 mod original;
+mod pace;
 mod page;
 mod properties;
 mod shares;
