@@ -66,7 +66,7 @@ impl Children {
         };
         let table = self.shared.table;
         let labels = match role {
-            Role::Worker(_) => self.labeller.label(table, group, worker),
+            Role::Worker(..) => self.labeller.label(table, group, worker),
             Role::Hook { .. } => Labels::default(),
         };
         table.claim(row, worker, group, labels);
@@ -86,13 +86,13 @@ impl Children {
     pub(super) fn look_after_spawns(&mut self) {
         let Some((_, before)) = self.look.take_if(|(at, _)| *at <= now()) else { return };
         let Some(job) = self.yard.awaited() else { return };
-        let stuck = before.as_ref() == Some(&job) && self.shared.table.progress(job.row) == Progress::Apart;
-        if stuck {
+        let apart = self.shared.table.progress(job.row) == Progress::Apart;
+        if before.as_ref() == Some(&job) && (apart || self.yard.is_aside(&job)) {
             let group = self.shared.setup.config.groups.get(job.group.0 as usize).map_or("", |group| &group.spec.name);
             say(format_args!(
                 "{group}: its program has not begun to run for {PATIENCE:?}; other groups go on without it"
             ));
-            if let Err(error) = self.yard.pass_turn(&job, |turn| self.spawners.start(self.yard, turn)) {
+            if let Err(error) = self.yard.pass_turn(&job, apart, |turn| self.spawners.start(self.yard, turn)) {
                 say(format_args!("start a thread: {}; the others wait", plain(&error)));
             }
         }

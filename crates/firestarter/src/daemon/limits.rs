@@ -54,10 +54,12 @@ pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Resu
     of_all_users().into_iter().try_for_each(|limit| limit.check(needed))
 }
 
-/// A worker socket and a pair, the listeners, those of slots; for each worker a pidfd, and the pipes that its output goes through.
+/// A worker socket and a pair, the listeners, those of slots, what pins hold; for each worker a pidfd, and the pipes that its
+/// output goes through.
 fn files_of(group: &Group, pipes: usize) -> u64 {
     let of_slots = group.sockets.iter().filter(|socket| socket.reuseport).count() as u64;
-    3 + group.sockets.len() as u64 + of_slots * (workers_of(group) - 1) + workers_of(group) * (1 + pipes as u64)
+    let of_group = 3 + super::pins::FILES + group.sockets.len() as u64;
+    of_group + of_slots * (workers_of(group) - 1) + workers_of(group) * (1 + pipes as u64)
 }
 
 fn workers_of(group: &Group) -> u64 {

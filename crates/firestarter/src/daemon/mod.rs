@@ -23,11 +23,13 @@ mod orders;
 mod outputs;
 mod paths;
 mod perform;
+mod pins;
 mod programs;
 mod recover;
 mod run;
 mod slots;
 mod spawner;
+mod yard;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;

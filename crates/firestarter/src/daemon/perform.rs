@@ -15,14 +15,14 @@ use firestarter_core::event::Event;
 impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, group, slot, .. } => {
+            Action::Spawn { worker, group, slot, edition, .. } => {
                 if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
                     let error =
                         SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
                     let event = Event::SpawnFailed { worker, error };
                     return self.inbox.push_back(Fact { event, receipt: Receipt::None });
                 }
-                self.children.spawn(worker, group, Role::Worker(slot), &mut self.inbox);
+                self.children.spawn(worker, group, Role::Worker(slot, edition), &mut self.inbox);
             }
             Action::RunHook { hook, group, kind, pids } => {
                 self.children.spawn(hook, group, Role::Hook { kind, pids }, &mut self.inbox);
@@ -37,7 +37,10 @@ impl Daemon<'_> {
             Action::Kill { worker } => self.children.kill(worker),
             Action::Watch { group, on } => self.listeners.watch(group.0, on, &self.epoll),
             Action::Reply { request, reply } => self.reply(request, &reply),
-            Action::Notice(notice) => self.notices.push(notice),
+            Action::Notice(notice) => {
+                self.children.spawners.pins.heed(&notice);
+                self.notices.push(notice);
+            }
             Action::Measure { group } => {
                 let event = Event::Measured { group, fits: u32::MAX };
                 self.inbox.push_back(Fact { event, receipt: Receipt::None });
@@ -61,6 +64,7 @@ impl Daemon<'_> {
         let ended: BTreeSet<GroupId> = ended.filter(|group| self.listeners.slots.divides(group.0)).collect();
         self.children.bury_all();
         self.close_unused_sockets(ended);
+        self.children.spawners.pins.settle(|group| self.core.editions(group).collect());
         for notice in std::mem::take(&mut self.notices) {
             super::notices::tell(&notice, &self.shared.setup.config.groups);
         }

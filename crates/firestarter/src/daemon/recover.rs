@@ -29,6 +29,7 @@ use super::control::{self, Control};
 use super::labels::Labeller;
 use super::listeners::Listeners;
 use super::paths::Paths;
+use super::pins::{Pinned, Pins};
 use super::programs::Programs;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role, Yard};
@@ -68,6 +69,7 @@ struct Found {
     connections: Vec<(u32, OwnedFd)>,
     clients: Vec<(u64, OwnedFd)>,
     spare: Option<OwnedFd>,
+    pins: Pinned,
 }
 
 /// What the journal's entries say beyond the state that they lead to.
@@ -94,11 +96,12 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     let listeners = listeners(shared, &mut found);
     let paths = Paths::find(shared, &listeners.sockets);
     let channel = channel(shared, &mut found);
+    let pins = Box::leak(Box::new(Pins::new(shared.ledger, std::mem::take(&mut found.pins))));
     let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
     let children = Children {
         shared,
         yard: Box::leak(Box::new(must(Yard::new()))),
-        spawners: Crew::new(shared, listeners.numbers(), channel.numbers()),
+        spawners: Crew::new(shared, pins, listeners.numbers(), channel.numbers()),
         look: None,
         known: BTreeMap::new(),
         labeller: Labeller::find(shared.table),
@@ -204,6 +207,7 @@ fn find(shared: Shared) -> Found {
             Meaning::WorkerConnection { group } => found.connections.push((group, fd)),
             Meaning::Client { client } => found.clients.push((client, fd)),
             Meaning::Spare => found.spare = Some(fd),
+            Meaning::PinnedFolder { .. } | Meaning::PinnedProgram { .. } => found.pins.push((meaning, fd)),
         }
     }
     found
@@ -273,7 +277,7 @@ impl Daemon<'_> {
         let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().chain(self.core.hooks()).collect();
         let outstanding = self.core.outstanding();
         let spawned = |action: &Action| match action {
-            Action::Spawn { worker, slot, .. } => Some((*worker, Role::Worker(*slot))),
+            Action::Spawn { worker, slot, edition, .. } => Some((*worker, Role::Worker(*slot, *edition))),
             Action::RunHook { hook, kind, pids, .. } => Some((*hook, Role::Hook { kind: *kind, pids: pids.clone() })),
             Action::Signal { .. }
             | Action::Kill { .. }

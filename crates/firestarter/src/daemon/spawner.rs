@@ -5,25 +5,25 @@
 //! the hanging process has a stage of its own by then. The jobs of that group are held until the exec has come to its
 //! end, so a group has at most one thread that hangs, and no group waits for another.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
 use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
-use firestarter_core::ids::{self, GroupId, Slot, WorkerId};
+use firestarter_core::ids::{self, Edition, GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
 use super::limits::Culprit;
+use super::pins::{self, Pins};
+pub(super) use super::yard::Yard;
 use super::{outputs, Shared};
 use crate::config::Output;
 use crate::journal::{Row, Speaker};
 use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
-use crate::sys::image::Image;
+use crate::sys::image::{Aim, Image};
 
 /// A worker to spawn, or a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(super) struct Job {
 /// What is spawned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// A worker.
-    Worker(Slot),
+    /// A worker, and what it runs.
+    Worker(Slot, Edition),
     /// A hook, and the workers that it is about.
     Hook { kind: HookKind, pids: Vec<ids::Pid> },
 }
@@ -47,7 +47,7 @@ impl Role {
     /// As whom it writes.
     fn speaker(&self) -> Speaker {
         match self {
-            Role::Worker(slot) => Speaker::Slot(slot.0),
+            Role::Worker(slot, _) => Speaker::Slot(slot.0),
             Role::Hook { kind: HookKind::Stop, .. } => Speaker::StopHook,
             Role::Hook { kind: HookKind::Upgrader, .. } => Speaker::Upgrader,
             Role::Hook { kind: HookKind::Probe { .. }, .. } => Speaker::Upgrader,
@@ -61,120 +61,10 @@ pub(super) struct Outcome {
     pub(super) result: Result<Pid, SpawnError>,
 }
 
-/// Where the loop leaves jobs and finds outcomes.
-pub(super) struct Yard {
-    inside: Mutex<Inside>,
-    work: Condvar,
-    /// Wakes the loop.
-    pub(super) bell: OwnedFd,
-}
-
-#[derive(Default)]
-struct Inside {
-    jobs: VecDeque<Job>,
-    outcomes: Vec<Outcome>,
-    /// Whose turn it is.
-    turn: u64,
-    /// What the thread whose turn it is has in hand.
-    in_hand: Option<Job>,
-    /// Groups whose exec hangs, and what waits for it.
-    held: BTreeMap<GroupId, VecDeque<Job>>,
-}
-
-impl Yard {
-    pub(super) fn new() -> io::Result<Yard> {
-        use rustix::event::{eventfd, EventfdFlags};
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Yard { inside: Mutex::default(), work: Condvar::new(), bell })
-    }
-
-    /// Leaves a job; says whether others are before it.
-    pub(super) fn put(&self, job: Job) -> bool {
-        let mut inside = self.lock();
-        match inside.held.get_mut(&job.group) {
-            Some(held) => held.push_back(job),
-            None => inside.jobs.push_back(job),
-        }
-        let waits = inside.in_hand.is_some() || inside.jobs.len() > 1;
-        // Whoever is woken needs the lock first thing.
-        drop(inside);
-        self.work.notify_all();
-        waits
-    }
-
-    /// All that came since the last call.
-    pub(super) fn take(&self) -> Vec<Outcome> {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::mem::take(&mut self.lock().outcomes)
-    }
-
-    /// The job in hand, if others wait for it.
-    pub(super) fn awaited(&self) -> Option<Job> {
-        let inside = self.lock();
-        inside.in_hand.clone().filter(|_| !inside.jobs.is_empty())
-    }
-
-    /// Takes the turn from the thread that has this job in hand, if it has it still, and gives it to one that `start`
-    /// starts.
-    ///
-    /// # Errors
-    /// That of `start`; then nothing has changed.
-    pub(super) fn pass_turn(&self, stuck: &Job, start: impl FnOnce(u64) -> io::Result<()>) -> io::Result<()> {
-        let mut inside = self.lock();
-        if inside.in_hand.as_ref() != Some(stuck) {
-            return Ok(());
-        }
-        start(inside.turn + 1)?;
-        inside.turn += 1;
-        inside.in_hand = None;
-        let (held, others) = std::mem::take(&mut inside.jobs).into_iter().partition(|job| job.group == stuck.group);
-        inside.jobs = others;
-        inside.held.insert(stuck.group, held);
-        Ok(())
-    }
-
-    /// Waits for the next job; none if it is another's turn.
-    fn next(&self, turn: u64) -> Option<Job> {
-        let waits = |inside: &mut Inside| inside.turn == turn && inside.jobs.is_empty();
-        let mut inside = self.work.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
-        if inside.turn != turn {
-            return None;
-        }
-        inside.in_hand = inside.jobs.pop_front();
-        inside.in_hand.clone()
-    }
-
-    /// Does something while nobody else gets the turn, if this one is not over.
-    fn while_on_turn(&self, turn: u64, act: impl FnOnce()) {
-        let inside = self.lock();
-        if inside.turn == turn {
-            act();
-        }
-    }
-
-    fn done(&self, turn: u64, outcome: Outcome) {
-        let mut inside = self.lock();
-        if inside.turn == turn {
-            inside.in_hand = None;
-        } else if let Some(held) = inside.held.remove(&outcome.job.group) {
-            inside.jobs.extend(held);
-            self.work.notify_all();
-        }
-        inside.outcomes.push(outcome);
-        if inside.outcomes.len() == 1 {
-            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// A panic ends the process, so nobody sees a poisoned lock; its content would still be whole.
-    fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Starts threads that spawn.
 pub(super) struct Crew {
     shared: Shared,
+    pub(super) pins: &'static Pins,
     sockets: Vec<Vec<RawFd>>,
     pairs: Vec<RawFd>,
 }
@@ -187,13 +77,13 @@ const NULL: RawFd = fds::STAGE_END - 1;
 
 impl Crew {
     /// For groups with these sockets, and these workers' ends of their pairs.
-    pub(super) fn new(shared: Shared, sockets: Vec<Vec<RawFd>>, pairs: Vec<RawFd>) -> Crew {
-        Crew { shared, sockets, pairs }
+    pub(super) fn new(shared: Shared, pins: &'static Pins, sockets: Vec<Vec<RawFd>>, pairs: Vec<RawFd>) -> Crew {
+        Crew { shared, pins, sockets, pairs }
     }
 
     /// Starts the thread that has this turn.
     pub(super) fn start(&self, yard: &'static Yard, turn: u64) -> io::Result<()> {
-        let (shared, recipes) = (self.shared, self.recipes());
+        let (shared, pins, recipes) = (self.shared, self.pins, self.recipes());
         let work = move || {
             if turn == 0 {
                 wait_for_the_last_child(shared);
@@ -204,7 +94,11 @@ impl Crew {
             // The last thread, or the last daemon, may have left pipes there.
             yard.while_on_turn(turn, || stage.clear_pipes());
             while let Some(job) = yard.next(turn) {
-                let result = stage.spawn(&job);
+                let aim = stage.aim(pins, &job);
+                if !yard.go_on_stage(turn, &job) {
+                    return;
+                }
+                let result = stage.spawn(&job, aim);
                 yard.while_on_turn(turn, || {
                     stage.clear_pipes();
                     stage.clear_slot();
@@ -263,21 +157,33 @@ struct Stage {
 }
 
 impl Stage {
-    fn spawn(&mut self, job: &Job) -> Result<Pid, SpawnError> {
+    /// What a worker shall run. It may take long to find out, where files are on another machine.
+    fn aim(&self, pins: &Pins, job: &Job) -> pins::Aim {
+        let image = self.recipes.get(job.group.0 as usize).and_then(|recipe| recipe.image.as_ref().ok());
+        match (&job.role, image) {
+            (Role::Worker(_, edition), Some(image)) => pins.aim(job.group, *edition, image),
+            (Role::Worker(..), None) | (Role::Hook { .. }, _) => pins::Aim::default(),
+        }
+    }
+
+    fn spawn(&mut self, job: &Job, aim: pins::Aim) -> Result<Pid, SpawnError> {
         match &job.role {
-            Role::Worker(slot) => self.spawn_worker(job, *slot),
+            Role::Worker(slot, _) => self.spawn_worker(job, *slot, aim),
             Role::Hook { kind, pids } => self.spawn_hook(job, *kind, pids),
         }
     }
 
-    fn spawn_worker(&mut self, job: &Job, slot: Slot) -> Result<Pid, SpawnError> {
+    fn spawn_worker(&mut self, job: &Job, slot: Slot, aim: pins::Aim) -> Result<Pid, SpawnError> {
         self.set(job.group, slot).and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
         let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         if let Some(signs) = &recipe.signs {
             signs.make(job.row).map_err(|error| prepare(&error))?;
         }
         let image = recipe.image.as_mut().map_err(|error| *error)?;
-        run(&mut self.spawner, image, self.shared, job.row)
+        let (aim, _held) = aim.staged().map_err(|error| prepare(&error))?;
+        let result = run(&mut self.spawner, image, &aim, self.shared, job.row);
+        pins::clear_stage(&aim, NULL);
+        result
     }
 
     /// A hook is made anew for each run: it is told of other workers each time.
@@ -286,7 +192,7 @@ impl Stage {
         let group = setup.config.groups.get(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         self.clear().and_then(|()| self.set_streams(job)).map_err(|error| prepare(&error))?;
         let mut image = launch::hook(setup, group, job.group.0, kind, pids)?;
-        run(&mut self.spawner, &mut image, self.shared, job.row)
+        run(&mut self.spawner, &mut image, &Aim::default(), self.shared, job.row)
     }
 
     /// Leaves no sockets on the stage.
@@ -338,7 +244,7 @@ impl Stage {
         let Some(recipe) = self.recipes.get(job.group.0 as usize) else { return Ok(()) };
         for ((number, stream), output) in outputs::STREAMS.into_iter().zip([&recipe.stdout, &recipe.stderr]) {
             // What a hook says is for whoever reads what the daemon says.
-            let output = if matches!(job.role, Role::Worker(_)) { output } else { &Output::Inherit };
+            let output = if matches!(job.role, Role::Worker(..)) { output } else { &Output::Inherit };
             let staged = STREAMS[number as usize];
             if let Some(write) = outputs::pipe(self.shared, job.group.0, job.role.speaker(), stream)? {
                 self.piped = true;
@@ -364,9 +270,9 @@ impl Stage {
 }
 
 /// Starts a process from what is on the stage.
-fn run(spawner: &mut Spawner, image: &mut Image, shared: Shared, row: Row) -> Result<Pid, SpawnError> {
+fn run(spawner: &mut Spawner, image: &mut Image, aim: &Aim, shared: Shared, row: Row) -> Result<Pid, SpawnError> {
     let pid = spawner
-        .spawn(image, STREAMS, &shared.table.record(row))
+        .spawn(image, aim, STREAMS, &shared.table.record(row))
         .map_err(|error| SpawnError { step: SpawnStep::Clone, errno: errno(&error) })?;
     match shared.table.progress(row) {
         Progress::Failed(step, errno) => Err(SpawnError { step: core_step(step), errno }),
@@ -389,48 +295,5 @@ pub(super) fn core_step(step: Step) -> SpawnStep {
         Step::Descriptors | Step::Limits | Step::User => SpawnStep::Setup,
         Step::Directory => SpawnStep::Directory,
         Step::Exec => SpawnStep::Exec,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(worker: u64, group: u32) -> Job {
-        let role = Role::Worker(Slot(0));
-        Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32), role }
-    }
-
-    fn failed(job: Job) -> Outcome {
-        Outcome { job, result: Err(PREPARE_UNKNOWN) }
-    }
-
-    #[test]
-    fn a_job_that_hangs_holds_up_its_group_alone() {
-        let yard = Yard::new().unwrap();
-        assert!(!yard.put(job(1, 0)));
-        assert!(yard.put(job(2, 0)), "one waits behind another");
-        assert!(yard.put(job(3, 1)));
-        assert_eq!(yard.next(0), Some(job(1, 0)));
-        assert_eq!(yard.awaited(), Some(job(1, 0)));
-        let no_thread = |_| Err(io::ErrorKind::WouldBlock.into());
-        assert!(yard.pass_turn(&job(1, 0), no_thread).is_err());
-        assert_eq!(yard.awaited(), Some(job(1, 0)), "without a thread for it the turn is not passed");
-        let mut next = 0;
-        let start = |turn| {
-            next = turn;
-            Ok(())
-        };
-        yard.pass_turn(&job(1, 0), start).unwrap();
-        assert_eq!(next, 1);
-        yard.pass_turn(&job(1, 0), |_| unreachable!("a turn is passed once")).unwrap();
-        assert_eq!(yard.next(1), Some(job(3, 1)));
-        yard.done(1, failed(job(3, 1)));
-        yard.put(job(4, 0));
-        assert_eq!(yard.awaited(), None, "a held job waits for the hanging one, not for a thread");
-        yard.done(0, failed(job(1, 0)));
-        assert_eq!(yard.next(0), None, "the thread that hung has lost its turn");
-        assert_eq!([yard.next(1), yard.next(1)], [Some(job(2, 0)), Some(job(4, 0))]);
-        assert_eq!(yard.take().len(), 2);
     }
 }

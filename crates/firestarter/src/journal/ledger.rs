@@ -39,6 +39,10 @@ pub(crate) enum Meaning {
     Client { client: u64 },
     /// Kept to have one when there is none left.
     Spare,
+    /// The working directory of an edition of a group's program.
+    PinnedFolder { group: u32, edition: u32 },
+    /// The program of an edition, found at this place of those where it was looked for.
+    PinnedProgram { group: u32, edition: u32, place: u32 },
     /// The read end of a pipe that a process writes to. The keeper closes it when the writer has read it to its end.
     Output {
         /// Which pipe: the low half of its inode number.
@@ -157,21 +161,9 @@ impl Ledger {
 
     /// The sockets that a slot has of its own: their places, and their numbers.
     pub(crate) fn of_slot(&self, group: u32, slot: u32) -> impl Iterator<Item = (u32, RawFd)> + '_ {
-        self.named().filter_map(move |(number, meaning)| match meaning {
-            Meaning::SlotListener { group: of, index, slot: its } if (of, its) == (group, slot) => {
-                Some((index, number))
-            }
-            Meaning::SlotListener { .. }
-            | Meaning::Keeper
-            | Meaning::Control
-            | Meaning::Listener { .. }
-            | Meaning::WorkerSocket { .. }
-            | Meaning::PairHere { .. }
-            | Meaning::PairThere { .. }
-            | Meaning::WorkerConnection { .. }
-            | Meaning::Client { .. }
-            | Meaning::Spare
-            | Meaning::Output { .. } => None,
+        self.named().filter_map(move |(number, meaning)| {
+            let Meaning::SlotListener { group: of, index, slot: its } = meaning else { return None };
+            ((of, its) == (group, slot)).then_some((index, number))
         })
     }
 
@@ -226,6 +218,8 @@ impl Ledger {
             10 => output(group, Stream::Stdout, value),
             11 => output(group, Stream::Stderr, value),
             12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
+            20 => Meaning::PinnedFolder { group, edition: value as u32 },
+            21 => Meaning::PinnedProgram { group, edition: value as u32, place: (value >> 32) as u32 },
             _ => return None,
         })
     }
@@ -252,6 +246,8 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::Client { client } => (8, 0, client),
         Meaning::Spare => (9, 0, 0),
         Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
+        Meaning::PinnedFolder { group, edition } => (20, group, edition.into()),
+        Meaning::PinnedProgram { group, edition, place } => (21, group, u64::from(place) << 32 | u64::from(edition)),
         Meaning::Output { pipe, origin: Origin { group, speaker, stream } } => {
             let kind = if stream == Stream::Stdout { 10 } else { 11 };
             (kind, group, u64::from(pipe) << 32 | u64::from(speaker.number()))
@@ -284,6 +280,8 @@ mod tests {
             output_of(Speaker::Slot(7), Stream::Stdout),
             output_of(Speaker::StopHook, Stream::Stderr),
             output_of(Speaker::Upgrader, Stream::Stdout),
+            Meaning::PinnedFolder { group: 6, edition: u32::MAX },
+            Meaning::PinnedProgram { group: 6, edition: u32::MAX, place: 9 },
         ];
         for (number, meaning) in (70..).zip(meanings) {
             ledger.name(&number, meaning).unwrap();

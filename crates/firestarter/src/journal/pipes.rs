@@ -157,6 +157,8 @@ impl Pipes {
                 | Meaning::PairThere { .. }
                 | Meaning::WorkerConnection { .. }
                 | Meaning::Client { .. }
+                | Meaning::PinnedFolder { .. }
+                | Meaning::PinnedProgram { .. }
                 | Meaning::Spare => None,
             })
             .collect();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::process::Pid;
 
 use crate::sys::fds::STAGE_END;
-use crate::sys::image::{Image, Numbers, User};
+use crate::sys::image::{Aim, Image, Numbers, Program, User};
 
 /// Forks a process that shares the table of descriptors and runs `body`. The calling process must have one thread.
 ///
@@ -120,6 +120,7 @@ const STACK: usize = 64 * 1024;
 
 struct Child<'a> {
     image: &'a mut Image,
+    aim: &'a Aim,
     progress: &'a AtomicU64,
     numbers: Numbers,
     /// Numbers on the stage that become 0, 1 and 2.
@@ -137,10 +138,16 @@ impl Spawner {
     ///
     /// # Errors
     /// There is no new process: `EAGAIN` or `ENOMEM`.
-    pub(crate) fn spawn(&mut self, image: &mut Image, streams: [RawFd; 3], record: &Record<'_>) -> io::Result<Pid> {
+    pub(crate) fn spawn(
+        &mut self,
+        image: &mut Image,
+        aim: &Aim,
+        streams: [RawFd; 3],
+        record: &Record<'_>,
+    ) -> io::Result<Pid> {
         record.progress.store(0, Ordering::Release);
         let numbers = Numbers { pid: 0, record: record.number, index: record.index, attempt: record.attempt };
-        let mut child = Child { image, progress: record.progress, numbers, streams };
+        let mut child = Child { image, aim, progress: record.progress, numbers, streams };
         let flags = libc::CLONE_VM
             | libc::CLONE_VFORK
             | libc::CLONE_FILES
@@ -198,7 +205,11 @@ impl Child<'_> {
             become_user(user).map_err(|e| (Step::User, e))?;
         }
         let directory = self.image.directory.as_ptr() as usize;
-        call(libc::SYS_chdir, [directory, 0, 0, 0]).map_err(|e| (Step::Directory, e))?;
+        match self.aim.folder {
+            Some(staged) => call(libc::SYS_fchdir, [staged as usize, 0, 0, 0]),
+            None => call(libc::SYS_chdir, [directory, 0, 0, 0]),
+        }
+        .map_err(|e| (Step::Directory, e))?;
         self.image.number(Numbers { pid: call(libc::SYS_getpid, [0; 4]).unwrap_or(0), ..self.numbers });
         let none = 0u64;
         let mask = [libc::SIG_SETMASK as usize, (&raw const none) as usize, 0, size_of::<u64>()];
@@ -223,20 +234,60 @@ impl Child<'_> {
         Ok(())
     }
 
-    /// Tries one program after the other; returns the error that says most.
+    /// Runs the program that was found, or tries one after the other; returns the error that says most.
     fn exec(&self) -> i32 {
-        let mut found = libc::ENOENT;
-        for program in &self.image.programs {
-            let program: &CStr = program;
-            let (argv, env) = (self.image.argv.pointers.as_ptr(), self.image.env.pointers.as_ptr());
-            match call(libc::SYS_execve, [program.as_ptr() as usize, argv as usize, env as usize, 0]) {
-                Err(libc::ENOENT | libc::ENOTDIR) | Ok(_) => {}
-                Err(libc::EACCES) => found = libc::EACCES,
-                Err(other) => return other,
+        let (mut found, mut first) = (libc::ENOENT, 0);
+        if let Some(program) = &self.aim.program {
+            match self.exec_found(program) {
+                libc::EACCES => (found, first) = (libc::EACCES, self.aim.others),
+                other => return other,
+            }
+        }
+        for program in self.image.programs.iter().skip(first) {
+            match self.exec_path(program) {
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => found = libc::EACCES,
+                other => return other,
             }
         }
         found
     }
+
+    fn exec_found(&self, program: &Program) -> i32 {
+        let staged = match program {
+            Program::Path(path) => return self.exec_path(path),
+            Program::Staged(staged) => *staged as usize,
+        };
+        match self.exec_staged(staged) {
+            // A script: what interprets it will open it under this number.
+            libc::ENOENT => match call(libc::SYS_fcntl, [staged, libc::F_SETFD as usize, 0, 0]) {
+                Ok(_) => self.exec_staged(staged),
+                Err(errno) => errno,
+            },
+            other => other,
+        }
+    }
+
+    fn exec_path(&self, program: &CStr) -> i32 {
+        let (argv, env) = self.strings();
+        failed(call(libc::SYS_execve, [program.as_ptr() as usize, argv, env, 0]))
+    }
+
+    fn exec_staged(&self, staged: usize) -> i32 {
+        let (argv, env) = self.strings();
+        let flags = libc::AT_EMPTY_PATH as usize;
+        failed(call_with(libc::SYS_execveat, [staged, c"".as_ptr() as usize, argv, env], flags))
+    }
+
+    fn strings(&self) -> (usize, usize) {
+        let argv = self.aim.argv.as_ref().map_or(&self.image.argv, |argv| argv);
+        (argv.pointers.as_ptr() as usize, self.image.env.pointers.as_ptr() as usize)
+    }
+}
+
+/// An exec that returns has failed.
+fn failed(exec: Result<usize, i32>) -> i32 {
+    exec.err().unwrap_or(libc::ENOENT)
 }
 
 /// Makes this process, which has one thread, another user's: by raw calls, because those of the C library would do it to
@@ -283,11 +334,16 @@ pub(crate) fn as_user(user: &User, body: impl FnOnce() -> u8) -> io::Result<u8> 
 const NOT_THAT_USER: i32 = 100;
 
 /// A raw system call: no cancellation point, no lock. A fifth argument, where there is one, is 0.
-fn call(number: libc::c_long, [a, b, c, d]: [usize; 4]) -> Result<usize, i32> {
+fn call(number: libc::c_long, arguments: [usize; 4]) -> Result<usize, i32> {
+    call_with(number, arguments, 0)
+}
+
+/// The same, with a fifth argument.
+fn call_with(number: libc::c_long, [a, b, c, d]: [usize; 4], e: usize) -> Result<usize, i32> {
     // SAFETY: the callers pass addresses of live memory of the types that each call wants. errno is this thread's and
     // the parent's, which sleeps.
     unsafe {
-        match libc::syscall(number, a, b, c, d, 0usize) {
+        match libc::syscall(number, a, b, c, d, e) {
             -1 => Err(*libc::__errno_location()),
             result => Ok(result as usize),
         }

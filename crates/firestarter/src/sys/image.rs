@@ -1,7 +1,9 @@
 //! What a worker's process will be, prepared: strings and pointers to them, made once a group and used for each spawn,
 //! because a new process that shares its parent's memory may not allocate. Made by the daemon, read by `clone`.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
+use std::sync::Arc;
 
 /// All that makes a process, as values that are easy to make.
 pub(crate) struct Parts {
@@ -66,6 +68,27 @@ pub(crate) struct Image {
     pub(super) umask: Option<u32>,
 }
 
+/// What a spawn runs where that is known already: it is not looked for by the image's paths. Numbers are of the stage.
+#[derive(Default)]
+pub(crate) struct Aim {
+    /// The folder to start in; none: the image's, by its path.
+    pub(crate) folder: Option<RawFd>,
+    /// The program; none: the image's, looked for anew.
+    pub(crate) program: Option<Program>,
+    /// Should it turn out not to be one that the user may run: the first of the image's programs to try in its place.
+    pub(crate) others: usize,
+    /// The arguments; none: the image's.
+    pub(crate) argv: Option<Arc<Strings>>,
+}
+
+/// A program that was found.
+pub(crate) enum Program {
+    /// It is still there, under this path.
+    Path(CString),
+    /// It is no more under any path that is known, but this is it.
+    Staged(RawFd),
+}
+
 /// A variable with room for the number at its end.
 struct Numbered {
     text: Box<[u8]>,
@@ -77,19 +100,30 @@ struct Numbered {
 const ROOM: usize = 11;
 
 /// C strings and the null-terminated array of pointers to them.
-pub(super) struct Strings {
-    _owned: Vec<CString>,
+pub(crate) struct Strings {
+    owned: Vec<CString>,
     pub(super) pointers: Vec<*const libc::c_char>,
 }
+
+// SAFETY: the pointers point into the heap memory of the strings beside them, or of the image that has both; nothing
+// writes through them, and nothing frees or moves it before `self` goes.
+unsafe impl Send for Strings {}
+// SAFETY: as above; what is shared is only read.
+unsafe impl Sync for Strings {}
 
 // SAFETY: the pointers point into the heap memory of the strings and texts beside them, which nothing frees or moves
 // before `self` goes, and which changes only through `&mut self`; they are of no thread.
 unsafe impl Send for Image {}
 
 impl Strings {
+    /// Arguments.
+    pub(crate) fn of(strings: Vec<CString>) -> Strings {
+        Strings::new(strings, std::iter::empty())
+    }
+
     fn new(strings: Vec<CString>, extra: impl Iterator<Item = *const libc::c_char>) -> Strings {
         let pointers = strings.iter().map(|s| s.as_ptr()).chain(extra).chain([std::ptr::null()]).collect();
-        Strings { _owned: strings, pointers }
+        Strings { owned: strings, pointers }
     }
 }
 
@@ -108,6 +142,21 @@ impl Image {
             user: parts.user,
             umask: parts.umask,
         }
+    }
+
+    /// The paths that are tried in turn; relative ones count from the folder.
+    pub(crate) fn programs(&self) -> &[CString] {
+        &self.programs
+    }
+
+    /// The folder to start in.
+    pub(crate) fn directory(&self) -> &CStr {
+        &self.directory
+    }
+
+    /// The arguments.
+    pub(crate) fn arguments(&self) -> &[CString] {
+        &self.argv.owned
     }
 
     /// Writes the numbers into the environment. Allocates nothing: called in the new process.

@@ -102,6 +102,16 @@ pub(crate) fn descriptors(pid: u32) -> Vec<(u32, String)> {
     all
 }
 
+/// How many descriptors of a process stand for a file only (O_PATH), as those that hold a group's program fast.
+pub(crate) fn standing_for_files(pid: u32) -> usize {
+    let stands = |(number, _): &(u32, String)| {
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
+        u32::from_str_radix(flags.trim(), 8).is_ok_and(|flags| flags & 0o10_000_000 != 0)
+    };
+    descriptors(pid).iter().filter(|descriptor| stands(descriptor)).count()
+}
+
 /// A variable of a process's environment as it was when its program began.
 pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
     environ(pid).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
