@@ -44,7 +44,7 @@ impl From<&command::Failed> for Trouble {
                 Trouble::NotStarted { slot: *slot, failure: (*failure).into() }
             }
             command::Failed::Aborted { generation, cause } => {
-                Trouble::Aborted { generation: *generation, cause: cause.into() }
+                Trouble::Aborted { generation: *generation, cause: cause.into(), stderr: Vec::new() }
             }
             command::Failed::Upgrader { failure } => Trouble::Upgrader { failure: (*failure).into() },
             command::Failed::Superseded { by } => Trouble::Superseded { by: *by },

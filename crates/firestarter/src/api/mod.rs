@@ -5,7 +5,7 @@
 //! A request, one line: `{"jsonrpc":"2.0","id":1,"method":"upgrade","params":{"group":"web","signal":"SIGUSR2"}}`.
 //! Its reply, one line: `{"jsonrpc":"2.0","id":1,"result":{...}}` or `{...,"error":{"code","message","data"}}`.
 //!
-//! - Methods: `list` and `status` ask; `start stop restart upgrade inc dec killall signal` want `group` and may name a
+//! - Methods: `list` and `status` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
 //!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
@@ -13,15 +13,18 @@
 //! - `data.code` of an error is the machine's word for it and what a program should look at; `message` is for logs.
 //! - All keys are snake_case; a time in a key ends in `_ms`; a signal is its name, or its number if it has none.
 
+mod codes;
 mod convert;
 mod reply;
 mod request;
+mod rollout;
 mod status;
 mod wire;
 mod word;
 
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
+pub(crate) use rollout::{Awaits, Progress, Rollout};
 pub(crate) use status::{Facts, GroupStatus, Hook, LastFailure, Listener, Stage, State, Status, Worker};
 pub(crate) use wire::{fault_line, parse_reply, reply_line, Garbled, Received};
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use firestarter_core::event::HookKind;
 use firestarter_core::ids::{Generation, Pid, Slot};
-use firestarter_core::view::{self, GroupView, Phase, RolloutView, View, WorkerView};
+use firestarter_core::view::{self, GroupView, Phase, View, WorkerView};
 use serde::{Deserialize, Serialize};
 
 use super::reply::Failure;
+use super::rollout::Rollout;
 
 /// The whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub(crate) struct GroupStatus {
     pub(crate) ready: u32,
     /// The generation that serves.
     pub(crate) generation: Generation,
+    /// The generation that a rollback goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Generation>,
     /// Respawns since somebody last started the group.
     pub(crate) restarts: u64,
     /// How long it has been running; none if it is not.
@@ -114,17 +118,6 @@ pub(crate) struct GaveUp {
     pub(crate) times: u32,
     /// From the first to the last.
     pub(crate) within_ms: u64,
-}
-
-/// An upgrade under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Rollout {
-    /// The generation that it starts.
-    pub(crate) generation: Generation,
-    /// How many new workers are ready.
-    pub(crate) ready: u32,
-    /// How many there will be.
-    pub(crate) wanted: u32,
 }
 
 /// One worker.
@@ -216,6 +209,7 @@ impl GroupStatus {
             wanted: group.wanted,
             ready: group.ready,
             generation: group.generation,
+            before: group.before,
             restarts: group.restarts,
             uptime_ms: group.uptime.map(millis),
             listeners,
@@ -228,12 +222,6 @@ impl GroupStatus {
             rollout: group.rollout.map(Rollout::from),
             workers: group.workers.iter().map(Worker::from).collect(),
         }
-    }
-}
-
-impl From<RolloutView> for Rollout {
-    fn from(rollout: RolloutView) -> Rollout {
-        Rollout { generation: rollout.generation, ready: rollout.ready, wanted: rollout.wanted }
     }
 }
 
@@ -297,33 +285,10 @@ pub(crate) mod tests {
     use super::*;
     use firestarter_core::command::Verb;
     use firestarter_core::event::{self, Exit};
-    use firestarter_core::view::RolloutAwaits;
+    use firestarter_core::view::{RolloutAwaits, RolloutView};
 
     /// Three groups: one in an upgrade, one waiting, one that gave up; also for the snapshots of `cli/`.
     pub(crate) fn example() -> Status {
-        let worker = |slot, pid, stage, generation, seconds| WorkerView {
-            slot: Slot(slot),
-            pid,
-            generation: Generation(generation),
-            stage,
-            uptime: Duration::from_secs(seconds),
-            condition: None,
-        };
-        let idle = |name: &str, phase| GroupView {
-            name: name.into(),
-            phase,
-            wanted: 1,
-            ready: 0,
-            generation: Generation(1),
-            before: None,
-            restarts: 0,
-            uptime: None,
-            last_failure: None,
-            gave_up: None,
-            hook: None,
-            rollout: None,
-            workers: vec![],
-        };
         let web = GroupView {
             wanted: 2,
             ready: 2,
@@ -372,6 +337,35 @@ pub(crate) mod tests {
         Status::new(&view, facts)
     }
 
+    fn worker(slot: u32, pid: Option<Pid>, stage: view::Stage, generation: u32, seconds: u64) -> WorkerView {
+        WorkerView {
+            slot: Slot(slot),
+            pid,
+            generation: Generation(generation),
+            stage,
+            uptime: Duration::from_secs(seconds),
+            condition: None,
+        }
+    }
+
+    fn idle(name: &str, phase: Phase) -> GroupView {
+        GroupView {
+            name: name.into(),
+            phase,
+            wanted: 1,
+            ready: 0,
+            generation: Generation(1),
+            before: None,
+            restarts: 0,
+            uptime: None,
+            last_failure: None,
+            gave_up: None,
+            hook: None,
+            rollout: None,
+            workers: vec![],
+        }
+    }
+
     #[test]
     fn the_wire_form_of_a_group() {
         let status = example().only("web").expect("there is one");
@@ -382,7 +376,8 @@ pub(crate) mod tests {
             r#""restarts":4,"uptime_ms":3666000,"listeners":[{"name":"http","address":"0.0.0.0:80"},"#,
             r#"{"name":"admin","address":"unix::/run/web.sock"}],"#,
             r#""last_failure":{"kind":"exit","exit_code":3,"ago_ms":12400},"#,
-            r#""rollout":{"generation":2,"ready":1,"wanted":2},"workers":["#,
+            r#""rollout":{"verb":"upgrade","generation":2,"spawned":2,"ready":1,"committed":0,"retired":0,"wanted":2,"#,
+            r#""awaits":"ready"},"workers":["#,
             r#"{"slot":0,"pid":99,"state":"draining","generation":1,"uptime_ms":3666000},"#,
             r#"{"slot":0,"pid":101,"state":"ready","generation":2,"uptime_ms":3000},"#,
             r#"{"slot":1,"pid":100,"state":"ready","generation":1,"uptime_ms":3666000},"#,

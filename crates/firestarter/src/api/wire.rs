@@ -138,7 +138,7 @@ pub(crate) mod tests {
         let failure = event::Failure::Exit(Exit::Code(3));
         let cause = AbortCause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure };
         let line = sent(&Reply::Failed(Failed::Aborted { generation: Generation(2), cause }));
-        let want = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the upgrade was aborted","data":{"group":"web","code":"aborted","generation":2,"cause":"worker","slot":2,"pid":812,"kind":"exit","exit_code":3}}}"#;
+        let want = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the rollout was aborted","data":{"group":"web","code":"aborted","generation":2,"cause":"worker","slot":2,"pid":812,"kind":"exit","exit_code":3}}}"#;
         assert_eq!(line.trim_end(), want);
     }
 

@@ -258,7 +258,7 @@ impl Given {
                 Err(self.wrong(format!("SIGNAL is missing: firestarter ctrl {name} signal HUP")))
             }
             (verb, _, Some(_)) if !verb.takes_signal() => {
-                Err(self.wrong(format!("{verb} takes no signal; stop, restart, dec, upgrade and signal do")))
+                Err(self.wrong(format!("{verb} takes no signal; stop, restart, dec, upgrade, rollback and signal do")))
             }
             (verb, Some(_), _) if verb != Verb::Signal => {
                 let instead = format!("firestarter ctrl {} {verb}", target(&group, None));
@@ -550,7 +550,7 @@ mod tests {
             ("ctrl w status -s 1", "status takes no signal\nsee firestarter help ctrl"),
             (
                 "ctrl w inc -s 1",
-                "inc takes no signal; stop, restart, dec, upgrade and signal do\nsee firestarter help ctrl",
+                "inc takes no signal; stop, restart, dec, upgrade, rollback and signal do\nsee firestarter help ctrl",
             ),
             (
                 "list --timeout x",

@@ -5,9 +5,11 @@
 //! says all in one row to the one that says who is how and no more; the first that fits is taken. In the narrow ones the
 //! last failure stands on a line of its own below its group: where several things are wrong, that is what must be read.
 
+use firestarter_core::command::Verb;
+
 use super::render::plain;
 use super::trouble;
-use crate::api::{GroupStatus, Hook, LastFailure, State, Status};
+use crate::api::{Awaits, GroupStatus, Hook, LastFailure, Rollout, State, Status};
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,10 @@ fn cell(group: &GroupStatus, column: Column, layout: Layout) -> String {
         Group => plain(&group.name),
         Doing => state(group),
         Ready => format!("{}/{}", group.ready, group.wanted),
+        Generation if layout.long => match group.before {
+            Some(before) => format!("{} (before {before})", group.generation),
+            None => group.generation.to_string(),
+        },
         Generation => group.generation.to_string(),
         Restarts => group.restarts.to_string(),
         Uptime => group.uptime_ms.map_or_else(none, clock),
@@ -152,9 +158,25 @@ fn state(group: &GroupStatus) -> String {
     match (group.state, group.hook, &group.rollout) {
         (_, Some(Hook::ExecStop), _) => "running exec_stop".to_owned(),
         (State::Running, Some(Hook::Upgrader), _) => "upgrader runs".to_owned(),
-        (State::Upgrading, _, Some(rollout)) => format!("upgrading {}/{}", rollout.ready, rollout.wanted),
+        (State::Upgrading, _, Some(rollout)) => rolling(rollout),
         (state, Some(Hook::Upgrader) | None, _) => state_word(state).to_owned(),
     }
+}
+
+/// `upgrading 2/4`, `rolling back 2/4, 1 at a time`, `upgrading 4/4, soak 12 s`.
+fn rolling(rollout: &Rollout) -> String {
+    let doing = match rollout.verb {
+        Some(Verb::Rollback) => "rolling back",
+        Some(Verb::Restart) => "restarting",
+        _ => "upgrading",
+    };
+    let pace = rollout.at_a_time.map_or_else(String::new, |number| format!(", {number} at a time"));
+    let awaits = match rollout.awaits {
+        Some(Awaits::Soak { left_ms }) => format!(", soak {} s", left_ms.div_ceil(1000)),
+        Some(Awaits::Room) => ", old ones end".to_owned(),
+        Some(Awaits::Memory | Awaits::Ready) | None => String::new(),
+    };
+    format!("{doing} {}/{}{pace}{awaits}", rollout.ready, rollout.wanted)
 }
 
 fn state_word(state: State) -> &'static str {

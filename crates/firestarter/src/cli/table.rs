@@ -118,15 +118,17 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
         options: &[Opt::Signal, Opt::NoWait, Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
         about: "ask or order something of one group",
         more: "VERB is one of:
-  status   whether it runs, its processes, since when
-  start    start what does not run
-  stop     stop all workers
-  restart  stop all, then start all; listeners stay open
-  upgrade  replace all workers by new ones without a gap
-  inc      one worker more
-  dec      one worker fewer
-  killall  SIGKILL to all; the group is then stopped
-  signal   SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+  status    whether it runs, its processes, since when
+  start     start what does not run
+  stop      stop all workers
+  restart   stop all, then start all; listeners stay open
+  upgrade   replace all workers by new ones without a gap
+  rollback  back to the generation before, with the program that it ran; ends an upgrade that is under way
+  cancel    end the upgrade under way: the old workers serve on
+  inc       one worker more
+  dec       one worker fewer
+  killall   SIGKILL to all; the group is then stopped
+  signal    SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.",
@@ -173,7 +175,8 @@ pub(super) const OPTIONS: [OptionRow; 9] = [
         short: Some('s'),
         long: "signal",
         value: Some("SIGNAL"),
-        about: "in place of stop_signal in stop, restart and dec, of ack_signal in upgrade; what signal sends",
+        about:
+            "in place of stop_signal in stop, restart and dec, of ack_signal in upgrade and rollback; what signal sends",
     },
     OptionRow {
         opt: Opt::NoWait,
@@ -296,21 +299,23 @@ usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [-q] [--json] [--timeo
 ask or order something of one group
 
 VERB is one of:
-  status   whether it runs, its processes, since when
-  start    start what does not run
-  stop     stop all workers
-  restart  stop all, then start all; listeners stay open
-  upgrade  replace all workers by new ones without a gap
-  inc      one worker more
-  dec      one worker fewer
-  killall  SIGKILL to all; the group is then stopped
-  signal   SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+  status    whether it runs, its processes, since when
+  start     start what does not run
+  stop      stop all workers
+  restart   stop all, then start all; listeners stay open
+  upgrade   replace all workers by new ones without a gap
+  rollback  back to the generation before, with the program that it ran; ends an upgrade that is under way
+  cancel    end the upgrade under way: the old workers serve on
+  inc       one worker more
+  dec       one worker fewer
+  killall   SIGKILL to all; the group is then stopped
+  signal    SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
 
 options:
-  -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade; what signal sends
+  -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade and rollback; what signal sends
       --no-wait             return when it has begun; a refusal is still told
   -q, --quiet               leave out the heading line
       --json                print the result, or the error, as one JSON document

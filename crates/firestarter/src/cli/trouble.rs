@@ -29,7 +29,9 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
     };
     let refused = |why: &str, next: String| Words { what: format!("{verb} refused: {why}"), next };
     let words = match &problem.trouble {
-        Trouble::Aborted { generation: _, cause } => aborted(group, cause),
+        Trouble::Aborted { generation: _, cause, stderr } => {
+            return aborted(verb, group, cause).with_lines(problem.group.as_deref(), stderr);
+        }
         Trouble::NotStarted { slot, failure } => Words {
             what: format!("{verb} failed: the worker in slot {slot} {}", ended(*failure)),
             next: remedy(*failure, &format!("firestarter ctrl {group} start")),
@@ -170,20 +172,11 @@ fn probed(answer: Probed) -> String {
     }
 }
 
-fn aborted(group: &str, cause: &Cause) -> Words {
-    let again = format!("firestarter ctrl {group} upgrade");
+fn aborted(verb: &str, group: &str, cause: &Cause) -> Words {
+    let again = format!("firestarter ctrl {group} {verb}");
     let (why, next) = match cause {
         Cause::Worker { slot, pid, failure } => {
-            let before = match failure {
-                Failure::Exit { .. }
-                | Failure::Signal { .. }
-                | Failure::Unknown
-                | Failure::Silent { .. }
-                | Failure::Watchdog { .. }
-                | Failure::Unwell => " before it acked",
-                Failure::Spawn { .. } => "",
-            };
-            let why = format!("the new worker in {} {}{before}", place(*slot, *pid), ended(*failure));
+            let why = format!("the new worker in {} {}", place(*slot, *pid), ended(*failure));
             (why, remedy(*failure, &again))
         }
         Cause::Unhealthy { slot, pid, answer } => {
@@ -203,13 +196,13 @@ fn aborted(group: &str, cause: &Cause) -> Words {
         // Whether the old workers serve on is for that command to say.
         Cause::Command { by } => {
             let what = match by {
-                Some(by) => format!("upgrade aborted: {by} came in between"),
-                None => "upgrade aborted: firestarter is being stopped".to_owned(),
+                Some(by) => format!("{verb} aborted: {by} came in between"),
+                None => format!("{verb} aborted: firestarter is being stopped"),
             };
             return Words { what, next: format!("firestarter ctrl {group} status") };
         }
     };
-    Words { what: format!("upgrade aborted: {why}; the old workers serve as before"), next }
+    Words { what: format!("{verb} aborted: {why}; the old workers serve as before"), next }
 }
 
 /// No upgrade was begun, so everything is as it was.
@@ -303,10 +296,17 @@ fn errno_text(errno: i32) -> String {
 
 impl Words {
     fn about(self, group: Option<&str>) -> String {
+        self.with_lines(group, &[])
+    }
+
+    /// `said`: the last that the worker to blame wrote.
+    fn with_lines(self, group: Option<&str>, said: &[String]) -> String {
         // What is said may hold a name or a sentence from elsewhere.
         let group = group.map_or_else(String::new, |group| format!("{}: ", plain(group)));
         let next = if self.next.is_empty() { String::new() } else { format!("  next: {}\n", plain(&self.next)) };
-        format!("firestarter: {group}{}\n{next}", plain(&self.what))
+        let lines: String = said.iter().map(|line| format!("    {}\n", plain(line))).collect();
+        let said = if said.is_empty() { "" } else { "  its last lines on stderr:\n" };
+        format!("firestarter: {group}{}\n{said}{lines}{next}", plain(&self.what))
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn abort(cause: Cause) -> String {
-        said(Verb::Upgrade, Trouble::Aborted { generation: Generation(2), cause })
+        said(Verb::Upgrade, Trouble::Aborted { generation: Generation(2), cause, stderr: Vec::new() })
     }
 
     const EXIT: Failure = Failure::Exit { exit_code: 3 };
@@ -338,12 +338,12 @@ mod tests {
     fn aborted_upgrades() {
         assert_eq!(
             abort(Cause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure: EXIT }),
-            "firestarter: web: upgrade aborted: the new worker in slot 2 (pid 812) ended with exit code 3 before it acked; \
+            "firestarter: web: upgrade aborted: the new worker in slot 2 (pid 812) ended with exit code 3; \
              the old workers serve as before\n  next: see in its output (stderr_log) why it ended; then: firestarter ctrl web upgrade\n"
         );
         let failure = Failure::Signal { signal: Signal::KILL, core_dumped: false };
         assert!(abort(Cause::Worker { slot: Slot(0), pid: Some(Pid(1)), failure })
-            .contains("slot 0 (pid 1) was ended by SIGKILL before it acked; the old"));
+            .contains("slot 0 (pid 1) was ended by SIGKILL; the old"));
         let failure = Failure::Spawn { step: Step::Exec, errno: 2 };
         assert_eq!(
             abort(Cause::Worker { slot: Slot(0), pid: None, failure }),
@@ -362,6 +362,19 @@ mod tests {
             "firestarter: web: upgrade aborted: stop came in between\n  next: firestarter ctrl web status\n"
         );
         assert!(abort(Cause::Command { by: None }).contains("web: upgrade aborted: firestarter is being stopped\n"));
+    }
+
+    #[test]
+    fn what_an_aborted_worker_said() {
+        let cause = Cause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure: EXIT };
+        let stderr = vec!["Traceback:".to_owned(), "  no \u{1b}[31mmodule".to_owned()];
+        let trouble = Trouble::Aborted { generation: Generation(2), cause, stderr };
+        assert_eq!(
+            said(Verb::Rollback, trouble),
+            "firestarter: web: rollback aborted: the new worker in slot 2 (pid 812) ended with exit code 3; the old workers \
+             serve as before\n  its last lines on stderr:\n    Traceback:\n      no \\u{1b}[31mmodule\n  next: see in its output \
+             (stderr_log) why it ended; then: firestarter ctrl web rollback\n"
+        );
     }
 
     #[test]
@@ -406,7 +419,7 @@ mod tests {
     #[test]
     fn a_silent_worker() {
         let cause = Cause::Worker { slot: Slot(0), pid: Some(Pid(7)), failure: Failure::Silent { after_ms: 4000 } };
-        let want = "slot 0 (pid 7) was killed: no sign of life for 4.0 s before it acked; the old workers";
+        let want = "slot 0 (pid 7) was killed: no sign of life for 4.0 s; the old workers";
         assert!(abort(cause).contains(want));
     }
 
