@@ -3,6 +3,7 @@
 //! waiting is enough, and a connection that closes before the reply is an error.
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::api::{self, Call, Garbled, Id, Order, Outcome, Received, Request};
+use crate::api::{self, Call, Garbled, Id, Order, Outcome, Progress, Received, Request};
 
 /// A reply longer than this is no reply of ours; the status of ten thousand workers is about 1 MB.
 const MAX_REPLY: usize = 64 << 20;
@@ -69,12 +70,41 @@ pub(crate) enum ClientError {
         /// What is wrong.
         source: Garbled,
     },
+    /// The user does not want to wait any longer; what was ordered goes on.
+    #[error("interrupted by signal {signal}")]
+    Interrupted {
+        /// By this signal.
+        signal: i32,
+    },
     /// The time is over; what was ordered goes on.
     #[error("no reply within {after:?}")]
     TimedOut {
         /// How long was waited.
         after: Duration,
     },
+}
+
+/// Who looks on while a client waits for its reply.
+pub(crate) trait Onlooker {
+    /// How far the order is, and the line that says so.
+    fn progress(&mut self, progress: Progress, line: &[u8]);
+
+    /// Waits until there may be something to read, at most so long; says whether that is so.
+    ///
+    /// # Errors
+    /// The wait is to end.
+    fn wait(&mut self, stream: BorrowedFd<'_>, left: Option<Duration>) -> Result<bool, ClientError>;
+}
+
+/// Nobody looks on: reading waits.
+struct Nobody;
+
+impl Onlooker for Nobody {
+    fn progress(&mut self, _: Progress, _: &[u8]) {}
+
+    fn wait(&mut self, _: BorrowedFd<'_>, _: Option<Duration>) -> Result<bool, ClientError> {
+        Ok(true)
+    }
 }
 
 /// How long to wait for everything together.
@@ -108,7 +138,12 @@ impl Client {
     }
 
     /// Sends the request and waits for its reply.
-    pub(crate) fn ask(mut self, call: &Call) -> Result<Received, ClientError> {
+    pub(crate) fn ask(self, call: &Call) -> Result<Received, ClientError> {
+        self.follow(call, &mut Nobody)
+    }
+
+    /// The same, with somebody who looks on meanwhile.
+    pub(crate) fn follow(mut self, call: &Call, onlooker: &mut dyn Onlooker) -> Result<Received, ClientError> {
         let id = Id::from(1);
         let request = Request { id: id.clone(), call: call.clone() };
         match self.stream.write_all(api::request_line(&request).as_bytes()) {
@@ -120,7 +155,11 @@ impl Client {
         }
         let mut waiting = Vec::new();
         loop {
-            let line = self.line(&mut waiting)?;
+            let line = self.line(&mut waiting, onlooker)?;
+            if let Some(progress) = api::parse_progress(&line) {
+                onlooker.progress(progress, &line);
+                continue;
+            }
             let received =
                 api::parse_reply(&line).map_err(|source| ClientError::Protocol { path: self.path.clone(), source })?;
             // Null stands in the reply to what the daemon could not read, and we have sent nothing else. What bears another
@@ -135,7 +174,7 @@ impl Client {
     }
 
     /// The next line; `waiting` holds what was read beyond it.
-    fn line(&mut self, waiting: &mut Vec<u8>) -> Result<Vec<u8>, ClientError> {
+    fn line(&mut self, waiting: &mut Vec<u8>, onlooker: &mut dyn Onlooker) -> Result<Vec<u8>, ClientError> {
         let mut seen = 0;
         let mut chunk = [0; 16 << 10];
         loop {
@@ -148,6 +187,9 @@ impl Client {
                 return Err(ClientError::Protocol { path: self.path.clone(), source: Garbled::Shape });
             }
             let left = self.limit.map(Limit::left).transpose()?;
+            if !onlooker.wait(self.stream.as_fd(), left)? {
+                continue;
+            }
             self.stream.set_read_timeout(left).map_err(|source| self.io("setsockopt", source))?;
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed { path: self.path.clone() }),
@@ -166,7 +208,7 @@ impl Client {
         let whole = PARTING;
         self.limit = Instant::now().checked_add(whole).map(|until| Limit { until, whole });
         let mut waiting = Vec::new();
-        while self.line(&mut waiting).is_ok() {}
+        while self.line(&mut waiting, &mut Nobody).is_ok() {}
     }
 
     fn timed_out(&self) -> ClientError {

@@ -10,6 +10,8 @@
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
+//! - With `"progress": true` an order that is waited for is preceded by notifications, lines without an `id`, whenever the
+//!   group's rollout has come further: `{"jsonrpc":"2.0","method":"progress","params":{"group":"web","ready":1,...}}`.
 //! - `data.code` of an error is the machine's word for it and what a program should look at; `message` is for logs.
 //! - All keys are snake_case; a time in a key ends in `_ms`; a signal is its name, or its number if it has none.
 
@@ -26,7 +28,7 @@ pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Pro
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};
 pub(crate) use status::{Facts, GroupStatus, Hook, LastFailure, Listener, Stage, State, Status, Worker};
-pub(crate) use wire::{fault_line, parse_reply, reply_line, Garbled, Received};
+pub(crate) use wire::{fault_line, parse_progress, parse_reply, progress_line, reply_line, Garbled, Received};
 
 #[cfg(test)]
 pub(crate) use status::tests::example as status_example;

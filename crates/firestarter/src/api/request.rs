@@ -37,6 +37,8 @@ pub(crate) enum Call {
     Ask(Question),
     /// Changes something; answered when it is done.
     Do(Order),
+    /// Changes something; answered when it is done, and told of how far it is until then.
+    Follow(Order),
     /// Changes something; answered when it has begun.
     Begin(Order),
 }
@@ -125,9 +127,12 @@ pub(crate) fn request_line(request: &Request) -> String {
         Call::Ask(Question::List) => ("list", json!({})),
         Call::Ask(Question::Status) => ("status", json!({})),
         Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
-        Call::Do(order) => order_words(order, None),
+        Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
     };
+    if matches!(request.call, Call::Follow(_)) {
+        params["progress"] = Value::Bool(true);
+    }
     if let Value::Object(params) = &mut params {
         params.retain(|_, value| !value.is_null());
     }
@@ -252,13 +257,22 @@ impl<'a> Params<'a> {
         }
     }
 
-    /// An order, and whether its end is waited for.
+    /// An order, whether its end is waited for, and whether somebody wants to hear how far it is until then.
     fn order(&mut self, order: Order) -> Result<Call, Fault> {
-        match self.left.remove("wait") {
-            None | Some(Value::Null | Value::Bool(true)) => Ok(Call::Do(order)),
-            Some(Value::Bool(false)) => Ok(Call::Begin(order)),
+        match (self.flag("wait", true)?, self.flag("progress", false)?) {
+            (true, false) => Ok(Call::Do(order)),
+            (true, true) => Ok(Call::Follow(order)),
+            (false, false) => Ok(Call::Begin(order)),
+            (false, true) => Err(Fault::params(self.id, "progress: there is none without waiting: wait is false")),
+        }
+    }
+
+    fn flag(&mut self, key: &str, without: bool) -> Result<bool, Fault> {
+        match self.left.remove(key) {
+            None | Some(Value::Null) => Ok(without),
+            Some(Value::Bool(flag)) => Ok(flag),
             Some(Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => {
-                Err(Fault::params(self.id, "wait: must be true or false"))
+                Err(Fault::params(self.id, &format!("{key}: must be true or false")))
             }
         }
     }
@@ -439,7 +453,11 @@ mod tests {
             Just(Call::Ask(Question::List)),
             Just(Call::Ask(Question::Status)),
             (any::<String>(), slot()).prop_map(|(group, slot)| Call::Ask(Question::GroupStatus { group, slot })),
-            (order, any::<bool>()).prop_map(|(order, wait)| if wait { Call::Do(order) } else { Call::Begin(order) }),
+            (order, 0..3).prop_map(|(order, how)| match how {
+                0 => Call::Do(order),
+                1 => Call::Follow(order),
+                _ => Call::Begin(order),
+            }),
         ];
         (id, call).prop_map(|(id, call)| Request { id, call })
     }
@@ -457,7 +475,7 @@ mod tests {
         fn any_json_is_a_request_or_a_fault(
             id in "(1|null|\"a\"|1e9|-3|\\[\\]|99999999999999999999)",
             method in "(list|status|stop|inc|signal|shutdown|x)",
-            params in "(null|\\{\\}|\\[1\\]|\\{\"group\":(1|\"w\")\\}|\\{\"group\":\"w\",\"(signal|slot|wait)\":(0|-1|1.5|\"TERM\"|9|false)\\})",
+            params in "(null|\\{\\}|\\[1\\]|\\{\"group\":(1|\"w\")\\}|\\{\"group\":\"w\",\"(signal|slot|wait|progress)\":(0|-1|1.5|\"TERM\"|9|false)\\})",
         ) {
             let line = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
             let _ = parse(line.as_bytes());

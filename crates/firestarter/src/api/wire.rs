@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::reply::{Answer, Outcome, Problem};
 use super::request::{Fault, Id};
+use super::rollout::Progress;
 
 /// A reply as a client gets it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,31 @@ pub(crate) fn reply_line(id: &Id, outcome: &Outcome) -> String {
         Outcome::Problem(problem) => error_line(id, problem.number(), problem.label(), problem),
         Outcome::Other { code, message, machine } => error_line(id, *code, message, &Machine { code: machine }),
     }
+}
+
+/// How far a rollout is, as a line with its newline: a notification, which has no id.
+pub(crate) fn progress_line(progress: &Progress) -> String {
+    line(&Notification { jsonrpc: "2.0", method: PROGRESS, params: progress })
+}
+
+/// Reads such a line; none if it is a reply, or garbled.
+pub(crate) fn parse_progress(text: &[u8]) -> Option<Progress> {
+    #[derive(Deserialize)]
+    struct Line {
+        method: String,
+        params: Progress,
+    }
+    let line: Line = serde_json::from_slice(text).ok()?;
+    (line.method == PROGRESS).then_some(line.params)
+}
+
+const PROGRESS: &str = "progress";
+
+#[derive(Serialize)]
+struct Notification<'a> {
+    jsonrpc: &'static str,
+    method: &'static str,
+    params: &'a Progress,
 }
 
 /// The reply to a line that is no request.

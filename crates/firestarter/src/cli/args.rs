@@ -246,6 +246,7 @@ impl Given {
             Some(verb) => self.order(group, slot, verb, signal),
             None if word != "status" => Err(self.no_verb(name, word)),
             None if signal.is_some() => Err(self.wrong("status takes no signal")),
+            None if self.has(Opt::Progress) => Err(self.wrong("status is answered at once: leave out --progress")),
             None if self.has(Opt::NoWait) => Err(self.wrong("status is answered at once: leave out --no-wait")),
             None => Ok(Wanted::GroupStatus { group, slot }),
         }
@@ -317,6 +318,7 @@ impl Given {
             wait: !self.has(Opt::NoWait),
             quiet: self.has(Opt::Quiet),
             json: self.has(Opt::Json),
+            progress: self.has(Opt::Progress),
         }))
     }
 

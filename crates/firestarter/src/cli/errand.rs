@@ -25,6 +25,8 @@ pub(crate) struct Errand {
     pub(crate) quiet: bool,
     /// `--json`.
     pub(crate) json: bool,
+    /// `--progress`.
+    pub(crate) progress: bool,
 }
 
 /// What is wanted of a daemon.
@@ -67,6 +69,12 @@ impl Wanted {
 }
 
 impl Errand {
+    /// Whether it is told how far the order is; `terminal` says whether there is one to tell it on.
+    pub(crate) fn shows_progress(&self, terminal: Option<usize>) -> bool {
+        let rolls = matches!(&self.wanted, Wanted::Ctrl { verb, .. } if rolls(*verb));
+        rolls && self.wait && (self.progress || terminal.is_some() && !self.quiet && !self.json)
+    }
+
     /// What goes over the socket.
     pub(crate) fn call(&self) -> Call {
         let order = match &self.wanted {
@@ -86,4 +94,9 @@ impl Errand {
             Call::Begin(order)
         }
     }
+}
+
+/// Whether a verb may begin a rollout.
+fn rolls(verb: Verb) -> bool {
+    matches!(verb, Verb::Upgrade | Verb::Rollback | Verb::Restart)
 }

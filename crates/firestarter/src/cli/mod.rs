@@ -4,12 +4,14 @@
 mod args;
 mod errand;
 mod overview;
+mod progress;
 mod render;
 mod table;
 mod trouble;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,10 +19,12 @@ use firestarter_core::spec::ExitWhen;
 
 use crate::place::{self, check_own, FolderError, Place};
 
-use crate::api::{Answer, Call, Outcome, Received, Trouble};
+use crate::api::{Answer, Call, Order, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
+use crate::sys::signals;
 use args::Invocation;
 use errand::{Errand, Wanted};
+use progress::{Form, Show};
 
 /// The exit codes.
 pub(crate) mod code {
@@ -90,7 +94,12 @@ pub(crate) enum Next {
 
 /// Reads the words after the program's name and does what a client can do.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
-    let mut page = Page { out: &mut io::stdout(), err: &mut io::stderr(), width: terminal_width() };
+    let mut page = Page {
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
+        width: terminal_width(&io::stdout()),
+        terminal: terminal_width(&io::stderr()),
+    };
     let invocation = match args::parse(args) {
         Ok(invocation) => invocation,
         Err(usage) => {
@@ -124,9 +133,8 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
 }
 
 /// How many characters a line of the terminal has that is printed to; none if it is no terminal. Some do not say.
-fn terminal_width() -> Option<usize> {
-    let out = io::stdout();
-    let told = || rustix::termios::tcgetwinsize(&out).map_or(0, |size| size.ws_col.into());
+fn terminal_width(out: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let told = || rustix::termios::tcgetwinsize(out).map_or(0, |size| size.ws_col.into());
     out.is_terminal().then(told).map(|width| if width == 0 { USUAL_WIDTH } else { width })
 }
 
@@ -159,6 +167,8 @@ struct Page<'a> {
     err: &'a mut dyn Write,
     /// Of a line, in characters, if `out` is a terminal.
     width: Option<usize>,
+    /// The same of `err`.
+    terminal: Option<usize>,
 }
 
 impl Page<'_> {
@@ -171,6 +181,9 @@ impl Page<'_> {
             }
             Err(error) => {
                 self.complain(&trouble::no_reply(&errand.wanted, errand.wait, &error));
+                if let ClientError::Interrupted { signal } = error {
+                    signals::die_of(signal);
+                }
                 return code_of_error(&error);
             }
         };
@@ -206,7 +219,23 @@ impl Page<'_> {
             // Whether anybody reads it or not: the order is what counts.
             self.say(&announcement, code::DONE);
         }
-        client.ask(&errand.call())
+        match errand.call() {
+            Call::Do(order) if errand.shows_progress(self.terminal) => self.follow(errand, client, order),
+            call => client.ask(&call),
+        }
+    }
+
+    /// Asks, and shows how far it is until the reply is there.
+    fn follow(&mut self, errand: &Errand, client: Client, order: Order) -> Result<Received, ClientError> {
+        let (out, form): (&mut dyn Write, Form) = match (errand.json, self.terminal) {
+            (true, _) => (self.out, Form::Json),
+            (false, Some(width)) => (self.err, Form::Redrawn { width }),
+            (false, None) => (self.err, Form::Lines),
+        };
+        let mut show = Show::new(out, form);
+        let received = client.follow(&Call::Follow(order), &mut show);
+        show.end();
+        received
     }
 
     fn answer(&mut self, errand: &Errand, answer: &Answer, code: u8) -> u8 {
@@ -257,7 +286,7 @@ impl Page<'_> {
 pub(crate) fn words(call: &Call, outcome: &Outcome) -> String {
     let text = match (call, outcome) {
         (_, Outcome::Answer(_)) => String::new(),
-        (Call::Do(order) | Call::Begin(order), Outcome::Problem(problem)) => {
+        (Call::Do(order) | Call::Begin(order) | Call::Follow(order), Outcome::Problem(problem)) => {
             trouble::problem(&Wanted::of(order), problem)
         }
         (Call::Ask(_), Outcome::Problem(problem)) => trouble::problem(&Wanted::Status, problem),
@@ -293,7 +322,7 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
 fn code_of_error(error: &ClientError) -> u8 {
     match error {
         ClientError::NoDaemon { .. } => code::NO_DAEMON,
-        ClientError::TimedOut { .. } => code::TIMED_OUT,
+        ClientError::TimedOut { .. } | ClientError::Interrupted { .. } => code::TIMED_OUT,
         ClientError::Denied { .. }
         | ClientError::Io { .. }
         | ClientError::Closed { .. }
@@ -304,7 +333,7 @@ fn code_of_error(error: &ClientError) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{self, Done, Order, Problem, Question, What};
+    use crate::api::{self, Done, Problem, Question, What};
     use firestarter_core::command::Verb;
     use firestarter_core::ids::{Pid, Slot};
     use firestarter_core::spec::Signal;
@@ -362,7 +391,7 @@ mod tests {
             request.call
         });
         let mut err = Vec::new();
-        let code = Page { out, err: &mut err, width }.run(&errand(line), &path);
+        let code = Page { out, err: &mut err, width, terminal: None }.run(&errand(line), &path);
         (code, String::from_utf8(err).expect("UTF-8"), daemon.join().expect("no panic"))
     }
 
@@ -457,7 +486,7 @@ mod tests {
     #[test]
     fn that_nobody_answers_is_one_document_too() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut page = Page { out: &mut out, err: &mut err, width: None };
+        let mut page = Page { out: &mut out, err: &mut err, width: None, terminal: None };
         let code = page.run(&errand("ctrl web stop --json"), Path::new("/nowhere/c.sock"));
         let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(value["data"]["code"], "no_daemon");
@@ -482,7 +511,7 @@ mod tests {
     #[test]
     fn no_daemon_is_said_and_nothing_else() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut page = Page { out: &mut out, err: &mut err, width: None };
+        let mut page = Page { out: &mut out, err: &mut err, width: None, terminal: None };
         assert_eq!(page.run(&errand("ctrl web stop"), Path::new("/nowhere/s")), code::NO_DAEMON);
         assert!(out.is_empty());
         assert!(String::from_utf8_lossy(&err).starts_with("firestarter: no daemon at /nowhere/s: "));
@@ -494,7 +523,7 @@ mod tests {
         let path = folder.0.join("s");
         let _listener = UnixListener::bind(&path).expect("bind");
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut page = Page { out: &mut out, err: &mut err, width: None };
+        let mut page = Page { out: &mut out, err: &mut err, width: None, terminal: None };
         assert_eq!(page.run(&errand("ctrl web stop --timeout 20ms"), &path), code::TIMED_OUT);
         assert!(String::from_utf8_lossy(&err).contains("web: stop not finished within 20ms; the work goes on"));
     }

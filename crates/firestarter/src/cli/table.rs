@@ -30,6 +30,7 @@ pub(super) enum Opt {
     Json,
     Timeout,
     NoWait,
+    Progress,
     ExitWhen,
     Help,
 }
@@ -115,7 +116,16 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
         word: Word::Ctrl,
         name: "ctrl",
         operands: " NAME VERB",
-        options: &[Opt::Signal, Opt::NoWait, Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        options: &[
+            Opt::Signal,
+            Opt::NoWait,
+            Opt::Progress,
+            Opt::Quiet,
+            Opt::Json,
+            Opt::Timeout,
+            Opt::Socket,
+            Opt::Help,
+        ],
         about: "ask or order something of one group",
         more: "VERB is one of:
   status    whether it runs, its processes, since when
@@ -131,7 +141,8 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
   signal    SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
-Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.",
+Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
+Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
     },
     CommandRow {
         word: Word::Einhorn,
@@ -162,7 +173,7 @@ Without --no-wait it returns when all is done: an upgrade when the new workers s
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 9] = [
+pub(super) const OPTIONS: [OptionRow; 10] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -184,6 +195,13 @@ pub(super) const OPTIONS: [OptionRow; 9] = [
         long: "no-wait",
         value: None,
         about: "return when it has begun; a refusal is still told",
+    },
+    OptionRow {
+        opt: Opt::Progress,
+        short: None,
+        long: "progress",
+        value: None,
+        about: "tell how far an upgrade, a rollback or a restart is; on a terminal that is done in any case",
     },
     OptionRow {
         opt: Opt::ExitWhen,
@@ -294,7 +312,7 @@ mod tests {
     fn the_help_of_ctrl() {
         let row = COMMANDS.iter().find(|row| row.word == Word::Ctrl).expect("it is in the table");
         let want = "\
-usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [-q] [--json] [--timeout TIME] [-d SOCKET]
+usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [--progress] [-q] [--json] [--timeout TIME] [-d SOCKET]
 
 ask or order something of one group
 
@@ -313,10 +331,12 @@ VERB is one of:
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
+Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.
 
 options:
   -s, --signal SIGNAL       in place of stop_signal in stop, restart and dec, of ack_signal in upgrade and rollback; what signal sends
       --no-wait             return when it has begun; a refusal is still told
+      --progress            tell how far an upgrade, a rollback or a restart is; on a terminal that is done in any case
   -q, --quiet               leave out the heading line
       --json                print the result, or the error, as one JSON document
       --timeout TIME        wait at most so long: seconds, or 500ms, 2m; without it 10 for a question, for ever for an order

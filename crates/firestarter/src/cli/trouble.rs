@@ -107,6 +107,17 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
             what: format!("what listens at {} does not speak as firestarter does: {source}", path.display()),
             next: "name the daemon's control socket, not a worker's: -d SOCKET".to_owned(),
         },
+        ClientError::Interrupted { .. } => Words {
+            what: format!("the {} goes on", verb_word(wanted)),
+            next: match wanted {
+                Wanted::Ctrl { group, verb: Verb::Upgrade | Verb::Rollback, .. } => {
+                    format!("to end it: firestarter ctrl {group} cancel")
+                }
+                Wanted::List | Wanted::Status | Wanted::Stop | Wanted::GroupStatus { .. } | Wanted::Ctrl { .. } => {
+                    "see how far it is: firestarter status".to_owned()
+                }
+            },
+        },
         ClientError::TimedOut { after } => match wanted {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Words {
                 what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
@@ -126,7 +137,11 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
         },
     };
     let group = match wanted {
-        Wanted::Ctrl { group, .. } if matches!(error, ClientError::TimedOut { .. }) => Some(group.as_str()),
+        Wanted::Ctrl { group, .. }
+            if matches!(error, ClientError::TimedOut { .. } | ClientError::Interrupted { .. }) =>
+        {
+            Some(group.as_str())
+        }
         Wanted::Ctrl { .. } | Wanted::GroupStatus { .. } | Wanted::List | Wanted::Status | Wanted::Stop => None,
     };
     words.about(group)
@@ -141,6 +156,7 @@ pub(crate) fn no_reply_json(error: &ClientError) -> serde_json::Value {
         ClientError::Closed { .. } => "closed",
         ClientError::Protocol { .. } => "protocol",
         ClientError::TimedOut { .. } => "timed_out",
+        ClientError::Interrupted { .. } => "interrupted",
     };
     serde_json::json!({ "data": { "code": code }, "message": error.to_string() })
 }

@@ -43,6 +43,8 @@ pub(super) struct Control {
     pub(super) turning_away: bool,
     /// Who has just asked for something whose end is not waited for.
     pub(super) in_a_hurry: Option<u64>,
+    /// Who has just asked to hear how far something is.
+    pub(super) followers: Vec<u64>,
     pub(super) buffer: Box<[u8; LONGEST]>,
 }
 
@@ -64,6 +66,8 @@ struct Work {
     order: Option<Order>,
     /// The client waits for the order's end, not only for its beginning.
     waits: bool,
+    /// It wants to hear how far the order is meanwhile.
+    follows: bool,
     /// It is an order, journalled, and no reply to it was made.
     owed: bool,
     /// Of its line, with the newline.
@@ -73,12 +77,13 @@ struct Work {
 impl Work {
     /// Asked for in a line of that length.
     fn new(request: Request, length: usize) -> Work {
+        let follows = matches!(request.call, Call::Follow(_));
         let (order, waits) = match request.call {
             Call::Ask(_) => (None, true),
-            Call::Do(order) => (Some(order), true),
+            Call::Do(order) | Call::Follow(order) => (Some(order), true),
             Call::Begin(order) => (Some(order), false),
         };
-        Work { id: request.id, order, waits, owed: false, length }
+        Work { id: request.id, order, waits, follows, owed: false, length }
     }
 }
 
@@ -205,7 +210,7 @@ impl Control {
 
     fn refuse(&mut self, id: u64, fault: &Fault, length: usize) {
         if let Some(client) = self.clients.get_mut(&id) {
-            client.work = Some(Work { id: Id::Null, order: None, waits: true, owed: false, length });
+            client.work = Some(Work { id: Id::Null, order: None, waits: true, follows: false, owed: false, length });
             client.unsent = fault_line(fault).into_bytes();
             self.send(id);
         }
@@ -228,6 +233,9 @@ impl Control {
                 if !work.waits {
                     self.in_a_hurry = Some(id);
                 }
+                if work.follows {
+                    self.followers.push(id);
+                }
             }
         }
     }
@@ -241,6 +249,19 @@ impl Control {
     /// The order of a client that does not wait for its end, if it was not answered yet.
     pub(super) fn begun(&self, id: u64) -> Option<&Order> {
         self.clients.get(&id)?.work.as_ref().filter(|work| work.owed && !work.waits)?.order.as_ref()
+    }
+
+    /// The group whose rollout a client follows, as long as its order is in work.
+    pub(super) fn followed(&self, id: u64) -> Option<&str> {
+        let work = self.clients.get(&id)?.work.as_ref().filter(|work| work.owed && work.follows)?;
+        work.order.as_ref()?.group()
+    }
+
+    /// Tells a client something before its reply, if it takes it at once: a line as short as this is taken whole or not at
+    /// all. Says whether it was.
+    pub(super) fn tell(&self, id: u64, line: &str) -> bool {
+        let Some(client) = self.clients.get(&id).filter(|client| client.unsent.is_empty()) else { return false };
+        send(&client.fd, line.as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok()
     }
 
     /// Answers the request that a client has in work.
@@ -326,6 +347,7 @@ impl Control {
             (Phase::Asked | Phase::Answering, Some(line)) => {
                 if let Ok(request) = parse(line) {
                     let work = Work::new(request, line.len());
+                    self.followers.extend(work.follows.then_some(id));
                     client.work = work.order.is_some().then_some(Work { owed: true, ..work });
                 }
                 if phase == Phase::Answering {

@@ -25,6 +25,7 @@ mod paths;
 mod perform;
 mod pins;
 mod programs;
+mod progress;
 mod recover;
 mod run;
 mod slots;
@@ -111,6 +112,7 @@ struct Daemon<'a> {
     programs: programs::Programs,
     orders: orders::Heard,
     paths: paths::Paths,
+    progress: progress::Progress,
     halted: bool,
 }
 

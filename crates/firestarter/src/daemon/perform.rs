@@ -111,7 +111,7 @@ impl Daemon<'_> {
         let outcome = match self.control.next_call(client) {
             None => return,
             Some(Call::Ask(question)) => self.answer_to(question),
-            Some(Call::Do(order) | Call::Begin(order)) => match self.command(&order) {
+            Some(Call::Do(order) | Call::Follow(order) | Call::Begin(order)) => match self.command(&order) {
                 Ok(command) => {
                     let event = Event::Request { request: self.control.request(client), command };
                     return self.inbox.push_back(Fact { event, receipt: Receipt::Request { client } });

@@ -25,12 +25,13 @@ use rustix::process::{pidfd_open, PidfdFlags};
 
 use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
-use super::control::{self, Control};
+use super::control::Control;
 use super::labels::Labeller;
 use super::listeners::Listeners;
 use super::paths::Paths;
 use super::pins::{Pinned, Pins};
 use super::programs::Programs;
+use super::progress::Progress;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role, Yard};
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
@@ -118,18 +119,11 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         },
     };
     must(children.spawners.start(children.yard, 0));
-    let control = Control {
-        shared,
-        socket: must(found.control.take().ok_or(RecoverError::Missing("control socket"))),
-        clients: BTreeMap::new(),
-        spare: found.spare.take(),
-        turning_away: false,
-        in_a_hurry: None,
-        buffer: control::buffer(),
-    };
+    let control = control(shared, &mut found);
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
     let (inbox, notices, orders) = Default::default();
     let programs = Programs::start(shared.setup);
+    let progress = Progress::default();
     let halted = false;
     let mut daemon = Daemon {
         shared,
@@ -145,6 +139,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         programs,
         orders,
         paths,
+        progress,
         halted,
     };
     must(daemon.listen());
@@ -221,6 +216,19 @@ fn listeners(shared: Shared, found: &mut Found) -> Listeners {
         }
     }
     Listeners { sockets, slots: std::mem::take(&mut found.slots) }
+}
+
+fn control(shared: Shared, found: &mut Found) -> Control {
+    Control {
+        shared,
+        socket: must(found.control.take().ok_or(RecoverError::Missing("control socket"))),
+        clients: BTreeMap::new(),
+        spare: found.spare.take(),
+        turning_away: false,
+        in_a_hurry: None,
+        followers: Vec::new(),
+        buffer: super::control::buffer(),
+    }
 }
 
 fn channel(shared: Shared, found: &mut Found) -> Channel {

@@ -52,13 +52,14 @@ impl Daemon<'_> {
     /// Waits for the next event or deadline and puts what comes into the inbox.
     fn wait(&mut self) {
         self.clear_up();
+        self.tell_progress();
         if self.log.snapshot_is_due() && self.control.owes_no_rest(self.log.is_long()) {
             if let Err(error) = self.log.snapshot(&self.core) {
                 say(format_args!("{error}"));
             }
         }
         let look = self.children.look.as_ref().map(|(at, _)| *at);
-        let timeout = self.core.next_deadline().into_iter().chain(look).min().map(|at| {
+        let timeout = self.core.next_deadline().into_iter().chain(look).chain(self.progress.due()).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
         });

@@ -30,6 +30,31 @@ pub(crate) fn block_and_reset() -> bool {
     hangup_ignored
 }
 
+/// Blocks these signals beside those that are blocked.
+pub(crate) fn block(signals: &[i32]) {
+    change_mask(libc::SIG_BLOCK, signals);
+}
+
+/// Ends this process by a signal whose disposition is the default, so that whoever waits for it sees that; returns if it is
+/// another.
+pub(crate) fn die_of(signal: i32) {
+    change_mask(libc::SIG_UNBLOCK, &[signal]);
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
+
+fn change_mask(how: libc::c_int, signals: &[i32]) {
+    // SAFETY: the set is initialized by sigemptyset before it is read.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        libc::sigprocmask(how, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
 /// Blocked signals, to be read.
 pub(crate) struct SignalFd(OwnedFd);
 

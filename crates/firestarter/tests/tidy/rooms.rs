@@ -61,6 +61,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("config", "nearest", "suggestions for misspelt keys"),
     ("init", "say", "one wording of the system's errors"),
     ("init", "cli", "it ends with the codes of the command line"),
+    ("cli", "sys", "Ctrl-C ends the waiting of a client that shows how far it is, and nothing else"),
     ("cli", "nearest", "suggestions for misspelt commands"),
     ("journal", "core::Supervisor", "it holds the core's events and snapshots"),
     ("journal", "core::event", "it holds the core's events and snapshots"),
