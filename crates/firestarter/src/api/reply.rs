@@ -360,6 +360,14 @@ impl Outcome {
         Outcome::problem(Some(group), Trouble::UnknownGroup { groups })
     }
 
+    /// With the last lines that the worker to blame wrote, if this tells of an abort.
+    pub(crate) fn with_stderr(mut self, lines: &[String]) -> Outcome {
+        if let Outcome::Problem(Problem { trouble: Trouble::Aborted { stderr, .. }, .. }) = &mut self {
+            *stderr = lines.to_vec();
+        }
+        self
+    }
+
     pub(super) fn problem(group: Option<&str>, trouble: Trouble) -> Outcome {
         Outcome::Problem(Problem { group: group.map(str::to_owned), trouble })
     }

@@ -219,9 +219,10 @@ impl Page<'_> {
             // Whether anybody reads it or not: the order is what counts.
             self.say(&announcement, code::DONE);
         }
-        match errand.call() {
-            Call::Do(order) if errand.shows_progress(self.terminal) => self.follow(errand, client, order),
-            call => client.ask(&call),
+        let call = errand.call();
+        match &call {
+            Call::Do(order) if errand.shows_progress(self.terminal) => self.follow(errand, client, order.clone()),
+            Call::Ask(_) | Call::Do(_) | Call::Follow(_) | Call::Begin(_) => client.ask(&call),
         }
     }
 

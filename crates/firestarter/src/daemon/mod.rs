@@ -13,6 +13,7 @@ mod control;
 mod identity;
 pub(crate) mod inherit;
 mod labels;
+mod last_words;
 mod launch;
 pub(crate) mod limits;
 mod listeners;
@@ -113,6 +114,7 @@ struct Daemon<'a> {
     orders: orders::Heard,
     paths: paths::Paths,
     progress: progress::Progress,
+    last_words: last_words::LastWords,
     halted: bool,
 }
 

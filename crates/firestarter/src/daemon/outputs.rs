@@ -8,6 +8,8 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use firestarter_core::ids::WorkerId;
+
 use super::Shared;
 use crate::journal::{Origin, Speaker, Stream};
 
@@ -42,10 +44,16 @@ impl Outputs {
 ///
 /// # Errors
 /// No descriptor.
-pub(super) fn pipe(shared: Shared, group: u32, speaker: Speaker, stream: Stream) -> io::Result<Option<OwnedFd>> {
+pub(super) fn pipe(
+    shared: Shared,
+    worker: WorkerId,
+    group: u32,
+    speaker: Speaker,
+    stream: Stream,
+) -> io::Result<Option<OwnedFd>> {
     let origin = Origin { group, speaker, stream };
     match shared.pipes.filter(|_| shared.setup.outputs.piped(origin)) {
-        Some(pipes) => pipes.open(origin).map(Some),
+        Some(pipes) => pipes.open(origin, worker).map(Some),
         None => Ok(None),
     }
 }

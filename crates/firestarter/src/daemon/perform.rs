@@ -39,6 +39,7 @@ impl Daemon<'_> {
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => {
                 self.children.spawners.pins.heed(&notice);
+                self.heed_abort(&notice);
                 self.notices.push(notice);
             }
             Action::Measure { group } => {
@@ -67,6 +68,7 @@ impl Daemon<'_> {
         self.children.spawners.pins.settle(|group| self.core.editions(group).collect());
         for notice in std::mem::take(&mut self.notices) {
             super::notices::tell(&notice, &self.shared.setup.config.groups);
+            self.say_last_words(&notice);
         }
     }
 
@@ -90,7 +92,7 @@ impl Daemon<'_> {
             return Daemon::reply_to_nobody(reply);
         }
         let Some(order) = self.control.owed(request) else { return };
-        let outcome = Outcome::from_reply(order.group(), reply);
+        let outcome = self.last_words.add_to(Outcome::from_reply(order.group(), reply), reply);
         self.answer(request.client, &outcome);
     }
 

@@ -10,7 +10,7 @@
 //! - a *signal* that somebody wanted a worker to have (`Tell`) is not sent again, sent or not: twice may do harm;
 //! - an *exit* that was journalled and not consumed: the zombie is let go now; one not journalled is told of again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,7 +27,9 @@ use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
 use super::control::Control;
 use super::labels::Labeller;
+use super::last_words::LastWords;
 use super::listeners::Listeners;
+use super::orders::Heard;
 use super::paths::Paths;
 use super::pins::{Pinned, Pins};
 use super::programs::Programs;
@@ -121,26 +123,24 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     must(children.spawners.start(children.yard, 0));
     let control = control(shared, &mut found);
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
-    let (inbox, notices, orders) = Default::default();
     let programs = Programs::start(shared.setup);
-    let progress = Progress::default();
-    let halted = false;
     let mut daemon = Daemon {
         shared,
         log,
         core,
-        inbox,
-        notices,
+        inbox: VecDeque::new(),
+        notices: Vec::new(),
         epoll,
         children,
         listeners,
         control,
         channel,
         programs,
-        orders,
+        orders: Heard::default(),
         paths,
-        progress,
-        halted,
+        progress: Progress::default(),
+        last_words: LastWords::default(),
+        halted: false,
     };
     must(daemon.listen());
     must(daemon.find_workers());

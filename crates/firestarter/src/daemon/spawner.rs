@@ -246,7 +246,7 @@ impl Stage {
             // What a hook says is for whoever reads what the daemon says.
             let output = if matches!(job.role, Role::Worker(..)) { output } else { &Output::Inherit };
             let staged = STREAMS[number as usize];
-            if let Some(write) = outputs::pipe(self.shared, job.group.0, job.role.speaker(), stream)? {
+            if let Some(write) = outputs::pipe(self.shared, job.worker, job.group.0, job.role.speaker(), stream)? {
                 self.piped = true;
                 fds::place(write, staged, true)?;
                 continue;

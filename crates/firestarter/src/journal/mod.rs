@@ -14,6 +14,7 @@ mod ledger;
 mod log;
 mod pipes;
 mod table;
+mod tails;
 
 use std::io;
 

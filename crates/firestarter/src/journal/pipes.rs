@@ -17,13 +17,15 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
+use firestarter_core::ids::WorkerId;
 use rustix::net::{
     recv, recvmsg, send, sendmsg, shutdown, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 use rustix::pipe::{pipe_with, PipeFlags};
 
-use super::{Header, Ledger, Meaning, Origin};
+use super::tails::{Tail, Tails, BYTES};
+use super::{Header, Ledger, Meaning, Origin, Stream};
 use crate::sys::fds;
 
 /// The socket and what it is about.
@@ -34,6 +36,7 @@ pub(crate) struct Pipes {
     here: OwnedFd,
     /// The writer's end.
     there: OwnedFd,
+    tails: Tails,
 }
 
 /// A pipe, as the writer has it.
@@ -68,18 +71,21 @@ impl Pipes {
         let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         ledger.name(&here, Meaning::Keeper)?;
         ledger.name(&there, Meaning::Keeper)?;
-        Ok(Pipes { header, ledger, here, there })
+        Ok(Pipes { header, ledger, here, there, tails: Tails::new()? })
     }
 
-    /// The daemon opens a pipe for a process that it is going to spawn; returns the end that is written to.
+    /// The daemon opens a pipe for a process that it is going to spawn under this id; returns the end that is written to.
     ///
     /// # Errors
     /// No descriptor.
-    pub(crate) fn open(&self, origin: Origin) -> io::Result<OwnedFd> {
+    pub(crate) fn open(&self, origin: Origin, worker: WorkerId) -> io::Result<OwnedFd> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let pipe = which(&read)?;
         self.header.set_untold(true);
         let named = self.ledger.name(&read, Meaning::Output { pipe, origin });
+        if named.is_ok() {
+            self.ledger.set_mark(&read, worker.0);
+        }
         if named.is_ok() && self.tell(&read).is_err() {
             self.header.miss_pipe();
             // A full socket wakes the writer just as well.
@@ -90,6 +96,63 @@ impl Pipes {
         // It is the ledger's from now on.
         let _ = read.into_raw_fd();
         Ok(write)
+    }
+
+    /// The last that a process wrote to its standard error, what nobody has read yet included; empty if it does not write
+    /// there by a pipe, or has not. Waits for nobody.
+    pub(crate) fn last_words(&self, worker: WorkerId) -> Vec<u8> {
+        const LOOKS: usize = 50;
+        let mut words = Vec::new();
+        for _ in 0..LOOKS {
+            let before = self.tails.of(worker.0);
+            let unread = self.unread(worker);
+            let after = self.tails.of(worker.0);
+            let still = before == after && !after.as_ref().is_some_and(|tail| tail.reading);
+            words = after.map_or_else(Vec::new, |tail: Tail| tail.bytes);
+            if still {
+                words.extend(unread);
+                break;
+            }
+            // The writer has some of it in hand.
+            std::thread::yield_now();
+        }
+        words.drain(..words.len().saturating_sub(BYTES));
+        words
+    }
+
+    /// What stands in a worker's pipe.
+    fn unread(&self, worker: WorkerId) -> Vec<u8> {
+        let of_worker = |(number, meaning): &(RawFd, Meaning)| {
+            let stderr = matches!(meaning, Meaning::Output { origin: Origin { stream: Stream::Stderr, .. }, .. });
+            stderr && self.ledger.mark(number) == worker.0
+        };
+        let Some(found) = self.ledger.named().find(of_worker) else { return Vec::new() };
+        let unread = fds::peek_pipe(found.0).unwrap_or_default();
+        // The keeper may have closed it meanwhile, and the number be another's.
+        let same = self.ledger.meaning_of(found.0) == Some(found.1) && self.ledger.mark(&found.0) == worker.0;
+        if same {
+            unread
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The writer begins to read a pipe.
+    pub(crate) fn begins(&self, pipe: &Pipe) {
+        if pipe.origin.stream == Stream::Stderr {
+            self.tails.begin(pipe.number, self.ledger.mark(&pipe.number));
+        }
+    }
+
+    /// The writer reads a pipe once.
+    pub(crate) fn read(&self, pipe: &Pipe, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+        if pipe.origin.stream != Stream::Stderr {
+            return rustix::io::read(&pipe.read, buffer);
+        }
+        self.tails.reads(pipe.number);
+        let read = rustix::io::read(&pipe.read, &mut *buffer);
+        self.tails.add(pipe.number, &buffer[..read.unwrap_or(0)]);
+        read
     }
 
     fn tell(&self, read: &OwnedFd) -> rustix::io::Result<usize> {
@@ -263,7 +326,7 @@ mod tests {
     #[test]
     fn a_pipe_is_told_of_read_and_closed_when_done() {
         let pipes = pipes();
-        let write = pipes.open(origin(1)).unwrap();
+        let write = pipes.open(origin(1), WorkerId(1)).unwrap();
         let pipe = heard(&pipes);
         assert_eq!(pipe.origin, origin(1));
         rustix::io::write(&write, b"hello").unwrap();
@@ -286,10 +349,10 @@ mod tests {
         let mut writes = Vec::new();
         let full = |pipes: &Pipes| send(&pipes.here, &LOOK.to_le_bytes(), QUIET).is_err();
         while !full(&pipes) {}
-        writes.push(pipes.open(origin(0)).unwrap());
+        writes.push(pipes.open(origin(0), WorkerId(0)).unwrap());
         assert!(matches!(pipes.hear(), Heard::Missed));
         assert!(matches!(pipes.hear(), Heard::Nothing), "told once");
-        writes.push(pipes.open(origin(1)).unwrap());
+        writes.push(pipes.open(origin(1), WorkerId(1)).unwrap());
         assert_eq!(heard(&pipes).origin, origin(1));
         // A daemon that died between the naming and the telling.
         pipes.header.set_untold(true);
@@ -302,9 +365,9 @@ mod tests {
     #[test]
     fn a_pipe_that_is_done_is_not_heard_of_again_and_the_end_comes_last() {
         let pipes = pipes();
-        let _first = pipes.open(origin(0)).unwrap();
+        let _first = pipes.open(origin(0), WorkerId(0)).unwrap();
         let pipe = heard(&pipes);
-        let (again, _second) = (pipes.tell(&pipe.read), pipes.open(origin(1)).unwrap());
+        let (again, _second) = (pipes.tell(&pipe.read), pipes.open(origin(1), WorkerId(1)).unwrap());
         again.unwrap();
         pipes.ledger.forget(&pipe.number);
         pipes.end();

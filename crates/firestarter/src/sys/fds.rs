@@ -93,6 +93,21 @@ pub(crate) fn is_unix_connection(number: RawFd) -> bool {
     unix && rustix::net::sockopt::socket_acceptconn(fd).is_ok_and(|listens| !listens)
 }
 
+/// What stands in a pipe, which it stays in. Nothing if it is at its end, or no pipe.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn peek_pipe(number: RawFd) -> io::Result<Vec<u8>> {
+    use rustix::pipe::{pipe_with, tee, PipeFlags, SpliceFlags};
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    // SAFETY: the number is only read from; one that is not open, or no pipe, gives an error.
+    let pipe = unsafe { BorrowedFd::borrow_raw(number) };
+    let mut bytes = vec![0; tee(pipe, &write, 64 << 10, SpliceFlags::NONBLOCK)?];
+    let length = rustix::io::read(&read, &mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// Raises the soft limit of open files to the hard one and returns what it was, for the workers.
 pub(crate) fn raise_limit() -> (u64, u64) {
     let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);

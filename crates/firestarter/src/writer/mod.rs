@@ -216,6 +216,7 @@ impl Writer {
         let reader = Reader { pipe, sink, label, cutter: Cutter::default() };
         let key = epoll::EventData::new_u64(number as u64);
         epoll::add(&self.epoll, &reader.pipe.read, key, epoll::EventFlags::IN)?;
+        self.pipes.begins(&reader.pipe);
         self.readers.insert(number, reader);
         Ok(())
     }
@@ -238,7 +239,7 @@ impl Writer {
     /// Reads once from a pipe. Says whether there may be more.
     fn read(&mut self, number: RawFd) -> bool {
         let Some(reader) = self.readers.get_mut(&number) else { return false };
-        let (read, key) = (rustix::io::read(&reader.pipe.read, &mut self.buffer), number as u64);
+        let (read, key) = (self.pipes.read(&reader.pipe, &mut self.buffer), number as u64);
         let (sink, own, logs) = (reader.sink, &mut self.own, &mut self.logs);
         match read {
             Err(Errno::AGAIN | Errno::INTR) => false,
