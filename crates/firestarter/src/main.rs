@@ -27,10 +27,18 @@ fn main() -> ExitCode {
         cli::Next::Run { config, socket, exit_when } => start::run(config, socket, exit_when),
         cli::Next::Check { config } => start::check(config),
         cli::Next::Init { config, command } => init::run(config, &command),
-        cli::Next::Einhorn { args } => front::einhorn::run(args),
+        cli::Next::Einhorn { args } => serve(front::einhorn::main(args)),
         cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
+        cli::Next::StartServer { args } => serve(front::server_starter::main(args)),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };
     ExitCode::from(code)
+}
+
+fn serve(next: front::Next) -> u8 {
+    match next {
+        front::Next::Exit(code) => code,
+        front::Next::Serve(served) => start::serve(*served),
+    }
 }

@@ -1,7 +1,6 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
 mod logs;
-mod pid_file;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,13 +14,13 @@ use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, inherit, limits, Setup, Signals};
+use crate::front::Served;
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
 use crate::sys::{self, fds, maps, oom};
 use crate::writer;
-use pid_file::PidFile;
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -50,7 +49,8 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
         say(format_args!("{error}"));
         return code::FAILED;
     }
-    serve(Service { config, socket, exit_when, signals: Signals::only_stops() })
+    let signals = Signals::only_stops();
+    serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, ready: None })
 }
 
 /// Closes what a front end was given and has no use for.
@@ -58,31 +58,15 @@ pub(crate) fn close_inherited() {
     drop(inherit::take());
 }
 
-/// What a daemon is started with, wherever it was read.
-pub(crate) struct Service {
-    pub(crate) config: Config,
-    pub(crate) socket: Place,
-    pub(crate) exit_when: Option<ExitWhen>,
-    pub(crate) signals: Signals,
-}
-
-/// Runs until all is over; returns the exit code. Whoever calls this has called `inherit::take`.
-pub(crate) fn serve(service: Service) -> u8 {
-    match start(service, None) {
+/// Runs what a front end wants served; returns the exit code. Whoever calls this has called `close_inherited`.
+pub(crate) fn serve(served: Served) -> u8 {
+    match start(served) {
         Ok(code) => code,
         Err(error) => {
             say(format_args!("{error}"));
             code::FAILED
         }
     }
-}
-
-/// As `serve`. The keeper's pid stands in `pid_file` as long as it runs.
-pub(crate) fn serve_with_pid_file(service: Service, pid_file: &Path) -> u8 {
-    start(service, Some(pid_file)).unwrap_or_else(|error| {
-        say(format_args!("{error}"));
-        code::FAILED
-    })
 }
 
 /// Reads a configuration and says what is wrong with it; returns the exit code.
@@ -120,8 +104,8 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     })
 }
 
-fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
-    let Service { config, socket, exit_when, signals } = service;
+fn start(served: Served) -> Result<u8, OpenError> {
+    let Served { config, socket, exit_when, signals, pid_file, status_file, ready } = served;
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
@@ -138,7 +122,19 @@ fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
     let init = keeper.is_init();
     let policy = policy(&config, exit_when, init);
-    let setup = Setup { config, runtime, keeper, open_files, oom_score, policy, since, outputs, signals };
+    let setup = Setup {
+        config,
+        runtime,
+        keeper,
+        open_files,
+        oom_score,
+        policy,
+        since,
+        outputs,
+        signals,
+        pid_file,
+        status_file,
+    };
     let setup = Box::leak(Box::new(setup));
     let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
     if let Some(voice) = voice {
@@ -148,7 +144,11 @@ fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
         records = records.with_pipes().map_err(kernel("a socket to the writer"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
-    let pid_file = pid_file.map(PidFile::write).transpose().inspect_err(|_| open::remove_files(setup))?;
+    if let Some(pid_file) = &setup.pid_file {
+        let locked = open::claim_pid_file(pid_file).inspect_err(|_| open::remove_all_but_pid_file(setup))?;
+        records.ledger.name(&locked, Meaning::Keeper).map_err(kernel("the pid file"))?;
+        std::mem::forget(locked);
+    }
     for remark in remarks(&setup.config, policy, init) {
         say(format_args!("{remark}"));
     }
@@ -160,12 +160,13 @@ fn start(service: Service, pid_file: Option<&Path>) -> Result<u8, OpenError> {
             writer::live(plan, pipes, voice);
         }
     };
+    if let Some(ready) = ready {
+        let _ = rustix::io::write(&ready, b"1");
+    }
     let heard = heard(&setup.signals, hangup_ignored);
-    let code = keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
+    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
-        .map_err(kernel("the keeper"));
-    drop(pid_file);
-    code
+        .map_err(kernel("the keeper"))
 }
 
 /// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.

@@ -52,6 +52,11 @@ pub(crate) enum Invocation {
     },
     /// Show what Firestarter does.
     Demo,
+    /// Server::Starter's command line; all that follows is its own.
+    StartServer {
+        /// The words after it.
+        args: Vec<OsString>,
+    },
     /// Be a worker of the demo; hidden, all that follows is its own.
     DemoWorker {
         /// The words after it.
@@ -89,6 +94,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
     let mut rest = || parser.raw_args().map(Iterator::collect).unwrap_or_default();
     match row.word {
         Word::DemoWorker => return Ok(Invocation::DemoWorker { args: rest() }),
+        Word::StartServer => return Ok(Invocation::StartServer { args: rest() }),
         Word::Einhorn => return Ok(Invocation::Einhorn { args: rest() }),
         Word::EinhornSocket => return Ok(Invocation::EinhornSocket { args: rest() }),
         Word::Run
@@ -215,6 +221,7 @@ impl Given {
             Word::DemoWorker => Ok(Invocation::DemoWorker { args: Vec::new() }),
             Word::Einhorn => Ok(Invocation::Einhorn { args: Vec::new() }),
             Word::EinhornSocket => Ok(Invocation::EinhornSocket { args: Vec::new() }),
+            Word::StartServer => Ok(Invocation::StartServer { args: Vec::new() }),
             Word::Help => match self.operands.as_slice() {
                 [] => Ok(Invocation::Print(table::help())),
                 [topic] => topic_help(topic).map(Invocation::Print),

@@ -85,6 +85,11 @@ pub(crate) enum Next {
     },
     /// Show what Firestarter does.
     Demo,
+    /// Be start_server.
+    StartServer {
+        /// Its own words.
+        args: Vec<OsString>,
+    },
     /// Be a worker of the demo.
     DemoWorker {
         /// Its own words.
@@ -120,6 +125,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::Einhorn { args } => Next::Einhorn { args },
         Invocation::EinhornSocket { args } => Next::EinhornSocket { args },
         Invocation::Demo => Next::Demo,
+        Invocation::StartServer { args } => Next::StartServer { args },
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
         Invocation::Errand(errand) => match place(errand.socket.as_deref()) {

@@ -13,6 +13,7 @@ pub(super) enum Word {
     Stop,
     Ctrl,
     Demo,
+    StartServer,
     DemoWorker,
     Einhorn,
     EinhornSocket,
@@ -58,7 +59,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 12] = [
+pub(super) const COMMANDS: [CommandRow; 13] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -160,6 +161,14 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
         options: &[Opt::Help],
         about: "show what firestarter does, with workers of its own",
         more: "",
+    },
+    CommandRow {
+        word: Word::StartServer,
+        name: "start-server",
+        operands: " [OPTION...] -- COMMAND",
+        options: &[],
+        about: "run one server by the command line of Server::Starter",
+        more: "All that follows is read as start_server reads it: firestarter start-server --help",
     },
     CommandRow { word: Word::DemoWorker, name: "demo-worker", operands: "", options: &[], about: "", more: "" },
     CommandRow {

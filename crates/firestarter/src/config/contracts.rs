@@ -38,6 +38,13 @@ impl Contracts {
     /// What holds unless the configuration says otherwise.
     pub(crate) const ALL: Contracts = Contracts([true; NAMES.len()]);
 
+    /// These and no others.
+    pub(crate) fn only(contracts: &[Contract]) -> Contracts {
+        let mut spoken = [false; NAMES.len()];
+        contracts.iter().for_each(|contract| spoken[*contract as usize] = true);
+        Contracts(spoken)
+    }
+
     /// Whether a contract is among them.
     pub(crate) fn speak(self, contract: Contract) -> bool {
         self.0[contract as usize]

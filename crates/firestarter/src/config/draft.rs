@@ -201,6 +201,8 @@ impl<'a> Draft<'a> {
             base_name: self.base_name,
             contracts: self.contracts,
             listen_pid: self.listen_pid,
+            numbers: Vec::new(),
+            envdir: None,
             control_socket: self.control_socket.map(|(path, _)| path),
             identity: self.identity,
             umask: self.umask,

@@ -89,6 +89,10 @@ pub(crate) struct Launch {
     pub(crate) contracts: Contracts,
     /// Whether a worker is told its pid as `LISTEN_PID`.
     pub(crate) listen_pid: bool,
+    /// The numbers that workers get their sockets as, one each; none at all: from 3 on.
+    pub(crate) numbers: Vec<i32>,
+    /// A folder of files of which each is a variable, read for each worker anew; absolute.
+    pub(crate) envdir: Option<PathBuf>,
     /// Where workers connect to ack, if not in the runtime folder. Absolute.
     pub(crate) control_socket: Option<PathBuf>,
     /// Who workers run as; none: as the daemon does.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
 use firestarter_core::ids::Pid;
 
 use super::live::Signs;
-use super::{identity, Setup};
+use super::{envdir, identity, Setup};
 use crate::config::contracts::{self, EINHORN};
 use crate::config::{passed_on, words, Account, Address, Contract, Group, Identity, Output, SocketSpec, WATCH_FILE};
 use crate::sys::image::{Image, Number, Parts};
@@ -21,8 +22,8 @@ use crate::sys::image::{Image, Number, Parts};
 pub(super) struct Recipe {
     /// The process, or why there cannot be one.
     pub(super) image: Result<Image, SpawnError>,
-    /// Numbers that workers get as 3, 4, …: the listeners, then the group's connected socket.
-    pub(super) sockets: Vec<RawFd>,
+    /// The listeners, then the group's connected socket: as which number workers get it, and its own.
+    pub(super) sockets: Vec<(RawFd, RawFd)>,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) null: RawFd,
@@ -40,6 +41,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// The first descriptor of a worker's sockets: systemd's `SD_LISTEN_FDS_START`.
 const FIRST: usize = 3;
 
+/// What is added to an environment; no value: taken away.
+type Extra = [(OsString, Option<OsString>)];
+
 pub(super) fn recipe(
     setup: &Setup,
     group: &Group,
@@ -49,12 +53,31 @@ pub(super) fn recipe(
     null: RawFd,
 ) -> Recipe {
     let signs = Signs::of(group, index, &setup.runtime);
-    let image = image(setup, group, index, signs.as_ref());
+    let image = image(setup, group, index, signs.as_ref(), &[]);
     let acks = group.launch.contracts.hear_acks().then_some(pair);
-    let sockets = listeners.iter().copied().chain(acks).collect();
+    let sockets = numbers(group).chain([(FIRST + listeners.len()) as RawFd]);
+    let sockets = sockets.zip(listeners.iter().copied().chain(acks)).collect();
     let (stdout, stderr) = (group.launch.stdout.clone(), group.launch.stderr.clone());
     let (stdin, divided) = (group.launch.stdin_socket, group.sockets.iter().any(|socket| socket.reuseport));
     Recipe { image, sockets, stdout, stderr, null, stdin, divided, signs }
+}
+
+/// As which number workers get each listener.
+fn numbers(group: &Group) -> impl Iterator<Item = RawFd> + '_ {
+    let number = |at: usize| group.launch.numbers.get(at).copied().unwrap_or((FIRST + at) as RawFd);
+    (0..group.sockets.len()).map(number)
+}
+
+/// Makes a group's process anew, if its environment may have changed.
+///
+/// # Errors
+/// The folder of its variables cannot be read.
+pub(super) fn refresh(setup: &Setup, group: &Group, index: u32, recipe: &mut Recipe) -> io::Result<()> {
+    if let Some(folder) = &group.launch.envdir {
+        let extra = envdir::read(folder)?;
+        recipe.image = image(setup, group, index, recipe.signs.as_ref(), &extra);
+    }
+    Ok(())
 }
 
 /// Where a group's program may be, absolute, in the order in which a spawn looks for it.
@@ -69,9 +92,15 @@ pub(super) fn program(setup: &Setup, group: &Group, index: u32) -> Result<Vec<Pa
     Ok(programs.into_iter().map(|program| group.launch.working_directory.join(program)).collect())
 }
 
-fn image(setup: &Setup, group: &Group, index: u32, signs: Option<&Signs>) -> Result<Image, SpawnError> {
+fn image(setup: &Setup, group: &Group, index: u32, signs: Option<&Signs>, extra: &Extra) -> Result<Image, SpawnError> {
     let launch = &group.launch;
-    let env = environment(setup, group, index, std::env::vars_os());
+    let mut env = environment(setup, group, index, std::env::vars_os());
+    for (name, value) in extra.iter().filter(|(name, _)| passed_on(name.as_bytes(), &launch.base_name)) {
+        match value {
+            Some(value) => env.insert(name.clone(), value.clone()),
+            None => env.remove(name),
+        };
+    }
     let words = words::expand(&launch.exec, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
     Ok(Image::new(Parts {
         numbered: numbered(group, signs)?,
@@ -230,7 +259,7 @@ fn speak(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
         prefixed(EINHORN, setup, &path, sockets, true).into_iter().for_each(|(name, value)| add(name, value));
     }
     if spoken.speak(Contract::ServerStarter) {
-        add(contracts::PORTS.into(), ports(sockets));
+        add(contracts::PORTS.into(), ports(group));
     }
 }
 
@@ -264,13 +293,13 @@ fn family(address: &Address) -> &'static str {
 }
 
 /// Server::Starter's list of sockets: `ADDRESS=FD`, each address as it is configured, joined by `;`.
-fn ports(sockets: &[SocketSpec]) -> OsString {
+fn ports(group: &Group) -> OsString {
     let address = |written: &str| match written.split_once("::") {
         Some((prefix, rest)) if !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_alphabetic()) => {
             rest.to_owned()
         }
         Some(_) | None => written.to_owned(),
     };
-    let entry = |(socket, fd): (&SocketSpec, usize)| format!("{}={fd}", address(&socket.written));
-    sockets.iter().zip(FIRST..).map(entry).collect::<Vec<_>>().join(";").into()
+    let entry = |(socket, fd): (&SocketSpec, RawFd)| format!("{}={fd}", address(&socket.written));
+    group.sockets.iter().zip(numbers(group)).map(entry).collect::<Vec<_>>().join(";").into()
 }

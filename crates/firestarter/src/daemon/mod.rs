@@ -10,6 +10,7 @@ mod bind;
 mod channel;
 mod children;
 mod control;
+mod envdir;
 mod identity;
 pub(crate) mod inherit;
 mod labels;
@@ -31,10 +32,12 @@ mod recover;
 mod run;
 mod slots;
 mod spawner;
+mod status_file;
 mod yard;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use firestarter_core::action::Notice;
@@ -72,6 +75,10 @@ pub(crate) struct Setup {
     pub(crate) outputs: Outputs,
     /// What signals to the keeper mean.
     pub(crate) signals: Signals,
+    /// Where the keeper's pid stands, if anywhere.
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Where the living workers are listed, if anywhere.
+    pub(crate) status_file: Option<PathBuf>,
 }
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
@@ -115,6 +122,7 @@ struct Daemon<'a> {
     paths: paths::Paths,
     progress: progress::Progress,
     last_words: last_words::LastWords,
+    status_file: status_file::StatusFile,
     halted: bool,
 }
 

@@ -3,7 +3,7 @@
 //! start, told with its reason; then nothing was started and nothing is left behind.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(crate) enum OpenError {
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{}: another Firestarter runs here; `firestarter stop -d {}` ends it, `-d` names another place", .0.display(), .0.display())]
     Running(PathBuf),
+    #[error("{}: the process that is named there runs and has it locked; stop it, or name another file", .0.display())]
+    PidFile(PathBuf),
     #[error("{group}: bind {address}: {}{}", plain(source), advice(address, source))]
     Bind { group: String, address: String, source: io::Error },
     #[error("{group}: {fault}")]
@@ -285,6 +287,14 @@ fn private_folder(path: &Path) -> Result<(), OpenError> {
 
 /// Removes what `open` made, at the end of everything.
 pub(crate) fn remove_files(setup: &Setup) {
+    remove_all_but_pid_file(setup);
+    if let Some(pid_file) = &setup.pid_file {
+        let _ = fs::remove_file(pid_file);
+    }
+}
+
+/// As `remove_files`, where the pid file is another's.
+pub(crate) fn remove_all_but_pid_file(setup: &Setup) {
     let Setup { config: Config { groups, .. }, runtime, .. } = setup;
     let _ = fs::remove_file(&runtime.place.path);
     for (group, index) in groups.iter().zip(0..) {
@@ -301,4 +311,21 @@ pub(crate) fn remove_files(setup: &Setup) {
     paths::remove_folder(&runtime.spares());
     let _ = fs::remove_dir(&runtime.folder);
     let _ = fs::remove_file(&runtime.lock);
+}
+
+/// Writes this process's pid, and keeps the file locked as long as it or a daemon lives.
+///
+/// # Errors
+/// Another process has it locked, or it cannot be written.
+pub(crate) fn claim_pid_file(path: &Path) -> Result<OwnedFd, OpenError> {
+    let options =
+        File::options().write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW).to_owned();
+    let mut pid_file = options.open(path).map_err(file("open", path))?;
+    flock(&pid_file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
+        rustix::io::Errno::WOULDBLOCK => OpenError::PidFile(path.to_owned()),
+        errno => file("lock", path)(errno.into()),
+    })?;
+    let written = pid_file.set_len(0).and_then(|()| writeln!(pid_file, "{}", std::process::id()));
+    written.map_err(file("write", path))?;
+    Ok(pid_file.into())
 }

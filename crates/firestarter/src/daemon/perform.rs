@@ -52,6 +52,7 @@ impl Daemon<'_> {
             Action::Tell { worker, signal } => self.children.tell(worker, signal),
             Action::Halt { code } => {
                 self.clear_up();
+                self.status_file.end();
                 super::open::remove_files(self.shared.setup);
                 self.shared.header.halt(code);
                 self.halted = true;
@@ -84,6 +85,7 @@ impl Daemon<'_> {
             let used = |slot: u32| slot < seen.wanted || slots.contains(&slot);
             self.listeners.slots.close_unused(self.shared, group.0, used);
         }
+        self.list_workers();
     }
 
     /// A reply that nobody waits for (any more) is dropped.

@@ -36,6 +36,7 @@ use super::programs::Programs;
 use super::progress::Progress;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role, Yard};
+use super::status_file::StatusFile;
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
@@ -140,6 +141,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         paths,
         progress: Progress::default(),
         last_words: LastWords::default(),
+        status_file: must(StatusFile::start(shared.setup)),
         halted: false,
     };
     must(daemon.listen());

@@ -179,6 +179,10 @@ impl Stage {
         if let Some(signs) = &recipe.signs {
             signs.make(job.row).map_err(|error| prepare(&error))?;
         }
+        let index = job.group.0;
+        if let Some(group) = self.shared.setup.config.groups.get(index as usize) {
+            launch::refresh(self.shared.setup, group, index, recipe).map_err(|error| prepare(&error))?;
+        }
         let image = recipe.image.as_mut().map_err(|error| *error)?;
         let (aim, _held) = aim.staged().map_err(|error| prepare(&error))?;
         let result = run(&mut self.spawner, image, &aim, self.shared, job.row);
@@ -219,21 +223,26 @@ impl Stage {
         let wanted = (group, recipe.divided.then_some(slot));
         if self.staged != Some(wanted) {
             self.staged = None;
-            for (number, socket) in (FIRST..).zip(&recipe.sockets) {
-                fds::place(*socket, number, false)?;
+            let mut input = recipe.null;
+            for (number, socket) in &recipe.sockets {
+                match number {
+                    0 => input = *socket,
+                    number => fds::place(*socket, *number, false)?,
+                }
             }
             if recipe.divided {
                 for (place, socket) in self.shared.ledger.of_slot(group.0, slot.0) {
                     fds::place(socket, FIRST + place as RawFd, false)?;
                 }
             }
-            let end = FIRST + recipe.sockets.len() as RawFd;
-            for number in end..self.taken.max(end) {
+            let is_socket = |number: &RawFd| recipe.sockets.iter().any(|(taken, _)| taken == number);
+            let end = recipe.sockets.iter().map(|(number, _)| number + 1).fold(FIRST, RawFd::max);
+            for number in (FIRST..self.taken.max(end)).filter(|number| !is_socket(number)) {
                 fds::place(recipe.null, number, true)?;
             }
             self.taken = end;
-            let stdin = recipe.stdin.map_or(recipe.null, |place| FIRST + place as RawFd);
-            fds::place(stdin, STREAMS[0], true)?;
+            let input = recipe.stdin.map_or(input, |place| FIRST + place as RawFd);
+            fds::place(input, STREAMS[0], true)?;
             self.staged = Some(wanted);
         }
         Ok(())

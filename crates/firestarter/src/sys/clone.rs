@@ -32,18 +32,31 @@ pub(crate) fn fork_copying_descriptors(body: impl FnOnce()) -> io::Result<Pid> {
 }
 
 fn fork(sharing: libc::c_int, body: impl FnOnce()) -> io::Result<Pid> {
-    let flags = sharing | libc::SIGCHLD;
-    // SAFETY: without CLONE_VM this is a fork: the child goes on with a copy of all memory on a copy of this stack. The
-    // process has one thread, so no lock is held by another that does not exist in the child. The C library's idea of
-    // the thread's id stays the parent's; nothing here or in the standard library relies on it.
-    let pid = super::check(unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) })?;
-    match Pid::from_raw(pid as i32) {
+    match go_on_twice(sharing)? {
         Some(child) => Ok(child),
         None => {
             body();
             exit_now(0)
         }
     }
+}
+
+/// Forks a process that has a copy of the table of descriptors; returns in both, with none in the new one. The calling
+/// process must have one thread.
+///
+/// # Errors
+/// `EAGAIN` or `ENOMEM`: no room for a process.
+pub(crate) fn fork_and_go_on() -> io::Result<Option<Pid>> {
+    go_on_twice(0)
+}
+
+fn go_on_twice(sharing: libc::c_int) -> io::Result<Option<Pid>> {
+    let flags = sharing | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM this is a fork: the child goes on with a copy of all memory on a copy of this stack. The
+    // process has one thread, so no lock is held by another that does not exist in the child. The C library's idea of
+    // the thread's id stays the parent's; nothing here or in the standard library relies on it.
+    let pid = super::check(unsafe { libc::syscall(libc::SYS_clone, flags, 0usize, 0usize, 0usize, 0usize) })?;
+    Ok(Pid::from_raw(pid as i32))
 }
 
 /// Ends the process at once: no destructors, no handlers, since its memory and descriptors are also others'.

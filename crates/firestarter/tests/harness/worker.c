@@ -127,7 +127,7 @@ static int told_by(const char *contract) {
     if (!strcmp(contract, "server-starter")) {
         const char *port = getenv("SERVER_STARTER_PORT");
         const char *fd = port ? strchr(port, '=') : 0;
-        return fd && number("SERVER_STARTER_GENERATION") > 0 && !strncmp(port, "127.0.0.1:0=", 12) ? atoi(fd + 1) : -1;
+        return fd && number("SERVER_STARTER_GENERATION") > 0 && !strncmp(port, "127.0.0.1:", 10) ? atoi(fd + 1) : -1;
     }
     if (strcmp(contract, "systemd") || number("LISTEN_PID") != getpid() || !says("LISTEN_FDS", "1")) return -1;
     return says("LISTEN_FDNAMES", "web") ? 3 : -1;

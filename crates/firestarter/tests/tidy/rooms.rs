@@ -36,6 +36,12 @@ const ROOMS: &[Room] = &[
     Room { name: "cli", rooms: &["client", "api", "config"], core: &["command", "ids", "spec"] },
     Room { name: "tui", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     Room { name: "http", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
+    // The command lines of other programs.
+    Room {
+        name: "front",
+        rooms: &["config", "client", "api", "sys", "place", "say", "nearest", "accounts"],
+        core: &["command", "ids", "spec"],
+    },
     Room { name: "demo", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     // Other programs' command lines.
     Room {

@@ -1,6 +1,6 @@
 //! `firestarter einhorn`: Einhorn's command line, for whoever has Einhorn's already. Called by `main`.
 //!
-//! [`run`] reads Einhorn's options and runs the daemon and keeper that every configuration gets. Einhorn's command socket
+//! [`main`] reads Einhorn's options and runs the daemon and keeper that every configuration gets. Einhorn's command socket
 //! is a shared socket of a second group, `einhornsh`, whose one worker is [`socket`]: a client of the control socket that
 //! speaks Einhorn's records. The first connection starts it. It decides nothing, so it may die at any time.
 
@@ -20,35 +20,43 @@ use firestarter_core::ids::GroupId;
 use firestarter_core::spec::{ExitWhen, Signal};
 use rustix::process::setpriority_process;
 
+use super::{Next, Served};
 use crate::cli::code;
 use crate::daemon::Signals;
 use crate::say::{plain, say};
-use crate::start::{self, Service};
 use build::Built;
 use options::{Options, Wanted};
 
-/// Runs a command as Einhorn would; returns the exit code.
-pub(crate) fn run(args: Vec<OsString>) -> u8 {
+/// Makes of Einhorn's command line what is to be served.
+pub(crate) fn main(args: Vec<OsString>) -> Next {
     let options = match options::parse(args) {
         Ok(Wanted::Run(options)) => *options,
         Ok(Wanted::Print(text)) => {
             print!("{text}");
-            return code::DONE;
+            return Next::Exit(code::DONE);
         }
         Err(usage) => {
             eprintln!("firestarter einhorn: {usage}");
-            return code::USAGE;
+            return Next::Exit(code::USAGE);
         }
     };
     match prepare(&options) {
         Ok(Built { config, control: socket, pid_file }) => {
-            start::close_inherited();
-            let service = Service { config, socket, exit_when: Some(ExitWhen::Never), signals: signals() };
-            start::serve_with_pid_file(service, &pid_file)
+            let exit_when = Some(ExitWhen::Never);
+            let (pid_file, status_file, ready) = (Some(pid_file), None, None);
+            Next::Serve(Box::new(Served {
+                config,
+                socket,
+                exit_when,
+                signals: signals(),
+                pid_file,
+                status_file,
+                ready,
+            }))
         }
         Err(error) => {
             say(format_args!("einhorn: {error}"));
-            code::FAILED
+            Next::Exit(code::FAILED)
         }
     }
 }
