@@ -11,7 +11,7 @@ use crate::event::{Event, Failure};
 use crate::group::rollout::Stage;
 use crate::group::{reconcile, rollout, Finish, Group, Intent};
 use crate::hook::HookState;
-use crate::ids::{Edition, GroupId, RequestId, Version, WorkerId};
+use crate::ids::{Edition, GroupId, Pid, RequestId, Slot, Version, WorkerId};
 use crate::spec::{ExitWhen, GroupSpec, Policy, Signal};
 use crate::time::{Duration, Instant};
 use crate::view::{RolloutView, View};
@@ -188,6 +188,12 @@ impl Supervisor {
     /// The workers that have a process or are about to get one.
     pub fn workers(&self) -> impl Iterator<Item = (WorkerId, GroupId)> + '_ {
         self.crew.workers.iter().map(|(id, worker)| (*id, worker.group))
+    }
+
+    /// Which worker that is: its group, its slot, its pid once it has one, and whether it is ready.
+    pub fn worker(&self, id: WorkerId) -> Option<(GroupId, Slot, Option<Pid>, bool)> {
+        let worker = self.crew.workers.get(&id)?;
+        Some((worker.group, worker.slot, worker.pid, worker.state == State::Ready))
     }
 
     /// The hooks that have a process or are about to get one.
