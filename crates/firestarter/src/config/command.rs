@@ -5,10 +5,10 @@
 use toml::de::DeValue;
 
 use super::draft::Draft;
-use super::environment;
 use super::fault::Ledger;
 use super::value::{self, Item};
 use super::words::{self, Word};
+use super::{environment, health};
 use crate::nearest::nearest;
 
 const EXPECTED: &str = "a command as a string or an array of strings";
@@ -69,14 +69,17 @@ pub(crate) fn check_mentions(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
     if draft.variables_unsure {
         return;
     }
+    let of_probe = health::variables(&draft.base_name);
     let (own, later) = (environment::own(draft), environment::later(draft));
     let configured = draft.from_files.iter().chain(draft.environments.iter().map(|(variable, _)| variable));
     let of_worker: Vec<&str> =
         configured.map(|(name, _)| name.as_str()).chain(own.iter().map(String::as_str)).collect();
     for (key, (mention, span)) in &draft.mentions {
         let name = mention.name.as_str();
+        let is_probe = key.starts_with("health.");
         let of_hook = hook_variables(key);
-        let known = || of_worker.iter().chain(of_hook.unwrap_or_default()).copied();
+        let of_probe = of_probe.iter().map(String::as_str).filter(|_| is_probe);
+        let known = || of_worker.iter().chain(of_hook.unwrap_or_default()).copied().chain(of_probe.clone());
         if known().any(|known| known == name) || inherits(draft, key, name) {
             continue;
         }

@@ -15,6 +15,7 @@ use firestarter_core::spec::{Ack, Backoff, GroupSpec, Restart, Signal, Start, Up
 use super::address::absolute;
 use super::contracts::Contracts;
 use super::environment::{Variable, BASE_NAME};
+use super::health;
 use super::identity::Parts;
 use super::pace::Pace;
 use super::words::{Mention, Word};
@@ -37,6 +38,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) exec_stop: Option<Vec<Word>>,
     /// `upgrader`.
     pub(crate) upgrader: Option<Vec<Word>>,
+    /// `health`.
+    pub(crate) health: Option<health::Written>,
     /// The variables that a command mentions, with its key and their places in the file.
     pub(crate) mentions: Vec<(&'static str, Placed<Mention>)>,
     /// The environment or the sockets have faults, so a variable may well be one that was meant.
@@ -134,6 +137,12 @@ pub(crate) enum AckKind {
     Timer,
     /// `"manual"`.
     Manual,
+    /// `"http"`.
+    Http,
+    /// `"tcp"`.
+    Tcp,
+    /// `"exec"`.
+    Exec,
     /// `"none"`.
     None,
 }
@@ -148,6 +157,7 @@ impl<'a> Draft<'a> {
             exec: None,
             exec_stop: None,
             upgrader: None,
+            health: None,
             mentions: Vec::new(),
             variables_unsure: false,
             working_directory: absolute("./", around.cwd),
@@ -208,6 +218,7 @@ impl<'a> Draft<'a> {
             umask: self.umask,
             exec_stop: self.exec_stop,
             upgrader: self.upgrader,
+            health: self.health.and_then(|written| written.health),
             stdout: self.stdout.0,
             stderr: self.stderr.0,
         };
@@ -237,6 +248,7 @@ impl<'a> Draft<'a> {
             ack: match self.ack {
                 AckKind::Timer => Ack::Timer(self.ack_timeout),
                 AckKind::Manual => Ack::Manual,
+                AckKind::Http | AckKind::Tcp | AckKind::Exec => Ack::Probe,
                 AckKind::None => Ack::None,
             },
             start_timeout: self.start_timeout,
@@ -251,6 +263,7 @@ impl<'a> Draft<'a> {
             kill_old_delay: self.pace.kill_old_delay,
             max_age: Some(self.pace.max_age).filter(|age| !age.is_zero()),
             max_memory: Some(self.pace.max_memory).filter(|bytes| *bytes > 0),
+            probe: self.health.as_ref().map(|written| written.probe),
             upgrader: self.upgrader.is_some().then_some(upgrader),
             auto_upgrade: self.auto_upgrade,
             live_check: Some(self.live_check).filter(|timeout| !timeout.is_zero()),

@@ -12,7 +12,7 @@ use super::draft::{AckKind, Draft, Settings};
 use super::fault::Ledger;
 use super::keys::{Key, Reader, Scope};
 use super::value::{quoted, Item};
-use super::{command, contracts, environment, identity, pace, signals, sockets, Surroundings};
+use super::{command, contracts, environment, health, identity, pace, signals, sockets, Surroundings};
 use crate::nearest::nearest;
 
 /// The longest name of a group.
@@ -53,6 +53,7 @@ fn check_together(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     contracts::check(draft, ledger);
     sockets::check_stdin(draft, ledger);
     pace::check(draft, ledger);
+    health::check(draft, ledger);
     identity::resolve(draft, ledger);
     environment::check_own(draft, ledger);
     command::check_mentions(draft, ledger);

@@ -8,10 +8,12 @@ mod command;
 pub(crate) mod contracts;
 mod draft;
 mod duration;
+mod endpoint;
 mod environment;
 mod environment_file;
 mod fault;
 mod group;
+mod health;
 mod identity;
 mod keys;
 mod octal;
@@ -41,10 +43,12 @@ use toml::de::{DeTable, DeValue};
 pub(crate) use address::{parse as parse_address, Address};
 pub(crate) use contracts::{Contract, Contracts};
 // A `Fault` is met by iterating, mostly without naming it.
+pub(crate) use endpoint::{address as read_endpoint, url as read_url, Endpoint, Resource};
 pub(crate) use environment::{passed_on, WATCH_FILE};
 #[allow(unused_imports)]
 pub(crate) use fault::Fault;
 pub(crate) use fault::{Faults, Warnings};
+pub(crate) use health::variables as probe_variables;
 
 use crate::say::plain;
 use draft::Settings;
@@ -105,10 +109,29 @@ pub(crate) struct Launch {
     pub(crate) upgrader: Option<Vec<words::Word>>,
     /// The place of the socket that workers also get as descriptor 0.
     pub(crate) stdin_socket: Option<usize>,
+    /// `health`: how a worker is asked whether it serves.
+    pub(crate) health: Option<Health>,
     /// Where a worker's output goes.
     pub(crate) stdout: Output,
     /// Where its errors go.
     pub(crate) stderr: Output,
+}
+
+/// How a worker is asked whether it serves. Words are to be expanded with the worker's environment and
+/// `probe_variables`; one that does not become an address then is a bad answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// By a request over HTTP.
+    Http {
+        /// For what; `read_url` reads it.
+        url: words::Word,
+        /// The first and the last status that is a good answer.
+        good: (u16, u16),
+    },
+    /// By a connection; `read_endpoint` reads where.
+    Tcp(words::Word),
+    /// By a command. At least one word.
+    Command(Vec<words::Word>),
 }
 
 /// A user and groups, looked up.

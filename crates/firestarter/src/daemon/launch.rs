@@ -10,12 +10,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
-use firestarter_core::ids::Pid;
+use firestarter_core::ids::{Pid, Slot};
 
 use super::live::Signs;
 use super::{envdir, identity, Setup};
 use crate::config::contracts::{self, EINHORN};
-use crate::config::{passed_on, words, Account, Address, Contract, Group, Identity, Output, SocketSpec, WATCH_FILE};
+use crate::config::{
+    passed_on, probe_variables, words, Account, Address, Contract, Group, Health, Identity, Launch, Output, SocketSpec,
+    WATCH_FILE,
+};
 use crate::sys::image::{Image, Number, Parts};
 
 /// All that a spawn needs.
@@ -143,7 +146,7 @@ pub(super) fn hook(
     let command = match kind {
         HookKind::Stop => group.launch.exec_stop.as_ref(),
         HookKind::Upgrader => group.launch.upgrader.as_ref(),
-        HookKind::Probe { .. } => None,
+        HookKind::Probe { slot } => return probe(setup, group, index, slot, pids),
     };
     let mut env: Environment = std::env::vars_os().filter(|(name, _)| passed_on(name.as_bytes(), "")).collect();
     if kind == HookKind::Stop {
@@ -157,6 +160,34 @@ pub(super) fn hook(
     Ok(Image::new(Parts { directory: c_string(b".".to_vec())?, ..parts(setup, words, &env)? }))
 }
 
+/// The command that asks a worker whether it serves: in its folder, environment and user, without its descriptors.
+fn probe(setup: &Setup, group: &Group, index: u32, slot: Slot, pids: &[Pid]) -> Result<Image, SpawnError> {
+    let launch = &group.launch;
+    let Some(Health::Command(command)) = &launch.health else { return Err(INVALID) };
+    let mut env = of_worker(setup, group, index);
+    env.retain(|name, _| !names_descriptors(name, launch));
+    let pid = pids.first().map(|pid| pid.to_string()).unwrap_or_default();
+    let values = [slot.to_string(), pid.clone(), pid];
+    env.extend(
+        probe_variables(&launch.base_name).into_iter().zip(values).map(|(name, value)| (name.into(), value.into())),
+    );
+    let words = words::expand(command, |name| env.get(OsStr::new(name)).cloned()).map_err(|_| INVALID)?;
+    Ok(Image::new(Parts {
+        directory: c_string(launch.working_directory.clone().into_os_string().into_vec())?,
+        user: identity::change(group),
+        umask: launch.umask,
+        ..parts(setup, words, &env)?
+    }))
+}
+
+/// Whether a variable that the daemon sets tells of descriptors, which only the worker has.
+fn names_descriptors(name: &OsStr, launch: &Launch) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let tells =
+        name == "LISTEN_FDS" || name == "SERVER_STARTER_PORT" || name.ends_with("_SOCK_FD") || name.contains("_FD_");
+    tells && !launch.environments.iter().any(|(configured, _)| configured == name)
+}
+
 const INVALID: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::EINVAL };
 
 fn c_string(bytes: Vec<u8>) -> Result<CString, SpawnError> {
@@ -165,7 +196,7 @@ fn c_string(bytes: Vec<u8>) -> Result<CString, SpawnError> {
 
 /// The variables that only the spawn can complete.
 fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number)>, SpawnError> {
-    let mut numbered = Vec::new();
+    let mut numbered = vec![(c_string(format!("{}_SLOT=", group.launch.base_name).into())?, Number::Slot)];
     let speaks = |contract| group.launch.contracts.speak(contract);
     let by_hand = |name| contracts::set_by_hand(&group.launch.environments, name);
     if speaks(Contract::Systemd) && group.launch.listen_pid && !group.sockets.is_empty() {
@@ -200,7 +231,12 @@ fn in_folder(folder: &Path, word: &OsStr) -> OsString {
     folder.join(word).into_os_string()
 }
 
-type Environment = BTreeMap<OsString, OsString>;
+pub(super) type Environment = BTreeMap<OsString, OsString>;
+
+/// The environment of a group's workers, as far as it is the same for all.
+pub(super) fn of_worker(setup: &Setup, group: &Group, index: u32) -> Environment {
+    environment(setup, group, index, std::env::vars_os())
+}
 
 /// `own`, the daemon's environment, without what is meant for the daemon, then what follows from the user, then the
 /// group's, then what the contracts say.

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use firestarter_core::event::{SpawnError, SpawnStep};
+use firestarter_core::spec::ProbeBy;
 use rustix::process::{geteuid, getrlimit, Resource};
 use rustix::thread::{capabilities, CapabilitySet};
 
 use super::open::OpenError;
+use super::probes::AT_ONCE;
 use super::Outputs;
 use crate::config::{Config, Group};
 use crate::say::say;
@@ -54,11 +56,13 @@ pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Resu
     of_all_users().into_iter().try_for_each(|limit| limit.check(needed))
 }
 
-/// A worker socket and a pair, the listeners, those of slots, what pins hold; for each worker a pidfd, and the pipes that its
-/// output goes through.
+/// A worker socket and a pair, the listeners, those of slots, what pins hold, the connections of probes; for each worker a
+/// pidfd, and the pipes that its output goes through.
 fn files_of(group: &Group, pipes: usize) -> u64 {
     let of_slots = group.sockets.iter().filter(|socket| socket.reuseport).count() as u64;
-    let of_group = 3 + super::pins::FILES + group.sockets.len() as u64;
+    let asked = group.spec.probe.is_some_and(|probe| probe.by == ProbeBy::Connection);
+    let probes = if asked { workers_of(group).min(AT_ONCE as u64) } else { 0 };
+    let of_group = 3 + super::pins::FILES + group.sockets.len() as u64 + probes;
     of_group + of_slots * (workers_of(group) - 1) + workers_of(group) * (1 + pipes as u64)
 }
 

@@ -19,6 +19,7 @@ mod launch;
 pub(crate) mod limits;
 mod listeners;
 mod live;
+mod memory;
 mod notices;
 pub(crate) mod open;
 mod orders;
@@ -26,6 +27,8 @@ mod outputs;
 mod paths;
 mod perform;
 mod pins;
+mod probe_answer;
+mod probes;
 mod programs;
 mod progress;
 mod recover;
@@ -123,6 +126,7 @@ struct Daemon<'a> {
     progress: progress::Progress,
     last_words: last_words::LastWords,
     status_file: status_file::StatusFile,
+    probes: probes::Probes,
     halted: bool,
 }
 
@@ -176,6 +180,8 @@ enum Source {
     Paths,
     /// The writer has read pipes to their end, and there is no keeper who hears it.
     Pipes,
+    /// A connection over which a worker is asked whether it serves.
+    Probe(u64),
 }
 
 impl Source {
@@ -194,6 +200,7 @@ impl Source {
             Source::Programs => (10, 0),
             Source::Pipes => (11, 0),
             Source::Paths => (12, 0),
+            Source::Probe(worker) => (13, worker),
         };
         kind << 56 | value
     }
@@ -214,6 +221,7 @@ impl Source {
             10 => Source::Programs,
             11 => Source::Pipes,
             12 => Source::Paths,
+            13 => Source::Probe(value),
             _ => return None,
         })
     }

@@ -9,7 +9,7 @@ use firestarter_core::event::{Answer, Exit, Failure, HookKind, SpawnError, Spawn
 use firestarter_core::ids::{GroupId, Pid, Slot};
 use firestarter_core::spec::Signal;
 
-use crate::config::{Group, Launch, Output};
+use crate::config::{Group, Health, Launch, Output};
 use crate::say::{plain, say};
 
 /// Says what happened in these groups.
@@ -166,11 +166,16 @@ fn object(step: SpawnStep, launch: &Launch, hook: Option<HookKind>) -> String {
                 None => Some(&launch.exec),
                 Some(HookKind::Stop) => launch.exec_stop.as_ref(),
                 Some(HookKind::Upgrader) => launch.upgrader.as_ref(),
-                Some(HookKind::Probe { .. }) => None,
+                Some(HookKind::Probe { .. }) => match &launch.health {
+                    Some(Health::Command(command)) => Some(command),
+                    Some(Health::Http { .. } | Health::Tcp(_)) | None => None,
+                },
             };
             command.and_then(|words| words.first()).map_or_else(String::new, |program| format!(" {program}"))
         }
-        SpawnStep::Directory if hook.is_none() => format!(" {}", launch.working_directory.display()),
+        SpawnStep::Directory if matches!(hook, None | Some(HookKind::Probe { .. })) => {
+            format!(" {}", launch.working_directory.display())
+        }
         SpawnStep::Prepare if hook.is_none() => {
             let logs = [("stdout_log", &launch.stdout), ("stderr_log", &launch.stderr)];
             let named = logs.into_iter().filter_map(|(key, output)| match output {

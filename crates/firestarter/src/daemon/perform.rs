@@ -42,11 +42,13 @@ impl Daemon<'_> {
                 self.heed_abort(&notice);
                 self.notices.push(notice);
             }
-            Action::Measure { group } => {
-                let event = Event::Measured { group, fits: u32::MAX };
-                self.inbox.push_back(Fact { event, receipt: Receipt::None });
+            Action::Probe { worker } => {
+                let whose = self.core.worker(worker).map(|(group, slot, pid, _)| (group, slot, pid));
+                self.probes.ask(worker, whose, &self.epoll, &mut self.inbox);
             }
-            Action::Probe { .. } | Action::Weigh { .. } | Action::Discard { .. } => {}
+            Action::Measure { group } => self.measure(group),
+            Action::Weigh { group, limit } => self.weigh(group, limit),
+            Action::Discard { .. } => {}
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
             Action::WatchProgram { group, known } => self.programs.watch(group, known),
             Action::Tell { worker, signal } => self.children.tell(worker, signal),

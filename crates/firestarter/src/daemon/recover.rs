@@ -32,6 +32,7 @@ use super::listeners::Listeners;
 use super::orders::Heard;
 use super::paths::Paths;
 use super::pins::{Pinned, Pins};
+use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
 use super::slots::Slots;
@@ -124,7 +125,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     must(children.spawners.start(children.yard, 0));
     let control = control(shared, &mut found);
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
-    let programs = Programs::start(shared.setup);
+    let (programs, probes) = (Programs::start(shared.setup), Probes::new(shared));
     let mut daemon = Daemon {
         shared,
         log,
@@ -137,6 +138,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         control,
         channel,
         programs,
+        probes,
         orders: Heard::default(),
         paths,
         progress: Progress::default(),

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use firestarter_core::event::Event;
+use firestarter_core::ids::WorkerId;
 use rustix::event::{epoll, Timespec};
 
 use super::{now, Daemon, Fact, Receipt, Source};
@@ -59,7 +60,8 @@ impl Daemon<'_> {
             }
         }
         let look = self.children.look.as_ref().map(|(at, _)| *at);
-        let timeout = self.core.next_deadline().into_iter().chain(look).chain(self.progress.due()).min().map(|at| {
+        let others = look.into_iter().chain(self.progress.due()).chain(self.probes.next_deadline());
+        let timeout = self.core.next_deadline().into_iter().chain(others).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
         });
@@ -72,6 +74,7 @@ impl Daemon<'_> {
             }
         }
         self.children.look_after_spawns();
+        self.probes.give_up_late(&self.epoll, &mut self.inbox);
         if self.core.next_deadline().is_some_and(|at| at <= now()) {
             self.inbox.push_back(Fact { event: Event::Deadline, receipt: Receipt::None });
         }
@@ -98,6 +101,7 @@ impl Daemon<'_> {
                 let over = flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP);
                 self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
             }
+            Source::Probe(worker) => self.probes.hear(WorkerId(worker), &self.epoll, &mut self.inbox),
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),
             Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),

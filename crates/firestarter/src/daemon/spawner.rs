@@ -44,13 +44,13 @@ pub(super) enum Role {
 }
 
 impl Role {
-    /// As whom it writes.
-    fn speaker(&self) -> Speaker {
+    /// As whom it writes; none if nobody reads that.
+    fn speaker(&self) -> Option<Speaker> {
         match self {
-            Role::Worker(slot, _) => Speaker::Slot(slot.0),
-            Role::Hook { kind: HookKind::Stop, .. } => Speaker::StopHook,
-            Role::Hook { kind: HookKind::Upgrader, .. } => Speaker::Upgrader,
-            Role::Hook { kind: HookKind::Probe { .. }, .. } => Speaker::Upgrader,
+            Role::Worker(slot, _) => Some(Speaker::Slot(slot.0)),
+            Role::Hook { kind: HookKind::Stop, .. } => Some(Speaker::StopHook),
+            Role::Hook { kind: HookKind::Upgrader, .. } => Some(Speaker::Upgrader),
+            Role::Hook { kind: HookKind::Probe { .. }, .. } => None,
         }
     }
 }
@@ -184,6 +184,7 @@ impl Stage {
             launch::refresh(self.shared.setup, group, index, recipe).map_err(|error| prepare(&error))?;
         }
         let image = recipe.image.as_mut().map_err(|error| *error)?;
+        image.set_slot(slot.0);
         let (aim, _held) = aim.staged().map_err(|error| prepare(&error))?;
         let result = run(&mut self.spawner, image, &aim, self.shared, job.row);
         pins::clear_stage(&aim, NULL);
@@ -252,10 +253,16 @@ impl Stage {
     fn set_streams(&mut self, job: &Job) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(job.group.0 as usize) else { return Ok(()) };
         for ((number, stream), output) in outputs::STREAMS.into_iter().zip([&recipe.stdout, &recipe.stderr]) {
-            // What a hook says is for whoever reads what the daemon says.
-            let output = if matches!(job.role, Role::Worker(..)) { output } else { &Output::Inherit };
+            // What a hook says is for whoever reads what the daemon says; what a probe says, every second, for nobody.
+            let (output, piped) = match (&job.role, job.role.speaker()) {
+                (_, None) => (&Output::Null, None),
+                (role, Some(speaker)) => {
+                    let output = if matches!(role, Role::Worker(..)) { output } else { &Output::Inherit };
+                    (output, outputs::pipe(self.shared, job.worker, job.group.0, speaker, stream)?)
+                }
+            };
             let staged = STREAMS[number as usize];
-            if let Some(write) = outputs::pipe(self.shared, job.worker, job.group.0, job.role.speaker(), stream)? {
+            if let Some(write) = piped {
                 self.piped = true;
                 fds::place(write, staged, true)?;
                 continue;

@@ -43,6 +43,8 @@ pub(crate) enum Number {
     Index,
     /// How many processes its group has had, itself counted.
     Attempt,
+    /// Its slot: known before the process is made, see [`Image::set_slot`].
+    Slot,
 }
 
 /// All of them, of one spawn.
@@ -144,6 +146,13 @@ impl Image {
         }
     }
 
+    /// Writes the slot of the next worker into the environment.
+    pub(crate) fn set_slot(&mut self, slot: u32) {
+        for variable in self.numbered.iter_mut().filter(|variable| variable.number == Number::Slot) {
+            write_number(&mut variable.text[variable.at..], slot as usize);
+        }
+    }
+
     /// The paths that are tried in turn; relative ones count from the folder.
     pub(crate) fn programs(&self) -> &[CString] {
         &self.programs
@@ -167,6 +176,7 @@ impl Image {
                 Number::Record => numbers.record as usize,
                 Number::Index => numbers.index as usize,
                 Number::Attempt => numbers.attempt as usize,
+                Number::Slot => continue,
             };
             write_number(&mut variable.text[variable.at..], number);
         }

@@ -1,23 +1,31 @@
 //! The keys of upgrades. Called by `keys`.
 
 use super::super::draft::AckKind;
-use super::super::{command, signals, value};
+use super::super::{command, health, signals, value};
 use super::{set, Default, Key, Reader, COMMAND, DURATION, FLAG, SIGNAL};
 
 const NO_START: &str = "every upgrade would be aborted before it begins";
 const NO_PAUSE: &str = "the upgrader would run without a pause";
 const NO_TIME: &str = "every upgrader would be killed at once, and there would be no upgrade";
 
-const ACK: &[(&str, AckKind)] = &[("timer", AckKind::Timer), ("manual", AckKind::Manual), ("none", AckKind::None)];
+const ACK: &[(&str, AckKind)] = &[
+    ("timer", AckKind::Timer),
+    ("manual", AckKind::Manual),
+    ("http", AckKind::Http),
+    ("tcp", AckKind::Tcp),
+    ("exec", AckKind::Exec),
+    ("none", AckKind::None),
+];
 
 pub(super) const KEYS: &[Key] = &[
     Key {
         name: "ack",
         aliases: &[],
         default: Default::Value("\"timer\""),
-        form: "`\"timer\"`, `\"manual\"` or `\"none\"`",
+        form: "`\"timer\"`, `\"manual\"`, `\"http\"`, `\"tcp\"`, `\"exec\"` or `\"none\"`",
         example: "\"manual\"",
         about: "How a new worker becomes ready in an upgrade. `timer`: it has lived for `ack_timeout`. `manual`: it says so. \
+            `http`, `tcp`, `exec`: it answers well when it is asked, see `health`. \
             `none`: there is nothing to wait for; an upgrade stops all workers and then starts all. Outside an upgrade a \
             missing ack harms nobody.",
         read: Reader::Group(|d, i, l| set(&mut d.ack, value::choice(i, ACK, l))),
@@ -52,6 +60,27 @@ pub(super) const KEYS: &[Key] = &[
             of a request and gets `stop_signal` instead. SIGKILL and SIGSTOP are faults. Servers differ: `firestarter \
             check` warns where the command is that of a known one and the signal harms it.",
         read: Reader::Group(|d, i, l| set(&mut d.ack_signal, signals::ack_signal(i, l))),
+    },
+    Key {
+        name: "health",
+        aliases: &[],
+        default: Default::Else("nobody is asked"),
+        form: "a table",
+        example: "{ command = \"./ask $FIRESTARTER_WORKER_PID\", liveness = true }",
+        about: "How a worker is asked whether it serves, in one of three ways. `url`: a request over HTTP, whose answer must \
+            have a `status` of `\"200-399\"`, or what is written; redirects are not followed, and https is not spoken. \
+            `address`: a connection is made. `command`: a command ends with exit code 0; it runs as the worker's user, in \
+            its folder and environment, and what it writes is dropped. For both sorts of address `unix:PATH` is one too \
+            (`unix:PATH:/health` for a url). Variables may stand in each, as in `exec_start`, and beside them \
+            `FIRESTARTER_SLOT`, `FIRESTARTER_WORKER_PID` and `MAINPID`, the pid as well. At an address that workers share \
+            it cannot be chosen who answers, so one of these must stand in `url` and `address`. In an upgrade the old and \
+            the new worker of a slot run side by side: with `FIRESTARTER_SLOT` alone both must be able to listen there, and \
+            the new one must be the one who is reached, as with the path of a unix socket that it binds anew. \
+            A worker is asked every `interval` (1 s), and an answer that takes longer than `timeout` (3 s) is a bad one. \
+            `healthy_after` (1) good ones in a row make a new worker ready, with `ack = \"http\"`, `\"tcp\"` or \
+            `\"exec\"`. With `liveness = true`, which goes with any `ack`, ready workers are asked on, and one with \
+            `unhealthy_after` (3) bad ones in a row is replaced: its successor starts first.",
+        read: Reader::Group(|d, i, l| d.health = health::read(d, i, l)),
     },
     Key {
         name: "drain_timeout",

@@ -4,6 +4,7 @@
 
 mod contracts;
 mod faults;
+mod health;
 mod identity;
 mod keys;
 mod loading;

@@ -96,7 +96,7 @@ fn spellings_without_the_underscore() {
 fn there_is_no_key_but_these() {
     let seed = "exec_start exec_stop stop_signal stop_timeout numprocesses working_directory restart backoff_max \
         backoff_reset giveup warmup_delay start_immediate socket_address environments environment_file inherit_env ack \
-        ack_timeout start_timeout ack_signal drain_timeout uid gid user group umask stdout_log stderr_log \
+        ack_timeout health start_timeout ack_signal drain_timeout uid gid user group umask stdout_log stderr_log \
         live_check_timeout auto_upgrade upgrader upgrader_active_sec upgrader_timeout environment_base_name \
         control_socket contracts listen_pid stdin_socket autostart stdoutlog stderrlog livechecktimeout upgraderactivesec";
     let pace = "surge max_unavailable soak kill_old_delay max_age max_memory";
