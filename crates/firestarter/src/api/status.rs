@@ -8,7 +8,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::view::{self, GroupView, Phase, View, WorkerView};
 use serde::{Deserialize, Serialize};
 
-use super::reply::Failure;
+use super::reply::{Failure, Probed};
 use super::rollout::Rollout;
 
 /// The whole.
@@ -133,6 +133,21 @@ pub(crate) struct Worker {
     pub(crate) generation: Generation,
     /// How long it has been alive.
     pub(crate) uptime_ms: u64,
+    /// More about it, if there is more to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) condition: Option<Condition>,
+}
+
+/// What a worker says of itself, or its probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum Condition {
+    /// It says that it reloads its configuration.
+    Reloading,
+    /// It says that it is stopping.
+    Stopping,
+    /// It answered so when it was last asked whether it serves.
+    Unhealthy(Probed),
 }
 
 /// Where in its life a worker is.
@@ -233,6 +248,17 @@ impl From<&WorkerView> for Worker {
             state: worker.stage.into(),
             generation: worker.generation,
             uptime_ms: millis(worker.uptime),
+            condition: worker.condition.map(Condition::from),
+        }
+    }
+}
+
+impl From<view::Condition> for Condition {
+    fn from(condition: view::Condition) -> Condition {
+        match condition {
+            view::Condition::Reloading => Condition::Reloading,
+            view::Condition::Stopping => Condition::Stopping,
+            view::Condition::Unhealthy(answer) => Condition::Unhealthy(answer.into()),
         }
     }
 }

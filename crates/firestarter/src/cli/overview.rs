@@ -9,7 +9,7 @@ use firestarter_core::command::Verb;
 
 use super::render::plain;
 use super::trouble;
-use crate::api::{Awaits, GroupStatus, Hook, LastFailure, Rollout, State, Status};
+use crate::api::{Awaits, Condition, GroupStatus, Hook, LastFailure, Rollout, State, Status, Worker};
 
 /// A column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ const SOME_LISTENERS: usize = 12;
 /// So much of a name at least is shown.
 const SOME_NAME: usize = 4;
 const BETWEEN: usize = 2;
+/// Of so many workers the condition is shown.
+const SOME_CONDITIONS: usize = 4;
 
 /// One row for each group; `quiet` leaves out the heading. No line has more than `width` characters.
 pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
@@ -88,8 +90,31 @@ pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
             text.push_str(&cut(&format!("  last failure: {}", failure(last)), width));
             text.push('\n');
         }
+        for line in group.into_iter().flat_map(conditions) {
+            text.push_str(&cut(&line, width));
+            text.push('\n');
+        }
     }
     text
+}
+
+/// How those workers of a group are that are not simply well; of many, the first.
+fn conditions(group: &GroupStatus) -> Vec<String> {
+    let told = |worker: &Worker| {
+        let pid = worker.pid.map_or_else(|| format!("the worker in slot {}", worker.slot), |pid| pid.to_string());
+        Some(match worker.condition? {
+            Condition::Reloading => format!("  {pid} reloads its configuration"),
+            Condition::Stopping => format!("  {pid} is stopping"),
+            Condition::Unhealthy(answer) => format!("  {pid} is unhealthy: {}", trouble::probed(answer)),
+        })
+    };
+    let mut lines: Vec<String> = group.workers.iter().filter_map(told).collect();
+    if lines.len() > SOME_CONDITIONS {
+        let more = lines.len() - SOME_CONDITIONS;
+        lines.truncate(SOME_CONDITIONS);
+        lines.push(format!("  {more} more workers: --json shows how they are"));
+    }
+    lines
 }
 
 /// How wide a terminal a layout needs. Listeners that come last may be cut.
@@ -260,6 +285,28 @@ mod tests {
         (more[2].state, more[2].last_failure) = (State::WarmingUp, None);
         status.groups.extend(more);
         status
+    }
+
+    #[test]
+    fn how_workers_are_that_are_not_well_stands_below_their_group() {
+        let mut status = example();
+        let workers = &mut status.groups[0].workers;
+        workers[1].condition = Some(Condition::Unhealthy(crate::api::Probed::Status { status: 500 }));
+        workers[2].condition = Some(Condition::Reloading);
+        let shown = overview(&status, false, 200);
+        assert!(
+            shown.contains("\n  101 is unhealthy: the probe got HTTP status 500\n  100 reloads its configuration\n")
+        );
+        let worker = workers_like(&status, 9);
+        status.groups[0].workers = worker;
+        let shown = overview(&status, false, 200);
+        assert_eq!(shown.matches("unhealthy").count(), SOME_CONDITIONS);
+        assert!(shown.contains("\n  5 more workers: --json shows how they are\n"), "{shown}");
+    }
+
+    /// So many like the second of the first group.
+    fn workers_like(status: &Status, count: usize) -> Vec<Worker> {
+        vec![status.groups[0].workers[1]; count]
     }
 
     #[test]

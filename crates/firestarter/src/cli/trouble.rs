@@ -176,7 +176,7 @@ pub(crate) fn failure(failure: Failure) -> String {
 }
 
 /// What a probe came to: `the probe got HTTP status 503`.
-fn probed(answer: Probed) -> String {
+pub(super) fn probed(answer: Probed) -> String {
     match answer {
         Probed::Good => "the probe succeeded".to_owned(),
         Probed::Status { status } => format!("the probe got HTTP status {status}"),
