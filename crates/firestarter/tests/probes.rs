@@ -273,3 +273,27 @@ fn two_hundred_workers_are_asked_at_once() {
     fire.stop();
     assert!(open < 64 + 64 + 200 + 60, "{open} descriptors");
 }
+
+#[test]
+fn where_descriptors_run_out_nobody_is_asked_and_it_is_said_once() {
+    let folder = Folder::new();
+    folder.write("mode", "200");
+    folder.config(&format!(
+        "[web]\nexec_start = ['{}', '@DIR@/mode', '@DIR@/h.']\nack = 'tcp'\n\
+         health = {{ address = 'unix:@DIR@/h.$MAINPID', interval = '30ms', liveness = true, unhealthy_after = 1000 }}\n",
+        asked()
+    ));
+    let mut shell = folder.command("sh");
+    shell.args(["-c", &format!("ulimit -n 120; exec {} run -c config.toml -d c 2>stderr", harness::BIN)]);
+    let keeper = shell.spawn().expect("start");
+    let fire = Fire::watch(folder, keeper);
+    let worker = fire.settled("web", 1);
+    let said = "web: health: no descriptor is left to ask with; raise the limit of open files";
+    let flood: Vec<_> = (0..300).filter_map(|_| std::os::unix::net::UnixStream::connect(fire.socket()).ok()).collect();
+    fire.hears(said);
+    let bad = fire.stderr().matches(said).count();
+    drop(flood);
+    let well = |status: &serde_json::Value| group_of(status, "web")["workers"][0]["condition"].is_null();
+    fire.wait_for("good answers", well);
+    assert_eq!((bad, fire.settled("web", 1)), (1, worker));
+}

@@ -95,10 +95,8 @@ pub(crate) fn url(text: &str) -> Result<Resource, EndpointFault> {
     let (host, target) = rest.split_at(cut);
     let target = fragmentless(target);
     let path = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    let endpoint = internet(host, Some(80)).map_err(|fault| match fault {
-        EndpointFault::NoAddress => EndpointFault::NoUrl,
-        other => other,
-    })?;
+    let no_url = |fault| if fault == EndpointFault::NoAddress { EndpointFault::NoUrl } else { fault };
+    let endpoint = internet(host, Some(80)).map_err(no_url)?;
     Ok(Resource { endpoint, host: host.to_owned(), path })
 }
 

@@ -249,7 +249,7 @@ fn sample(draft: &Draft<'_>, word: &Word, slot: u32) -> Option<String> {
         }
         let inherited =
             || (draft.around.env)(name).filter(|_| environment::passed_on(name.as_bytes(), &draft.base_name));
-        let configured = configured().filter(|(other, _)| other == name).last();
+        let configured = configured().rfind(|(other, _)| other == name);
         configured.map(|(_, value)| value.into()).or_else(inherited)
     };
     words::expand(std::slice::from_ref(word), look_up).ok()?.pop()?.into_string().ok()

@@ -179,6 +179,39 @@ mod tests {
         fs::remove_dir_all(&root).unwrap();
     }
 
+    /// A control group with a limit of memory, gone at the end; none where such cannot be made.
+    struct Limited(PathBuf);
+
+    impl Limited {
+        fn new(name: &str, bytes: u64) -> Option<Limited> {
+            [("memory", "memory.limit_in_bytes"), ("", "memory.max")].into_iter().find_map(|(mount, limit)| {
+                let folder = Path::new("/sys/fs/cgroup").join(mount).join(name);
+                fs::create_dir(&folder).ok()?;
+                let group = Limited(folder);
+                fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+                Some(group)
+            })
+        }
+    }
+
+    impl Drop for Limited {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(&self.0);
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_real_control_group_counts() {
+        let name = format!("firestarter-memory-{}", std::process::id());
+        let Some(group) = Limited::new(&name, 64 * MIB) else {
+            return eprintln!("skipped: no control group with a limit of memory can be made here");
+        };
+        let first = group.0.starts_with("/sys/fs/cgroup/memory");
+        let own = if first { format!("9:memory:/{name}\n") } else { format!("0::/{name}\n") };
+        let left = left_by_cgroups(&own, Path::new("/sys/fs/cgroup"));
+        assert!(left.iter().any(|left| *left > 63 * MIB && *left <= 64 * MIB), "{left:?}");
+    }
+
     proptest! {
         #[test]
         fn any_text_is_read(text in any::<String>(), page in any::<u64>()) {
