@@ -47,6 +47,8 @@ pub(crate) struct Pipe {
     /// Which it is.
     pub(crate) pipe: u32,
     pub(crate) origin: Origin,
+    /// The process that writes.
+    worker: WorkerId,
 }
 
 /// What the writer hears.
@@ -104,9 +106,9 @@ impl Pipes {
         const LOOKS: usize = 50;
         let mut words = Vec::new();
         for _ in 0..LOOKS {
-            let before = self.tails.of(worker.0);
+            let before = self.tails.of(worker);
             let unread = self.unread(worker);
-            let after = self.tails.of(worker.0);
+            let after = self.tails.of(worker);
             let still = before == after && !after.as_ref().is_some_and(|tail| tail.reading);
             words = after.map_or_else(Vec::new, |tail: Tail| tail.bytes);
             if still {
@@ -140,7 +142,7 @@ impl Pipes {
     /// The writer begins to read a pipe.
     pub(crate) fn begins(&self, pipe: &Pipe) {
         if pipe.origin.stream == Stream::Stderr {
-            self.tails.begin(pipe.number, self.ledger.mark(&pipe.number));
+            self.tails.begin(pipe.worker);
         }
     }
 
@@ -149,9 +151,9 @@ impl Pipes {
         if pipe.origin.stream != Stream::Stderr {
             return rustix::io::read(&pipe.read, buffer);
         }
-        self.tails.reads(pipe.number);
+        self.tails.reads(pipe.worker);
         let read = rustix::io::read(&pipe.read, &mut *buffer);
-        self.tails.add(pipe.number, &buffer[..read.unwrap_or(0)]);
+        self.tails.add(pipe.worker, &buffer[..read.unwrap_or(0)]);
         read
     }
 
@@ -230,7 +232,10 @@ impl Pipes {
         kept.push(self.there.as_raw_fd());
         kept.sort_unstable();
         fds::keep_only(kept.into_iter());
-        let own = |(number, pipe, origin)| Some(Pipe { read: fds::adopt(number)?, number, pipe, origin });
+        let worker = |number| WorkerId(self.ledger.mark(&number));
+        let own = |(number, pipe, origin)| {
+            Some(Pipe { read: fds::adopt(number)?, number, pipe, origin, worker: worker(number) })
+        };
         outputs.into_iter().filter_map(own).filter(|pipe| which(&pipe.read).is_ok_and(|is| is == pipe.pipe)).collect()
     }
 
@@ -276,7 +281,8 @@ impl Pipes {
             (_, None) => Some(Heard::Missed),
             (_, Some(read)) => match (self.ledger.meaning_of(number), which(&read)) {
                 (Some(Meaning::Output { pipe, origin }), Ok(is)) if is == pipe => {
-                    Some(Heard::Pipe(Pipe { read, number, pipe, origin }))
+                    let worker = WorkerId(self.ledger.mark(&number));
+                    Some(Heard::Pipe(Pipe { read, number, pipe, origin, worker }))
                 }
                 // Known to the last writer, and done.
                 _ => None,

@@ -2,14 +2,14 @@
 //! the writer as it reads and read by the daemon when somebody is to be told why a worker failed. What the writer has not
 //! read yet stands in the pipe.
 //!
-//! A row is found by the number of its pipe and names the worker, whose last words stay there after the pipe is closed,
-//! until another pipe of that number, or of one so far away that it has the same row, is written to. So the memory is
-//! bounded whatever the number of workers is, and with very many of them a tail may be missing.
+//! A row is found by the worker's ordinal: its last words stay there after its pipe is closed, until so many others were
+//! born that one of them has the same row. So the memory is bounded whatever the number of workers is.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use firestarter_core::ids::WorkerId;
 
 use crate::sys::maps::SharedWords;
 
@@ -40,25 +40,27 @@ impl Tails {
         SharedWords::new("firestarter-tails", ROWS * WORDS).map(Tails)
     }
 
-    /// A pipe of this number is a worker's.
-    pub(super) fn begin(&self, number: RawFd, worker: u64) {
-        let row = self.row(number);
-        if row[WORKER].load(Acquire) != worker {
+    /// A worker's pipe is read from now on, or by another writer.
+    pub(super) fn begin(&self, worker: WorkerId) {
+        let row = self.row(worker);
+        if row[WORKER].load(Acquire) != worker.0 {
             row[WORKER].store(0, Release);
             row[WRITTEN].store(0, Release);
-            row[WORKER].store(worker, Release);
+            row[WORKER].store(worker.0, Release);
         }
         row[READING].store(0, Release);
     }
 
-    /// The writer is going to read from the pipe.
-    pub(super) fn reads(&self, number: RawFd) {
-        self.row(number)[READING].store(1, Release);
+    /// The writer is going to read from its pipe.
+    pub(super) fn reads(&self, worker: WorkerId) {
+        if let Some(row) = self.own_row(worker) {
+            row[READING].store(1, Release);
+        }
     }
 
     /// This is what it read; nothing, if there was nothing.
-    pub(super) fn add(&self, number: RawFd, bytes: &[u8]) {
-        let row = self.row(number);
+    pub(super) fn add(&self, worker: WorkerId, bytes: &[u8]) {
+        let Some(row) = self.own_row(worker) else { return };
         let written = row[WRITTEN].load(Acquire);
         let (skipped, last) = bytes.split_at(bytes.len().saturating_sub(BYTES));
         for (at, byte) in (written + skipped.len() as u64..).zip(last) {
@@ -71,9 +73,8 @@ impl Tails {
     }
 
     /// What a worker wrote last.
-    pub(super) fn of(&self, worker: u64) -> Option<Tail> {
-        let rows = (0..ROWS as RawFd).map(|number| self.row(number));
-        let row = { rows }.find(|row| row[WORKER].load(Acquire) == worker)?;
+    pub(super) fn of(&self, worker: WorkerId) -> Option<Tail> {
+        let row = self.own_row(worker)?;
         let (reading, written) = (row[READING].load(Acquire) != 0, row[WRITTEN].load(Acquire));
         let byte = |at: u64| {
             let at = at as usize % BYTES;
@@ -83,8 +84,13 @@ impl Tails {
         Some(Tail { bytes, written, reading })
     }
 
-    fn row(&self, number: RawFd) -> &[AtomicU64] {
-        let first = number as usize % ROWS * WORDS;
+    /// None if it is another's: of one who was born long before it, or after.
+    fn own_row(&self, worker: WorkerId) -> Option<&[AtomicU64]> {
+        Some(self.row(worker)).filter(|row| row[WORKER].load(Acquire) == worker.0)
+    }
+
+    fn row(&self, worker: WorkerId) -> &[AtomicU64] {
+        let first = worker.ordinal() as usize % ROWS * WORDS;
         &self.0[first..first + WORDS]
     }
 }
@@ -97,20 +103,23 @@ mod tests {
     fn the_last_bytes_are_those_that_were_written_last() {
         let tails = Tails::new().unwrap();
         let mut all: Vec<u8> = Vec::new();
-        tails.begin(70, 5);
+        let (five, far) = (WorkerId::new(5, 0), WorkerId::new(5 + ROWS as u64, 0));
+        tails.begin(five);
         for length in [0, 1, 7, 8, 100, 2000, 2048, 5000, 3] {
             let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + length) as u8).collect();
             all.extend(&bytes);
-            tails.reads(70);
-            assert!(tails.of(5).unwrap().reading);
-            tails.add(70, &bytes);
-            let tail = tails.of(5).unwrap();
+            tails.reads(five);
+            assert!(tails.of(five).unwrap().reading);
+            tails.add(five, &bytes);
+            let tail = tails.of(five).unwrap();
             assert_eq!(tail.bytes, all[all.len().saturating_sub(BYTES)..], "{length}");
             assert_eq!((tail.written, tail.reading), (all.len() as u64, false));
         }
-        tails.begin(70, 5);
-        assert_eq!(tails.of(5).unwrap().written, all.len() as u64, "another writer goes on");
-        tails.begin(70, 6);
-        assert_eq!((tails.of(5), tails.of(6).unwrap().written), (None, 0));
+        tails.begin(WorkerId::new(6, 0));
+        tails.begin(five);
+        assert_eq!(tails.of(five).unwrap().written, all.len() as u64, "another writer goes on");
+        tails.begin(far);
+        tails.add(five, b"lost");
+        assert_eq!((tails.of(five), tails.of(far).unwrap().written), (None, 0));
     }
 }
