@@ -29,6 +29,7 @@ pub mod ids;
 mod invariants;
 pub mod journal;
 mod live;
+mod shutdown;
 pub mod spec;
 mod supervisor;
 pub mod time;

@@ -53,12 +53,7 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
     serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, ready: None })
 }
 
-/// Closes what a front end was given and has no use for.
-pub(crate) fn close_inherited() {
-    drop(inherit::take());
-}
-
-/// Runs what a front end wants served; returns the exit code. Whoever calls this has called `close_inherited`.
+/// Runs what a front end wants served; returns the exit code. Whoever calls this has called `inherit::take`.
 pub(crate) fn serve(served: Served) -> u8 {
     match start(served) {
         Ok(code) => code,

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use firestarter_core::action::{Next, Notice, Spent};
-use firestarter_core::command::AbortCause;
+use firestarter_core::command::{AbortCause, Verb};
 use firestarter_core::event::{Answer, Exit, Failure, HookKind, SpawnError, SpawnStep};
-use firestarter_core::ids::{GroupId, Pid, Slot};
+use firestarter_core::ids::{Generation, GroupId, Pid, Slot};
 use firestarter_core::spec::Signal;
 
 use crate::config::{Group, Health, Launch, Output};
@@ -17,93 +17,96 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
     let of = |group: GroupId| groups.get(group.0 as usize);
     let name = |group: GroupId| of(group).map_or("", |group| group.spec.name.as_str());
     let describe = |failure: &Failure, group, hook| describe(failure, of(group).map(|group| &group.launch), hook);
-    match notice {
+    let line = match notice {
         Notice::WorkerExited { group, slot, pid, failure, next } => {
             let (ended, next) = (describe(failure, *group, None), describe_next(*next));
-            say(format_args!("{}/{slot}: pid {pid} {ended}; {next}", name(*group)));
+            format!("{}/{slot}: pid {pid} {ended}; {next}", name(*group))
         }
         Notice::NotSpawned { group, slot, failure, next } => {
-            let (failed, next) = (describe(failure, *group, None), describe_next(*next));
-            say(format_args!("{}/{slot}: {failed}; {next}", name(*group)));
+            let failed = describe(failure, *group, None);
+            format!("{}/{slot}: {failed}; {}", name(*group), describe_next(*next))
         }
         Notice::Silent { group, slot, pid, silence } => {
-            let (worker, silence) = (worker(*slot, *pid), seconds(*silence));
-            say(format_args!("{}/{slot}: {worker} gave no sign of life for {silence} and gets SIGKILL", name(*group)));
+            let (of, silence) = (name(*group), seconds(*silence));
+            format!("{of}/{slot}: {} gave no sign of life for {silence} and gets SIGKILL", worker(*slot, *pid))
         }
-        Notice::GaveUp { group } => {
-            say(format_args!("{0}: gave up; to try again: firestarter ctrl {0} start", name(*group)));
-        }
-        Notice::ProgramChanged { group } => say(format_args!("{}: its program has changed", name(*group))),
-        Notice::HookBegan { group, kind, pid } => {
-            say(format_args!("{}: {} runs, pid {pid}", name(*group), hook_key(*kind)));
-        }
+        Notice::GaveUp { group } => format!("{0}: gave up; to try again: firestarter ctrl {0} start", name(*group)),
+        Notice::ProgramChanged { group } => format!("{}: its program has changed", name(*group)),
+        Notice::HookBegan { group, kind, pid } => format!("{}: {} runs, pid {pid}", name(*group), hook_key(*kind)),
         Notice::HookEnded { group, kind, failure } => {
-            let failed = |failure| describe(&failure, *group, Some(*kind));
-            let how = failure.map_or_else(|| "ended with exit code 0".to_owned(), failed);
-            say(format_args!("{}: {} {how}", name(*group), hook_key(*kind)));
+            let how = failure.map(|failure| describe(&failure, *group, Some(*kind)));
+            format!("{}: {} {}", name(*group), hook_key(*kind), how.as_deref().unwrap_or(DONE))
         }
         Notice::Overdue { group, slot, pid } => {
-            say(format_args!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid)));
+            format!("{}/{slot}: {} did not end in time and gets SIGKILL", name(*group), worker(*slot, *pid))
         }
         Notice::Unwell { group, slot, pid, failure } => {
             let (worker, why) = (worker(*slot, *pid), describe(failure, *group, None));
-            say(format_args!("{}/{slot}: {worker} {why} and gets SIGABRT", name(*group)));
+            format!("{}/{slot}: {worker} {why} and gets SIGABRT", name(*group))
         }
         Notice::Replacing { group, slot, pid, why } => {
-            let (worker, why) = (worker(*slot, *pid), describe_spent(why, |failure| describe(failure, *group, None)));
-            say(format_args!("{}/{slot}: {worker} {why}; starting its successor", name(*group)));
+            let why = describe_spent(why, |failure| describe(failure, *group, None));
+            format!("{}/{slot}: {} {why}; starting its successor", name(*group), worker(*slot, *pid))
         }
         Notice::NotReplaced { group, slot, cause, again } => {
             let (cause, again) = (describe_abort(cause, |failure| describe(failure, *group, None)), seconds(*again));
-            say(format_args!(
-                "{}/{slot}: not replaced: {cause}; the old worker serves on, next try in {again}",
-                name(*group)
-            ));
+            format!("{}/{slot}: not replaced: {cause}; it serves on, next try in {again}", name(*group))
         }
         Notice::Limited { group, at_a_time, workers } => {
-            say(format_args!(
-                "{}: the memory holds no more than {at_a_time} of {} at a time",
-                name(*group),
-                so_many(*workers, "new worker")
-            ));
+            format!("{}: the memory holds {at_a_time} of {workers} new workers at a time", name(*group))
         }
-        Notice::BatchCommitted { group, generation, done, workers } => {
-            say(format_args!("{}: {done} of {workers} workers are of generation {generation}", name(*group)));
+        Notice::BatchCommitted { group, done, workers, .. } => {
+            format!("{}: {done} of {workers} workers are new", name(*group))
         }
         Notice::RolloutBegan { group, verb, generation, workers } => {
-            say(format_args!(
-                "{}: {verb} to generation {generation}: starting {}",
-                name(*group),
-                so_many(*workers, "new worker")
-            ));
+            format!("{}: {}", name(*group), began(*verb, *generation, *workers))
         }
         Notice::RolloutCommitted { group, verb: _, generation, took } => {
             let (group, took) = (name(*group), seconds(*took));
-            say(format_args!("{group}: generation {generation} serves after {took}; the old workers drain"));
+            format!("{group}: generation {generation} serves after {took}; the old workers drain")
         }
         Notice::RolloutAborted { group, verb, generation, cause } => {
             let cause = describe_abort(cause, |failure| describe(failure, *group, None));
-            let group = name(*group);
-            say(format_args!("{group}: {verb} to generation {generation} aborted: {cause}; the old workers serve on"));
+            format!("{}: {}: {cause}; the old workers serve on", name(*group), aborted(*verb, *generation))
         }
         Notice::GroupEnded { group, watched } => {
-            let next = if *watched { "the next connection starts them again" } else { "the group is stopped" };
-            say(format_args!("{}: all workers have ended; {next}", name(*group)));
+            format!("{}: all workers have ended; {}", name(*group), after_the_end(*watched))
         }
-        Notice::GroupActivated { group } => {
-            say(format_args!("{}: started by a connection", name(*group)));
-        }
-        Notice::ShuttingDown { signal, workers } => say(format_args!("{}", stopping(*signal, *workers))),
-        Notice::KillingAll { signal, workers } => say(format_args!("{}", killing(*signal, *workers))),
-        Notice::LeftBehind { processes } => {
-            say(format_args!("the time for stopping is over: {processes} processes cannot be killed and stay behind"));
-        }
-        Notice::ExitWhen { group } => {
-            let what =
-                group.map_or_else(|| "all groups are done".to_owned(), |group| format!("{} has failed", name(group)));
-            say(format_args!("{what}, and --exit-when says to end then"));
-        }
+        Notice::GroupActivated { group } => format!("{}: started by a connection", name(*group)),
+        Notice::ShuttingDown { signal, workers } => stopping(*signal, *workers),
+        Notice::KillingAll { signal, workers } => killing(*signal, *workers),
+        Notice::LeftBehind { processes } => format!("{processes} processes cannot be killed and stay behind"),
+        Notice::ExitWhen { group } => format!("{}, and --exit-when says to end then", reason_to_exit(group.map(name))),
+    };
+    say(format_args!("{line}"));
+}
+
+/// A hook's end without a failure.
+const DONE: &str = "ended with exit code 0";
+
+fn began(verb: Verb, generation: Generation, workers: u32) -> String {
+    match verb == Verb::Restart {
+        true => format!("restart: replacing {} step by step", so_many(workers, "worker")),
+        false => format!("{verb} to generation {generation}: starting {}", so_many(workers, "new worker")),
     }
+}
+
+fn aborted(verb: Verb, generation: Generation) -> String {
+    match verb == Verb::Restart {
+        true => "restart aborted".to_owned(),
+        false => format!("{verb} to generation {generation} aborted"),
+    }
+}
+
+fn after_the_end(watched: bool) -> &'static str {
+    match watched {
+        true => "the next connection starts them again",
+        false => "the group is stopped",
+    }
+}
+
+fn reason_to_exit(group: Option<&str>) -> String {
+    group.map_or_else(|| "all groups are done".to_owned(), |group| format!("{group} has failed"))
 }
 
 fn stopping(signal: Option<Signal>, workers: u32) -> String {

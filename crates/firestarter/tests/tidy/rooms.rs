@@ -37,16 +37,11 @@ const ROOMS: &[Room] = &[
     Room { name: "tui", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     Room { name: "http", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     // The command lines of other programs.
-    Room {
-        name: "front",
-        rooms: &["config", "client", "api", "sys", "place", "say", "nearest", "accounts"],
-        core: &["command", "ids", "spec"],
-    },
     Room { name: "demo", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     // Other programs' command lines.
     Room {
         name: "front",
-        rooms: &["accounts", "api", "client", "config", "place", "start"],
+        rooms: &["accounts", "api", "client", "config", "nearest", "place", "say"],
         core: &["command", "ids", "spec", "MAX_COUNT"],
     },
     // Small things that several rooms need and that import nothing of ours.
@@ -74,10 +69,12 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("journal", "core::ids", "its table names workers"),
     ("journal", "core::time", "its entries bear the time"),
     ("front", "cli", "it ends with the codes of the command line, and words what went wrong as that does"),
-    ("front", "daemon", "what signals to the keeper stand for is a table of the daemon's"),
-    ("front", "nearest", "suggestions for misspelt options"),
-    ("front", "say", "one wording of the system's errors"),
-    ("front", "sys", "who serves a command socket takes its listener by number and asks who connects"),
+    (
+        "front",
+        "daemon",
+        "what signals to the keeper stand for is a table of the daemon's, and so are inherited sockets",
+    ),
+    ("front", "sys", "a command socket's listener is taken by number, and who goes to the background forks"),
     ("demo", "cli", "it ends with the codes of the command line"),
     ("demo", "sys", "it plays the operator who kills processes, and clears up on a signal"),
 ];

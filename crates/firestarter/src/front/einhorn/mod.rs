@@ -22,7 +22,7 @@ use rustix::process::setpriority_process;
 
 use super::{Next, Served};
 use crate::cli::code;
-use crate::daemon::Signals;
+use crate::daemon::{inherit, Signals};
 use crate::say::{plain, say};
 use build::Built;
 use options::{Options, Wanted};
@@ -42,6 +42,7 @@ pub(crate) fn main(args: Vec<OsString>) -> Next {
     };
     match prepare(&options) {
         Ok(Built { config, control: socket, pid_file }) => {
+            drop(inherit::take());
             let exit_when = Some(ExitWhen::Never);
             let (pid_file, status_file, ready) = (Some(pid_file), None, None);
             Next::Serve(Box::new(Served {

@@ -21,7 +21,7 @@ use super::{Next, Served};
 use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, words::Word, Config, Contract, Contracts, Group, Surroundings};
-use crate::daemon::Signals;
+use crate::daemon::{inherit, Signals};
 use crate::place::{self, Place};
 use crate::say::{plain, say};
 use crate::sys::{clone, fds, wait};
@@ -64,7 +64,7 @@ pub(crate) fn main(args: Vec<OsString>) -> Next {
 type Fault = (u8, String);
 
 fn begin(options: Options) -> Result<Next, Fault> {
-    crate::start::close_inherited();
+    drop(inherit::take());
     let cwd = std::env::current_dir().map_err(|error| failed("current directory", &error))?;
     let config = config(&options, &cwd)?;
     let mut ready = None;
