@@ -229,7 +229,7 @@ fn die_asks_the_workers_gently_once_and_ends_when_they_have() {
     let mut fire = start(&["-n", "2", "-m", "0.05", "sh", "-c", script]);
     let two = fire.settled("einhorn", 2);
     until("both hear signals", || fire.folder.read("up").lines().count() == 2);
-    assert_eq!(fire.folder.read("e.pid"), fire.keeper_pid.to_string());
+    assert_eq!(fire.folder.read("e.pid"), format!("{}\n", fire.keeper_pid));
     let mut shell = Shell::connect(&fire);
     let want = format!("Einhorn is going down! Successfully sent USR2s to 2 processes: [{}, {}]", two[0], two[1]);
     assert_eq!(shell.ask("die"), want);
@@ -318,7 +318,7 @@ fn what_cannot_be_started_is_said_and_leaves_nothing() {
     });
     assert_eq!(said.code, 1);
     assert!(said.err.contains("e.sock: another program listens there"), "{said:?}");
-    assert_eq!(fire.folder.read("e.pid"), fire.keeper_pid.to_string(), "the first one's pid file stays");
+    assert_eq!(fire.folder.read("e.pid"), format!("{}\n", fire.keeper_pid), "the first one's pid file stays");
 }
 
 #[test]

@@ -83,7 +83,9 @@ pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
 /// The variables that only a worker itself knows: they are made when it is.
 pub(crate) fn later(draft: &Draft<'_>) -> Vec<String> {
     let mut names = contracts::later(draft);
-    names.push(format!("{}_SLOT", draft.base_name));
+    if draft.contracts.speak(Contract::Firestarter) || draft.health.is_some() {
+        names.push(format!("{}_SLOT", draft.base_name));
+    }
     if draft.contracts.speak(Contract::Systemd) && draft.listen_pid && !draft.sockets.is_empty() {
         names.push("LISTEN_PID".to_owned());
     }

@@ -196,8 +196,12 @@ fn c_string(bytes: Vec<u8>) -> Result<CString, SpawnError> {
 
 /// The variables that only the spawn can complete.
 fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number)>, SpawnError> {
-    let mut numbered = vec![(c_string(format!("{}_SLOT=", group.launch.base_name).into())?, Number::Slot)];
+    let mut numbered = Vec::new();
     let speaks = |contract| group.launch.contracts.speak(contract);
+    // Where workers are asked, each needs an address of its own.
+    if speaks(Contract::Firestarter) || group.launch.health.is_some() {
+        numbered.push((c_string(format!("{}_SLOT=", group.launch.base_name).into())?, Number::Slot));
+    }
     let by_hand = |name| contracts::set_by_hand(&group.launch.environments, name);
     if speaks(Contract::Systemd) && group.launch.listen_pid && !group.sockets.is_empty() {
         numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));

@@ -73,6 +73,7 @@ impl Daemon<'_> {
             super::notices::tell(&notice, &self.shared.setup.config.groups);
             self.say_last_words(&notice);
         }
+        self.list_workers();
     }
 
     /// Closes the sockets of slots that these groups have no longer, and of which no worker is left.
@@ -87,7 +88,6 @@ impl Daemon<'_> {
             let used = |slot: u32| slot < seen.wanted || slots.contains(&slot);
             self.listeners.slots.close_unused(self.shared, group.0, used);
         }
-        self.list_workers();
     }
 
     /// A reply that nobody waits for (any more) is dropped.
