@@ -49,6 +49,7 @@ pub(crate) use environment::{passed_on, WATCH_FILE};
 pub(crate) use fault::Fault;
 pub(crate) use fault::{Faults, Warnings};
 pub(crate) use health::variables as probe_variables;
+pub(crate) use sockets::{Kind, SocketSpec};
 
 use crate::say::plain;
 use draft::Settings;
@@ -210,70 +211,6 @@ pub(crate) enum RotationUnit {
     Hours,
     Days,
     Midnight,
-}
-
-/// A socket as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SocketSpec {
-    /// The address as the configuration spells it.
-    pub(crate) written: String,
-    /// What workers find in `LISTEN_FDNAMES`; none: the group's name.
-    pub(crate) name: Option<String>,
-    /// The address.
-    pub(crate) address: Address,
-    /// How many connections may wait; the kernel's `somaxconn` may be lower.
-    pub(crate) backlog: i32,
-    /// Of a unix socket's path; none: what the umask leaves.
-    pub(crate) mode: Option<u32>,
-    /// The owner of a unix socket's path.
-    pub(crate) uid: Option<u32>,
-    /// The group of a unix socket's path.
-    pub(crate) gid: Option<u32>,
-    /// Whether accept does not wait in workers, which is a property of the open socket and so of all of them.
-    pub(crate) nonblocking: bool,
-    /// What goes through it.
-    pub(crate) kind: Kind,
-    /// Each slot has a socket of its own at this address, and the kernel divides what comes.
-    pub(crate) reuseport: bool,
-    /// Whether a socket of IPv6 leaves IPv4 alone; none: what the system says.
-    pub(crate) v6only: Option<bool>,
-    /// The network interface that it is bound to.
-    pub(crate) interface: Option<String>,
-    /// The number under which Firestarter was given the socket by whoever started it; none: it opens the socket itself.
-    pub(crate) inherited: Option<i32>,
-}
-
-impl SocketSpec {
-    /// A socket with nothing said but its address.
-    pub(crate) fn at(written: String, address: Address) -> SocketSpec {
-        let kind = if matches!(address, Address::Udp(_)) { Kind::Datagram } else { Kind::Stream };
-        SocketSpec {
-            written,
-            name: None,
-            address,
-            backlog: sockets::BACKLOG as i32,
-            mode: None,
-            uid: None,
-            gid: None,
-            nonblocking: false,
-            kind,
-            reuseport: false,
-            v6only: None,
-            interface: None,
-            inherited: None,
-        }
-    }
-}
-
-/// What goes through a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Connections of bytes.
-    Stream,
-    /// Datagrams, without connections.
-    Datagram,
-    /// Connections of messages.
-    SeqPacket,
 }
 
 /// What of the world around the file its meaning depends on.

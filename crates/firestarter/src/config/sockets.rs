@@ -10,8 +10,8 @@ use super::address::{self, absolute, can_be_name, Address, LONGEST_NAME, LONGEST
 use super::draft::{Draft, Placed, StdinSocket};
 use super::fault::Ledger;
 use super::identity::{self, Who};
+use super::octal;
 use super::value::{self, quoted, Item};
-use super::{octal, Kind, SocketSpec};
 use crate::nearest::nearest;
 
 /// So many sockets fit where a worker's descriptors are staged.
@@ -26,6 +26,70 @@ const KEYS: [&str; 10] =
 
 /// The kernel's IFNAMSIZ, without the NUL.
 const LONGEST_INTERFACE: usize = 15;
+
+/// A socket as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketSpec {
+    /// The address as the configuration spells it.
+    pub(crate) written: String,
+    /// What workers find in `LISTEN_FDNAMES`; none: the group's name.
+    pub(crate) name: Option<String>,
+    /// The address.
+    pub(crate) address: Address,
+    /// How many connections may wait; the kernel's `somaxconn` may be lower.
+    pub(crate) backlog: i32,
+    /// Of a unix socket's path; none: what the umask leaves.
+    pub(crate) mode: Option<u32>,
+    /// The owner of a unix socket's path.
+    pub(crate) uid: Option<u32>,
+    /// The group of a unix socket's path.
+    pub(crate) gid: Option<u32>,
+    /// Whether accept does not wait in workers, which is a property of the open socket and so of all of them.
+    pub(crate) nonblocking: bool,
+    /// What goes through it.
+    pub(crate) kind: Kind,
+    /// Each slot has a socket of its own at this address, and the kernel divides what comes.
+    pub(crate) reuseport: bool,
+    /// Whether a socket of IPv6 leaves IPv4 alone; none: what the system says.
+    pub(crate) v6only: Option<bool>,
+    /// The network interface that it is bound to.
+    pub(crate) interface: Option<String>,
+    /// The number under which Firestarter was given the socket by whoever started it; none: it opens the socket itself.
+    pub(crate) inherited: Option<i32>,
+}
+
+impl SocketSpec {
+    /// A socket with nothing said but its address.
+    pub(crate) fn at(written: String, address: Address) -> SocketSpec {
+        let kind = if matches!(address, Address::Udp(_)) { Kind::Datagram } else { Kind::Stream };
+        SocketSpec {
+            written,
+            name: None,
+            address,
+            backlog: BACKLOG as i32,
+            mode: None,
+            uid: None,
+            gid: None,
+            nonblocking: false,
+            kind,
+            reuseport: false,
+            v6only: None,
+            interface: None,
+            inherited: None,
+        }
+    }
+}
+
+/// What goes through a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Connections of bytes.
+    Stream,
+    /// Datagrams, without connections.
+    Datagram,
+    /// Connections of messages.
+    SeqPacket,
+}
 
 /// Reads `socket_address`: an array of addresses, or one address.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) {
