@@ -29,6 +29,8 @@ fn without_a_keeper_ends_of_workers_leave_no_pipe() {
         "[web]\nexec_start = ['sh', '-c', 'echo one line']\nnumprocesses = 4\nrestart = 'always'\nbackoff_max = '10ms'\n\
          backoff_reset = '1000s'\nstdout_log = 'size:1000000:1:@DIR@/log'\nstderr_log = 'size:1000000:1:@DIR@/err'\n",
     );
+    // The keeper alone forks the writer, which must be there before nothing replaces it any more.
+    until("a writer", || fire.folder.read("log").contains("one line"));
     fire.signal_keeper(Sig::KILL);
     fire.wait_for("the bad news", |status| status["keeper_alive"] == false);
     let before = number(&fire.group("web")["restarts"]);
