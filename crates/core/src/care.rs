@@ -123,3 +123,41 @@ impl Probing {
         (Probing { asks, good: 0, bad, last_bad: Some(answer) }, verdict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ProbeBy;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(1_000_000_000 * seconds)
+    }
+
+    #[test]
+    fn a_watchdog_that_nobody_could_hear_counts_anew() {
+        let watchdog = Watchdog::new(Duration::from_secs(8), at(10));
+        assert_eq!(watchdog.missed(at(18)), Some(Duration::from_secs(8)));
+        assert_eq!(watchdog.missed(at(19)), Some(Duration::from_secs(9)));
+        assert_eq!(watchdog.missed(at(20)), None);
+    }
+
+    #[test]
+    fn answers_count_in_a_row() {
+        let two = NonZeroU32::MIN.saturating_add(1);
+        let (interval, timeout) = (Duration::from_secs(1), Duration::from_secs(1));
+        let by = ProbeBy::Connection;
+        let probe = Probe { by, interval, timeout, healthy_after: two, unhealthy_after: two, liveness: true };
+        let mut probing = Probing::new(at(0));
+        let mut verdict = |answer| {
+            let (next, verdict) = probing.answered(answer, &probe, at(1));
+            probing = next;
+            verdict
+        };
+        let bad = Answer::Status(500);
+        let answers = [bad, Answer::Good, bad, Answer::Good, bad, bad, bad, Answer::Good, Answer::Good];
+        let told = answers.map(&mut verdict);
+        let open = Verdict::Open;
+        let unhealthy = Verdict::Unhealthy(bad);
+        assert_eq!(told, [open, open, open, open, open, unhealthy, unhealthy, open, Verdict::Healthy]);
+    }
+}
