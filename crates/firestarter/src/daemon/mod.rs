@@ -128,6 +128,8 @@ struct Daemon<'a> {
     status_file: status_file::StatusFile,
     probes: probes::Probes,
     halted: bool,
+    /// The first workers have been started.
+    settled: bool,
 }
 
 /// Something that has happened, and what is to be consumed once it is journalled.

@@ -10,6 +10,7 @@ use firestarter_core::ids::{GroupId, Pid, RequestId};
 use super::spawner::Role;
 use super::{now, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
+use crate::sys::maps;
 use firestarter_core::event::Event;
 
 impl Daemon<'_> {
@@ -74,6 +75,12 @@ impl Daemon<'_> {
             self.say_last_words(&notice);
         }
         self.list_workers();
+        // What runs now was needed to start the first workers, and is mapped again should it be needed later.
+        let youngest_runs = || self.children.known.values().next_back().is_some_and(|child| child.process.is_some());
+        if !self.settled && youngest_runs() {
+            maps::give_back_text();
+            self.settled = true;
+        }
     }
 
     /// Closes the sockets of slots that these groups have no longer, and of which no worker is left.

@@ -145,6 +145,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         last_words: LastWords::default(),
         status_file: must(StatusFile::start(shared.setup)),
         halted: false,
+        settled: false,
     };
     must(daemon.listen());
     must(daemon.find_workers());
