@@ -194,7 +194,8 @@ fn without_inheritance_there_is_a_path_and_what_the_group_says() {
     let worker = fire.settled("web", 1)[0];
     let names: Vec<String> = proc::environ(worker).into_iter().map(|(name, _)| name).collect();
     let own = ["FIRESTARTER_MASTER_PID", "FIRESTARTER_SOCK_FD", "FIRESTARTER_SOCK_PATH"];
-    let wanted: Vec<&str> = ["A"].into_iter().chain(own).chain(["FS_TEST_FOLDER", "NOTIFY_SOCKET", "PATH"]).collect();
+    let wanted: Vec<&str> =
+        ["A"].into_iter().chain(own).chain(["FS_TEST_FOLDER", "PATH", "FIRESTARTER_SLOT"]).collect();
     assert_eq!(names, wanted);
     let path = proc::variable(worker, "PATH").unwrap_or_default();
     assert!(path.split(':').any(|folder| folder == "/usr/bin"), "{path}");
