@@ -34,6 +34,10 @@ fn serving(folder: Folder, command: &str, keys: &str) -> Fire {
 
 /// Three upgrades under load; during the last the daemon is killed. Not one request may fail.
 fn upgraded_without_a_loss(fire: &Fire) {
+    upgraded(fire, 3);
+}
+
+fn upgraded(fire: &Fire, times: usize) {
     let address: SocketAddr = fire.group("web")["listeners"][0]["address"]
         .as_str()
         .and_then(|address| address.parse().ok())
@@ -41,10 +45,10 @@ fn upgraded_without_a_loss(fire: &Fire) {
     until("the first answer", || http(address).is_ok());
     let load = Load::start(address, 4, http);
     load.goes_on(100);
-    for round in 0..3 {
+    for round in 0..times {
         let before = fire.settled("web", 2);
         let upgrade = fire.begin(&["ctrl", "web", "upgrade"]);
-        if round == 2 {
+        if round + 1 == times {
             fire.wait_for("the rollout", |status| status["groups"][0]["rollout"].is_object());
             proc::signal(fire.daemon(), Sig::KILL);
         }
@@ -68,6 +72,19 @@ fn gunicorn_by_listen_pid() {
     let keys = "ack_timeout = 3\nack_signal = 'SIGTERM'\nstop_signal = 'SIGTERM'\n";
     let fire = serving(folder_with(&["app.py"]), &command, keys);
     upgraded_without_a_loss(&fire);
+    fire.stop();
+}
+
+/// gunicorn says `READY=1` by itself; with `--preload` it has loaded the application by then.
+#[test]
+#[ignore = "needs gunicorn: see the top of the file"]
+fn gunicorn_by_notify() {
+    let command = format!("{}/gunicorn --workers 2 --preload --no-control-socket app:wsgi", programs());
+    let keys = "ack = 'notify'\nack_signal = 'SIGTERM'\nstop_signal = 'SIGTERM'\n";
+    let fire = serving(folder_with(&["app.py"]), &command, keys);
+    upgraded(&fire, 10);
+    let says = fire.group("web")["workers"][0]["status_text"].clone();
+    assert!(says.as_str().is_some_and(|text| text.contains("Gunicorn arbiter booted")), "{says}");
     fire.stop();
 }
 

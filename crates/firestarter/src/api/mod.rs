@@ -27,7 +27,9 @@ mod word;
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};
-pub(crate) use status::{Condition, Facts, GroupStatus, Hook, LastFailure, Listener, Stage, State, Status, Worker};
+pub(crate) use status::{
+    Condition, Facts, GroupStatus, Hook, LastFailure, Listener, Said, Stage, State, Status, Worker,
+};
 pub(crate) use wire::{fault_line, parse_progress, parse_reply, progress_line, reply_line, Garbled, Received};
 
 #[cfg(test)]

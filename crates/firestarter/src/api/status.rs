@@ -1,6 +1,7 @@
 //! What `status` answers: the core's view together with what only the shell knows. Made by the daemon, read by `cli/` and
 //! by everybody who asks for `--json`. A picture of one moment: it never changes and holds no handle on anything.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firestarter_core::event::HookKind;
@@ -121,7 +122,7 @@ pub(crate) struct GaveUp {
 }
 
 /// One worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Worker {
     /// Its slot.
     pub(crate) slot: Slot,
@@ -136,6 +137,12 @@ pub(crate) struct Worker {
     /// More about it, if there is more to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) condition: Option<Condition>,
+    /// What it says that it is doing, by `STATUS=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status_text: Option<String>,
+    /// The error number that it reports, by `ERRNO=`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status_errno: Option<u32>,
 }
 
 /// What a worker says of itself, or its probe.
@@ -179,13 +186,29 @@ pub(crate) struct Facts {
     pub(crate) uptime: Duration,
     /// Each group's listeners, in the order of the view; a group beyond its end has none.
     pub(crate) listeners: Vec<Vec<Listener>>,
+    /// What workers say of themselves, by pid.
+    pub(crate) said: BTreeMap<Pid, Said>,
+}
+
+/// What a worker says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// What it is doing.
+    pub(crate) text: Option<String>,
+    /// An error number.
+    pub(crate) errno: Option<u32>,
 }
 
 impl Status {
     /// The picture of this moment.
-    pub(crate) fn new(view: &View, facts: Facts) -> Status {
+    pub(crate) fn new(view: &View, mut facts: Facts) -> Status {
         let mut listeners = facts.listeners.into_iter();
         let groups = view.groups.iter().map(|group| GroupStatus::new(group, listeners.next().unwrap_or_default()));
+        let mut groups: Vec<GroupStatus> = groups.collect();
+        for worker in groups.iter_mut().flat_map(|group| &mut group.workers) {
+            let said = worker.pid.and_then(|pid| facts.said.remove(&pid)).unwrap_or_default();
+            (worker.status_text, worker.status_errno) = (said.text, said.errno);
+        }
         Status {
             version: facts.version.to_owned(),
             keeper_pid: facts.keeper,
@@ -194,7 +217,7 @@ impl Status {
             recoveries: facts.recoveries,
             uptime_ms: millis(facts.uptime),
             shutting_down: view.shutting_down,
-            groups: groups.collect(),
+            groups,
         }
     }
 
@@ -249,6 +272,8 @@ impl From<&WorkerView> for Worker {
             generation: worker.generation,
             uptime_ms: millis(worker.uptime),
             condition: worker.condition.map(Condition::from),
+            status_text: None,
+            status_errno: None,
         }
     }
 }
@@ -313,8 +338,17 @@ pub(crate) mod tests {
     use firestarter_core::event::{self, Exit};
     use firestarter_core::view::{RolloutAwaits, RolloutView};
 
+    fn worker(slot: u32, pid: Option<Pid>, stage: view::Stage, generation: u32, seconds: u64) -> WorkerView {
+        let (slot, generation, uptime) = (Slot(slot), Generation(generation), Duration::from_secs(seconds));
+        WorkerView { slot, pid, generation, stage, uptime, condition: None }
+    }
+
     /// Three groups: one in an upgrade, one waiting, one that gave up; also for the snapshots of `cli/`.
     pub(crate) fn example() -> Status {
+        example_with(BTreeMap::new())
+    }
+
+    fn example_with(said: BTreeMap<Pid, Said>) -> Status {
         let web = GroupView {
             wanted: 2,
             ready: 2,
@@ -359,19 +393,9 @@ pub(crate) mod tests {
                 vec![listener("http", "0.0.0.0:80"), listener("admin", "unix::/run/web.sock")],
                 vec![listener("api", "127.0.0.1:4000")],
             ],
+            said,
         };
         Status::new(&view, facts)
-    }
-
-    fn worker(slot: u32, pid: Option<Pid>, stage: view::Stage, generation: u32, seconds: u64) -> WorkerView {
-        WorkerView {
-            slot: Slot(slot),
-            pid,
-            generation: Generation(generation),
-            stage,
-            uptime: Duration::from_secs(seconds),
-            condition: None,
-        }
     }
 
     fn idle(name: &str, phase: Phase) -> GroupView {
@@ -394,7 +418,8 @@ pub(crate) mod tests {
 
     #[test]
     fn the_wire_form_of_a_group() {
-        let status = example().only("web").expect("there is one");
+        let said = Said { text: Some("3 clients".into()), errno: Some(13) };
+        let status = example_with(BTreeMap::from([(Pid(100), said)])).only("web").expect("there is one");
         let json = serde_json::to_string(&status).expect("strings for keys");
         let want = concat!(
             r#"{"version":"0.1.0","keeper_pid":10,"daemon_pid":11,"keeper_alive":true,"recoveries":1,"uptime_ms":4000000,"#,
@@ -406,7 +431,8 @@ pub(crate) mod tests {
             r#""awaits":"ready"},"workers":["#,
             r#"{"slot":0,"pid":99,"state":"draining","generation":1,"uptime_ms":3666000},"#,
             r#"{"slot":0,"pid":101,"state":"ready","generation":2,"uptime_ms":3000},"#,
-            r#"{"slot":1,"pid":100,"state":"ready","generation":1,"uptime_ms":3666000},"#,
+            r#"{"slot":1,"pid":100,"state":"ready","generation":1,"uptime_ms":3666000,"#,
+            r#""status_text":"3 clients","status_errno":13},"#,
             r#"{"slot":1,"pid":null,"state":"spawning","generation":2,"uptime_ms":0}]}]}"#,
         );
         assert_eq!(json, want);

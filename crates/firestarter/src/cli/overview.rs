@@ -63,8 +63,8 @@ const SOME_LISTENERS: usize = 12;
 /// So much of a name at least is shown.
 const SOME_NAME: usize = 4;
 const BETWEEN: usize = 2;
-/// Of so many workers the condition is shown.
-const SOME_CONDITIONS: usize = 4;
+/// Of so many workers it is shown how they are, and of so many what they say.
+const SOME_WORKERS: usize = 4;
 
 /// One row for each group; `quiet` leaves out the heading. No line has more than `width` characters.
 pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
@@ -90,7 +90,7 @@ pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
             text.push_str(&cut(&format!("  last failure: {}", failure(last)), width));
             text.push('\n');
         }
-        for line in group.into_iter().flat_map(conditions) {
+        for line in group.into_iter().flat_map(|group| [conditions(group), said(group)].concat()) {
             text.push_str(&cut(&line, width));
             text.push('\n');
         }
@@ -101,18 +101,37 @@ pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
 /// How those workers of a group are that are not simply well; of many, the first.
 fn conditions(group: &GroupStatus) -> Vec<String> {
     let told = |worker: &Worker| {
-        let pid = worker.pid.map_or_else(|| format!("the worker in slot {}", worker.slot), |pid| pid.to_string());
+        let pid = name_of(worker);
         Some(match worker.condition? {
             Condition::Reloading => format!("  {pid} reloads its configuration"),
             Condition::Stopping => format!("  {pid} is stopping"),
             Condition::Unhealthy(answer) => format!("  {pid} is unhealthy: {}", trouble::probed(answer)),
         })
     };
-    let mut lines: Vec<String> = group.workers.iter().filter_map(told).collect();
-    if lines.len() > SOME_CONDITIONS {
-        let more = lines.len() - SOME_CONDITIONS;
-        lines.truncate(SOME_CONDITIONS);
-        lines.push(format!("  {more} more workers: --json shows how they are"));
+    some(group.workers.iter().filter_map(told).collect(), "workers: --json shows how they are")
+}
+
+/// What the workers of a group say of themselves; of many, what the first say.
+fn said(group: &GroupStatus) -> Vec<String> {
+    let says = |worker: &Worker| {
+        let text = worker.status_text.iter().map(|text| plain(text));
+        let errno = worker.status_errno.iter().map(|errno| format!("error {errno}"));
+        let all = text.chain(errno).collect::<Vec<_>>().join(", ");
+        (!all.is_empty()).then(|| format!("  {} says: {all}", name_of(worker)))
+    };
+    some(group.workers.iter().filter_map(says).collect(), "say something: --json shows it")
+}
+
+fn name_of(worker: &Worker) -> String {
+    worker.pid.map_or_else(|| format!("the worker in slot {}", worker.slot), |pid| pid.to_string())
+}
+
+/// The first of the lines, and how many more there are.
+fn some(mut lines: Vec<String>, of_more: &str) -> Vec<String> {
+    if lines.len() > SOME_WORKERS {
+        let more = lines.len() - SOME_WORKERS;
+        lines.truncate(SOME_WORKERS);
+        lines.push(format!("  {more} more {of_more}"));
     }
     lines
 }
@@ -300,13 +319,13 @@ mod tests {
         let worker = workers_like(&status, 9);
         status.groups[0].workers = worker;
         let shown = overview(&status, false, 200);
-        assert_eq!(shown.matches("unhealthy").count(), SOME_CONDITIONS);
+        assert_eq!(shown.matches("unhealthy").count(), SOME_WORKERS);
         assert!(shown.contains("\n  5 more workers: --json shows how they are\n"), "{shown}");
     }
 
     /// So many like the second of the first group.
     fn workers_like(status: &Status, count: usize) -> Vec<Worker> {
-        vec![status.groups[0].workers[1]; count]
+        vec![status.groups[0].workers[1].clone(); count]
     }
 
     #[test]
@@ -393,6 +412,31 @@ a-very-long-…  upgrading 1/2  2/2
                 assert!(text.contains(word), "{width}: {word}: {text}");
             }
         }
+    }
+
+    #[test]
+    fn what_workers_say_stands_below_their_group() {
+        let mut status = example();
+        let say = |status: &mut Status, worker: usize, text: &str| {
+            status.groups[0].workers[worker].status_text = Some(text.into());
+        };
+        say(&mut status, 1, "serving 3 clients");
+        status.groups[0].workers[2].status_errno = Some(13);
+        let below = |status: &Status, width| -> Vec<String> {
+            let text = overview(status, true, width);
+            text.lines().filter(|line| line.starts_with("  1")).map(str::to_owned).collect()
+        };
+        assert_eq!(below(&status, WIDE), ["  101 says: serving 3 clients", "  100 says: error 13"]);
+        assert_eq!(below(&status, 20), ["  101 says: serving…", "  100 says: error 13"]);
+        let one = status.groups[0].workers[1].clone();
+        status.groups[0].workers = vec![one; 6];
+        say(&mut status, 0, "\u{1b}[2J");
+        let text = overview(&status, true, WIDE);
+        assert_eq!(below(&status, WIDE).len(), 4);
+        assert!(
+            text.contains("says: \\u{1b}[2J\n") && text.contains("\n  2 more say something: --json shows it\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) enum Contract {
     Einhorn,
     /// Server::Starter's.
     ServerStarter,
-    /// That of sd_listen_fds(3).
+    /// Those of sd_listen_fds(3) and sd_notify(3).
     Systemd,
 }
 
@@ -81,21 +81,29 @@ pub(crate) fn read(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Contracts
     (ledger.count() == before).then_some(Contracts(spoken))
 }
 
-/// A worker that nobody hears is never ready. To be called when the whole group is read.
+/// A worker that nobody hears is never ready, nor well. To be called when the whole group is read.
 pub(crate) fn check(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
     let Some(place) = draft.places.get("contracts") else { return };
-    if draft.ack == AckKind::Manual && !draft.contracts.hear_acks() {
-        ledger
-            .note(
-                place.clone(),
-                "contracts: ack = \"manual\" needs a contract that has acks: every upgrade would be aborted",
-            )
-            .advise("add \"firestarter\" or \"einhorn\", or write another ack");
+    let systemd = draft.contracts.speak(Contract::Systemd);
+    if draft.ack == AckKind::Manual && !draft.contracts.hear_acks() && !systemd {
+        let what = "contracts: ack = \"manual\" needs a contract that has acks: every upgrade would be aborted";
+        let advice = "add \"firestarter\", \"einhorn\" or \"systemd\", or write another ack";
+        ledger.note(place.clone(), what).advise(advice);
+    }
+    let needs = [
+        (draft.ack == AckKind::Notify, "ack = \"notify\"", "every upgrade would be aborted", "write another ack"),
+        (!draft.watchdog.is_zero(), "watchdog_timeout", "every worker would be killed", "remove watchdog_timeout"),
+        (draft.fd_store > 0, "fd_store", "nobody could store anything", "remove fd_store"),
+    ];
+    for (_, key, why, else_) in needs.into_iter().filter(|(wanted, ..)| *wanted && !systemd) {
+        let what = format!("contracts: {key} needs the contract of sd_notify(3): {why}");
+        ledger.note(place.clone(), what).advise(format!("add \"systemd\", or {else_}"));
     }
 }
 
-/// The variables that a worker gets by Einhorn's contract and by Server::Starter's and that are known before there is a
-/// worker. What `environments` says of one of these wins: they are newer than many a configuration.
+/// The variables that a worker gets by these contracts, but for those of its sockets by the original's and systemd's, and
+/// that are known before there is a worker. What `environments` says of Einhorn's and of Server::Starter's wins: they are
+/// newer than many a configuration.
 pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
     let mut names = Vec::new();
     if draft.contracts.speak(Contract::Einhorn) {
@@ -106,6 +114,11 @@ pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
     if draft.contracts.speak(Contract::ServerStarter) {
         names.push(PORTS.to_owned());
     }
+    if draft.contracts.speak(Contract::Systemd) {
+        names.push("NOTIFY_SOCKET".to_owned());
+        names.extend((!draft.watchdog.is_zero()).then(|| "WATCHDOG_USEC".to_owned()));
+        names.extend((draft.fd_store > 0).then(|| "FDSTORE".to_owned()));
+    }
     names
 }
 
@@ -113,7 +126,16 @@ pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
 pub(crate) fn later(draft: &Draft<'_>) -> Vec<String> {
     let of = [(Contract::Einhorn, CHILD_INDEX), (Contract::ServerStarter, ATTEMPT)];
     let spoken = of.into_iter().filter(|(contract, _)| draft.contracts.speak(*contract));
-    spoken.map(|(_, name)| name.to_owned()).collect()
+    let mut names: Vec<String> = spoken.map(|(_, name)| name.to_owned()).collect();
+    if draft.contracts.speak(Contract::Systemd) {
+        let pid = |wanted: bool, name: &str| (draft.listen_pid && wanted).then(|| name.to_owned());
+        names.extend(pid(!draft.sockets.is_empty() || draft.fd_store > 0, "LISTEN_PID"));
+        names.extend(pid(!draft.watchdog.is_zero(), "WATCHDOG_PID"));
+        if draft.fd_store > 0 {
+            names.extend(["LISTEN_FDS", "LISTEN_FDNAMES"].map(str::to_owned));
+        }
+    }
+    names
 }
 
 /// What would make the daemon set a variable of a contract that the group does not speak.
@@ -122,11 +144,16 @@ pub(crate) fn giver(name: &str, draft: &Draft<'_>) -> Option<&'static str> {
     let of = [
         (name.starts_with("EINHORN_"), Contract::Einhorn, "with \"einhorn\" in contracts"),
         (name.starts_with("SERVER_STARTER_"), Contract::ServerStarter, "with \"server-starter\" in contracts"),
-        (name.starts_with("LISTEN_"), Contract::Systemd, "with \"systemd\" in contracts"),
+        (is_systemds(name), Contract::Systemd, "with \"systemd\" in contracts"),
         (based, Contract::Firestarter, "with \"firestarter\" in contracts"),
     ];
     let silent = of.into_iter().find(|(is_its, contract, _)| *is_its && !draft.contracts.speak(*contract));
     silent.map(|(_, _, giver)| giver)
+}
+
+fn is_systemds(name: &str) -> bool {
+    ["LISTEN_", "WATCHDOG_"].iter().any(|beginning| name.starts_with(beginning))
+        || ["NOTIFY_SOCKET", "FDSTORE"].contains(&name)
 }
 
 /// Whether a configuration sets a variable itself.

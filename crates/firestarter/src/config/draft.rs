@@ -106,6 +106,10 @@ pub(crate) struct Draft<'a> {
     pub(crate) stop_timeout: Duration,
     /// `auto_upgrade`.
     pub(crate) auto_upgrade: bool,
+    /// `watchdog_timeout`; zero: off.
+    pub(crate) watchdog: Duration,
+    /// `fd_store`.
+    pub(crate) fd_store: u32,
     /// `live_check_timeout`; zero: off.
     pub(crate) live_check: Duration,
     /// `upgrader_active_sec`.
@@ -143,6 +147,8 @@ pub(crate) enum AckKind {
     Tcp,
     /// `"exec"`.
     Exec,
+    /// `"notify"`.
+    Notify,
     /// `"none"`.
     None,
 }
@@ -191,6 +197,8 @@ impl<'a> Draft<'a> {
             stop_signal: Signal::TERM,
             stop_timeout: Duration::from_secs(10),
             auto_upgrade: false,
+            watchdog: Duration::ZERO,
+            fd_store: 0,
             live_check: Duration::ZERO,
             upgrader_every: None,
             upgrader_timeout: Duration::from_secs(300),
@@ -213,6 +221,8 @@ impl<'a> Draft<'a> {
             listen_pid: self.listen_pid,
             numbers: Vec::new(),
             envdir: None,
+            ack_by_notify: self.ack == AckKind::Notify,
+            fd_store: self.fd_store,
             control_socket: self.control_socket.map(|(path, _)| path),
             identity: self.identity,
             umask: self.umask,
@@ -247,7 +257,7 @@ impl<'a> Draft<'a> {
             warmup: self.warmup,
             ack: match self.ack {
                 AckKind::Timer => Ack::Timer(self.ack_timeout),
-                AckKind::Manual => Ack::Manual,
+                AckKind::Manual | AckKind::Notify => Ack::Manual,
                 AckKind::Http | AckKind::Tcp | AckKind::Exec => Ack::Probe,
                 AckKind::None => Ack::None,
             },
@@ -266,6 +276,8 @@ impl<'a> Draft<'a> {
             probe: self.health.as_ref().map(|written| written.probe),
             upgrader: self.upgrader.is_some().then_some(upgrader),
             auto_upgrade: self.auto_upgrade,
+            watchdog: Some(self.watchdog).filter(|timeout| !timeout.is_zero()),
+            fd_store: self.fd_store > 0,
             live_check: Some(self.live_check).filter(|timeout| !timeout.is_zero()),
             ..GroupSpec::new(&self.name)
         }

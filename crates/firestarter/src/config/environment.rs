@@ -23,6 +23,9 @@ const EXPECTED: &str = "an array of \"NAME=VALUE\" or a table";
 /// What the protocol of systemd names: sd_listen_fds(3).
 const SOCKET_NAMES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
+/// And what sd_notify(3), sd_watchdog_enabled(3) and the fd store name.
+const NOTIFY_NAMES: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"];
+
 /// The other spelling of `FIRESTARTER_WATCH_FILE`, whatever the prefix: the original's documentation has it.
 pub(crate) const WATCH_FILE: &str = "FIRESTARTERWATCHFILE";
 
@@ -67,7 +70,7 @@ pub(crate) fn own(draft: &Draft<'_>) -> Vec<String> {
         names.push(based("FD_COUNT"));
         names.extend((0..draft.sockets.len()).map(|index| based(&format!("FD_{index}"))));
     }
-    if !draft.sockets.is_empty() {
+    if !draft.sockets.is_empty() && draft.fd_store == 0 {
         names.extend((firestarter || systemd).then(|| "LISTEN_FDS".to_owned()));
         names.extend(systemd.then(|| "LISTEN_FDNAMES".to_owned()));
     }
@@ -86,9 +89,6 @@ pub(crate) fn later(draft: &Draft<'_>) -> Vec<String> {
     if draft.contracts.speak(Contract::Firestarter) || draft.health.is_some() {
         names.push(format!("{}_SLOT", draft.base_name));
     }
-    if draft.contracts.speak(Contract::Systemd) && draft.listen_pid && !draft.sockets.is_empty() {
-        names.push("LISTEN_PID".to_owned());
-    }
     if !draft.live_check.is_zero() {
         names.extend([format!("{}_WATCH_FILE", draft.base_name), WATCH_FILE.to_owned()]);
     }
@@ -98,7 +98,7 @@ pub(crate) fn later(draft: &Draft<'_>) -> Vec<String> {
 /// Whether the daemon sets a variable of that name, or may do so in a later version.
 pub(crate) fn is_own(name: &str, base_name: &str) -> bool {
     let based = name.strip_prefix(base_name).is_some_and(|rest| rest.starts_with('_'));
-    based || name == WATCH_FILE || SOCKET_NAMES.contains(&name)
+    based || name == WATCH_FILE || SOCKET_NAMES.contains(&name) || NOTIFY_NAMES.contains(&name)
 }
 
 /// What would make the daemon set a variable that it does not set for this group, and that `environments` cannot set.
@@ -112,6 +112,12 @@ pub(crate) fn giver(name: &str, draft: &Draft<'_>) -> Option<&'static str> {
         Some("only in the worker itself, with socket_address and without listen_pid = false")
     } else if of_socket && draft.sockets.is_empty() {
         Some("for each address of socket_address")
+    } else if name == "WATCHDOG_PID" {
+        Some("only in the worker itself, with watchdog_timeout and without listen_pid = false")
+    } else if name == "WATCHDOG_USEC" {
+        Some("with watchdog_timeout")
+    } else if name == "FDSTORE" {
+        Some("with fd_store")
     } else if based == "WATCH_FILE" || name == WATCH_FILE {
         Some("only in the worker itself, with live_check_timeout")
     } else {

@@ -54,10 +54,21 @@ fn check_together(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     sockets::check_stdin(draft, ledger);
     pace::check(draft, ledger);
     health::check(draft, ledger);
+    check_store(draft, ledger);
     identity::resolve(draft, ledger);
     environment::check_own(draft, ledger);
     command::check_mentions(draft, ledger);
     signals::warn(draft, ledger);
+}
+
+/// So many descriptors find room in a worker from 3 on, sockets and stored ones together.
+const MOST_PASSED: usize = 54;
+
+fn check_store(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
+    let (sockets, stored) = (draft.sockets.len(), draft.fd_store as usize);
+    let Some(place) = draft.places.get("fd_store").filter(|_| sockets + stored > MOST_PASSED) else { return };
+    let message = format!("fd_store: {stored} descriptors and {sockets} sockets are more than {MOST_PASSED}");
+    ledger.note(place.clone(), message).advise(format!("write fd_store = {}", MOST_PASSED.saturating_sub(sockets)));
 }
 
 /// Keys of the upgrader mean nothing without one.

@@ -163,7 +163,7 @@ pub(crate) fn check(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
         AckKind::Http => Some(("http", "url", "http://127.0.0.1:800$FIRESTARTER_SLOT/")),
         AckKind::Tcp => Some(("tcp", "address", "127.0.0.1:800$FIRESTARTER_SLOT")),
         AckKind::Exec => Some(("exec", "command", "COMMAND")),
-        AckKind::Timer | AckKind::Manual | AckKind::None => None,
+        AckKind::Timer | AckKind::Manual | AckKind::Notify | AckKind::None => None,
     };
     let place = |key: &str| draft.places.get(key).cloned().unwrap_or_default();
     let Some(written) = &draft.health else {

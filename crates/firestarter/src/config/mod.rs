@@ -98,6 +98,10 @@ pub(crate) struct Launch {
     pub(crate) numbers: Vec<i32>,
     /// A folder of files of which each is a variable, read for each worker anew; absolute.
     pub(crate) envdir: Option<PathBuf>,
+    /// Only `READY=1` of sd_notify(3) counts as an ack.
+    pub(crate) ack_by_notify: bool,
+    /// So many descriptors may the workers of a slot leave for their successors.
+    pub(crate) fd_store: u32,
     /// Where workers connect to ack, if not in the runtime folder. Absolute.
     pub(crate) control_socket: Option<PathBuf>,
     /// Who workers run as; none: as the daemon does.

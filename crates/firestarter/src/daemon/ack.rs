@@ -1,4 +1,5 @@
-//! Reads what a worker says on its group's socket, a message a line. `channel` finds out who said it.
+//! Reads what a worker says on its group's socket, a message a line. `channel` finds out who said it and whether the group hears
+//! it. Imports nothing of ours, so that it can be fuzzed.
 //!
 //! - *firestarter*: an object in JSON, `{"command":"worker:ack","pid":0,"signal":null}`.
 //! - *Einhorn*: YAML in which `%` and the newline are written `%25` and `%0A`. JSON is YAML, and most of its clients send
@@ -11,19 +12,14 @@
 use firestarter_core::spec::Signal;
 use serde_json::Value;
 
-use crate::config::{Contract, Contracts};
-
-/// Reads an ack, if a group that speaks these contracts takes the line for one. The inner value is the signal that the
-/// old worker shall get, if one is named.
-pub(super) fn read(line: &[u8], contracts: Contracts) -> Option<Option<Signal>> {
+/// Reads an ack, in JSON or, where `einhorn` says so, as Einhorn's clients may write it. The inner value is the signal
+/// that the old worker shall get, if one is named.
+pub(crate) fn read(line: &[u8], einhorn: bool) -> Option<Option<Signal>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    if !contracts.hear_acks() {
-        return None;
-    }
     if let Ok(value) = serde_json::from_slice(line) {
         return of_json(&value);
     }
-    if !contracts.speak(Contract::Einhorn) {
+    if !einhorn {
         return None;
     }
     let text = String::from_utf8(decoded(line)).ok()?;
@@ -91,11 +87,9 @@ fn decoded(line: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const ALL: Contracts = Contracts::ALL;
-
     #[test]
     fn acks_are_read_and_nothing_else_is_one() {
-        let ack = |line: &[u8]| read(line, ALL);
+        let ack = |line: &[u8]| read(line, true);
         assert_eq!(ack(b"{\"command\":\"worker:ack\",\"pid\":0,\"signal\":null}\n"), Some(None));
         assert_eq!(ack(b"{\"command\":\"worker:ack\"}"), Some(None));
         assert_eq!(ack(b"{\"command\":\"worker:ack\",\"signal\":\"SIGQUIT\"}"), Some(Some(Signal::QUIT)));
@@ -117,11 +111,11 @@ mod tests {
             "{\"command\":\"worker:ack\",\"note\":\"100%25\"}\n",
         ];
         for line in yes {
-            assert_eq!(read(line.as_bytes(), ALL), Some(None), "{line}");
+            assert_eq!(read(line.as_bytes(), true), Some(None), "{line}");
         }
-        assert_eq!(read(b"---%0Acommand: worker:ack%0Asignal: USR2\n", ALL), Some(Some(Signal::USR2)));
-        assert_eq!(read(b"---%0Acommand: worker:ack%0A:signal: :INT%0A\n", ALL), Some(Some(Signal::INT)));
-        assert_eq!(read(b"---%0Acommand: worker:ack%0Asignal: 300\n", ALL), Some(None));
+        assert_eq!(read(b"---%0Acommand: worker:ack%0Asignal: USR2\n", true), Some(Some(Signal::USR2)));
+        assert_eq!(read(b"---%0Acommand: worker:ack%0A:signal: :INT%0A\n", true), Some(Some(Signal::INT)));
+        assert_eq!(read(b"---%0Acommand: worker:ack%0Asignal: 300\n", true), Some(None));
         let no = [
             "---%0Acommand: worker:ping%0Arequest_id: 7%0A\n",
             "---%0Aother:%0A  command: worker:ack%0A\n",
@@ -135,7 +129,7 @@ mod tests {
             ": worker:ack",
         ];
         for line in no {
-            assert_eq!(read(line.as_bytes(), ALL), None, "{line}");
+            assert_eq!(read(line.as_bytes(), true), None, "{line}");
         }
     }
 }

@@ -60,6 +60,26 @@ pub(super) fn private(path: &Path, owner: Option<(u32, u32)>) -> Result<io::Resu
     unix(path, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, Kind::Stream, CLIENT_BACKLOG, rights)
 }
 
+/// Where the workers of a group tell how they are: only their user, and root, can send to it. Each datagram says who sent
+/// it.
+pub(super) fn notify(path: &Path, owner: Option<(u32, u32)>) -> Result<io::Result<OwnedFd>, OpenError> {
+    let rights = Rights { mode: Some(0o600), uid: owner.map(|(uid, _)| uid), gid: owner.map(|(_, gid)| gid) };
+    let address = SocketAddrUnix::new(path).map_err(|_| OpenError::TooLong(path.to_owned()))?;
+    make_way(path, &address)?;
+    let bind = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        sockopt::set_socket_passcred(&socket, true)?;
+        let own = umask(Mode::from_raw_mode(0o177));
+        let bound = net::bind(&socket, &address);
+        umask(own);
+        bound?;
+        give(path, rights, own).inspect_err(|_| drop(fs::remove_file(path)))?;
+        Ok(socket)
+    };
+    Ok(bind())
+}
+
 /// Listens at a path. A socket that nobody listens at any more is replaced.
 fn unix(
     path: &Path,

@@ -1,25 +1,26 @@
 //! What workers say: acks, over each group's worker socket and over the connected socket that every worker inherits.
 //!
-//! An ack is attributed by the kernel's word for who sent it, never by what it claims: the sender's pid, else its process
-//! group, else its parents, up to a worker of the group. Anybody else is ignored. A line stays in its socket until its
-//! ack is journalled; to read one twice does no harm, since a second ack says nothing new.
+//! An ack is attributed by the kernel's word for who sent it (`senders`), never by what it claims. Anybody else is ignored.
+//! A line stays in its socket until its ack is journalled; to read one twice does no harm, since a second ack says nothing
+//! new.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use firestarter_core::event::Event;
-use firestarter_core::ids::{GroupId, WorkerId};
+use firestarter_core::ids::WorkerId;
 use firestarter_core::spec::Signal;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{accept_with, recv, RecvFlags, SocketFlags};
 use rustix::process::Pid;
 
+use super::senders::worker_of;
 use super::{ack, Fact, Receipt, Shared, Source};
-use crate::config::Contracts;
+use crate::config::Contract;
 use crate::journal::{Door, Meaning};
 use crate::say::say;
-use crate::sys::credentials;
+use crate::sys::credentials::{self, Peeked};
 
 /// Told of what is new, once: a line that has not ended does not wake the loop again.
 const WAKES: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
@@ -99,7 +100,9 @@ impl Channel {
     pub(super) fn take_over(&mut self, fd: OwnedFd, group: u32, epoll: &OwnedFd) {
         let found = || {
             let peer = rustix::net::sockopt::socket_peercred(&fd).ok()?;
-            self.worker_of(peer.pid, group).inspect(|worker| self.shared.ledger.set_mark(&fd, worker.0))
+            let (_, worker) = worker_of(self.shared.table, peer.pid, group)?;
+            self.shared.ledger.set_mark(&fd, worker.0);
+            Some(worker)
         };
         let sender = Some(self.shared.ledger.mark(&fd)).filter(|mark| *mark != 0).map(WorkerId).or_else(found);
         self.arrivals += 1;
@@ -136,7 +139,7 @@ impl Channel {
         };
         let line = Line { from: From::Connection(arrival), length: end + 1 };
         let (group, sender) = (connection.group, connection.sender);
-        let ack = ack::read(&buffer[..end], self.contracts(group));
+        let ack = self.read(&buffer[..end], group);
         self.take(group, sender, ack, line, inbox, epoll);
     }
 
@@ -187,7 +190,7 @@ impl Channel {
     pub(super) fn hear_pair(&mut self, group: u32, inbox: &mut VecDeque<Fact>, epoll: &OwnedFd) {
         let Some(doors) = self.groups.get_mut(group as usize) else { return };
         let mut buffer = [0; LONGEST];
-        let Ok((read, sender)) = credentials::peek(doors.here.as_fd(), &mut buffer) else { return };
+        let Ok(Peeked { read, sender, .. }) = credentials::peek(doors.here.as_fd(), &mut buffer) else { return };
         let end = buffer[..read].iter().position(|byte| *byte == b'\n');
         let piece = &buffer[..end.map_or(read, |end| end + 1)];
         let line = Line { from: From::Pair(group), length: piece.len() };
@@ -201,13 +204,16 @@ impl Channel {
             doors.unfinished.insert(sender, whole);
             return self.consume(line, epoll);
         }
-        let ack = ack::read(&whole, self.contracts(group));
-        self.take(group, self.worker_of(sender, group), ack, line, inbox, epoll);
+        let ack = self.read(&whole, group);
+        let sender = worker_of(self.shared.table, sender, group).map(|(_, worker)| worker);
+        self.take(group, sender, ack, line, inbox, epoll);
     }
 
-    fn contracts(&self, group: u32) -> Contracts {
-        let group = self.shared.setup.config.groups.get(group as usize);
-        group.map_or(Contracts::ALL, |group| group.launch.contracts)
+    /// Reads an ack, if the group takes the line for one.
+    fn read(&self, line: &[u8], group: u32) -> Option<Option<Signal>> {
+        let launch = &self.shared.setup.config.groups.get(group as usize)?.launch;
+        let heard = launch.contracts.hear_acks() && !launch.ack_by_notify;
+        ack::read(line, launch.contracts.speak(Contract::Einhorn)).filter(|_| heard)
     }
 
     fn close(&mut self, arrival: u64) {
@@ -215,24 +221,4 @@ impl Channel {
             self.shared.ledger.forget(&connection.fd);
         }
     }
-
-    /// The worker of the group that a process is, or belongs to.
-    fn worker_of(&self, pid: Pid, group: u32) -> Option<WorkerId> {
-        let ours = |pid| {
-            let (row, worker) = self.shared.table.find(pid)?;
-            (self.shared.table.group(row) == GroupId(group)).then_some(worker)
-        };
-        let group_leader = || rustix::process::getpgid(Some(pid)).ok().and_then(ours);
-        ours(pid).or_else(group_leader).or_else(|| ancestors(pid).find_map(ours))
-    }
-}
-
-/// The parents of a process, nearest first, as far as they can be seen.
-fn ancestors(pid: Pid) -> impl Iterator<Item = Pid> {
-    let parent = |pid: &Pid| {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
-        Pid::from_raw(parent).filter(|parent| parent.as_raw_nonzero().get() > 1)
-    };
-    std::iter::successors(parent(&pid), parent).take(64)
 }

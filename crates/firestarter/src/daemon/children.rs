@@ -14,7 +14,8 @@ use rustix::event::{epoll, Timespec};
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 
 use super::labels::Labeller;
-use super::spawner::{Crew, Job, Outcome, Role, Yard};
+use super::spawner::{Crew, Job, Outcome, Role};
+use super::yard::Yard;
 use super::{live, now, Fact, Receipt, Shared, Source};
 use crate::journal::{Labels, Row};
 use crate::keeper::{exit_key, read_exit_key, Told, TOLD};
@@ -69,7 +70,7 @@ impl Children {
             Role::Worker(..) => self.labeller.label(table, group, worker),
             Role::Hook { .. } => Labels::default(),
         };
-        table.claim(row, worker, group, labels);
+        table.claim(row, worker, group, role.slot(), labels);
         table.count_attempt(group, labels.attempt);
         self.known.insert(worker, Child { row, process: None });
         self.queue(Job { worker, group, row, role });
@@ -238,6 +239,11 @@ impl Children {
             Progress::Failed(step, errno) => Some(SpawnError { step: super::spawner::core_step(step), errno }),
             Progress::Sharing | Progress::Apart => None,
         }
+    }
+
+    /// Whether a worker runs of which the spawn thread has not told yet: it is about to.
+    pub(super) fn is_unborn(&self, worker: WorkerId) -> bool {
+        self.known.get(&worker).is_some_and(|child| child.process.is_none())
     }
 
     /// Takes in what the spawn thread has done.

@@ -65,11 +65,14 @@ pub(super) fn check_reach(setup: &Setup) -> Result<(), OpenError> {
     for (group, index) in setup.config.groups.iter().zip(0..) {
         let Some(user) = change(group) else { continue };
         let name = &group.spec.name;
-        let socket = runtime.worker_socket(group, index);
-        if let Some(error) = refused(&user, &socket, Access::WRITE_OK) {
+        for (what, socket, keys) in [
+            ("worker", runtime.worker_socket(group, index), "`control_socket` or -d"),
+            ("notify", runtime.notify_socket(index), "-d"),
+        ] {
+            let Some(error) = refused(&user, &socket, Access::WRITE_OK) else { continue };
             say(format_args!(
-                "{name}: uid {} cannot connect to its worker socket {}: {}; `control_socket` or -d can name a place whose \
-                 folders it may enter",
+                "{name}: uid {} cannot connect to its {what} socket {}: {}; {keys} can name a place whose folders it may \
+                 enter",
                 user.uid,
                 socket.display(),
                 plain(&error)

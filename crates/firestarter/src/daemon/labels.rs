@@ -73,7 +73,7 @@ mod tests {
         let born = |labeller: &mut Labeller, worker: u64, group| {
             let (row, worker) = (Row(worker as u32), WorkerId(worker));
             let labels = labeller.label(table, group, worker);
-            table.claim(row, worker, group, labels);
+            table.claim(row, worker, group, None, labels);
             table.count_attempt(group, labels.attempt);
             (labels.index, labels.attempt)
         };

@@ -27,6 +27,10 @@ pub(super) struct Recipe {
     pub(super) image: Result<Image, SpawnError>,
     /// The listeners, then the group's connected socket: as which number workers get it, and its own.
     pub(super) sockets: Vec<(RawFd, RawFd)>,
+    /// How workers find the listeners named.
+    pub(super) names: Vec<String>,
+    /// Behind the listeners, before the connected socket, is room for so many descriptors that workers store.
+    pub(super) room: RawFd,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
     pub(super) null: RawFd,
@@ -36,6 +40,13 @@ pub(super) struct Recipe {
     pub(super) divided: bool,
     /// Makes the worker's watch file, if the group has any.
     pub(super) signs: Option<Signs>,
+}
+
+impl Recipe {
+    /// The number of the first stored descriptor.
+    pub(super) fn first_stored(&self) -> RawFd {
+        (FIRST + self.names.len()) as RawFd
+    }
 }
 
 /// Where programs are looked for if nobody says: systemd's choice too.
@@ -58,11 +69,12 @@ pub(super) fn recipe(
     let signs = Signs::of(group, index, &setup.runtime);
     let image = image(setup, group, index, signs.as_ref(), &[]);
     let acks = group.launch.contracts.hear_acks().then_some(pair);
-    let sockets = numbers(group).chain([(FIRST + listeners.len()) as RawFd]);
+    let (names, room) = (names(group), group.launch.fd_store as RawFd);
+    let sockets = numbers(group).chain([(FIRST + listeners.len()) as RawFd + room]);
     let sockets = sockets.zip(listeners.iter().copied().chain(acks)).collect();
     let (stdout, stderr) = (group.launch.stdout.clone(), group.launch.stderr.clone());
     let (stdin, divided) = (group.launch.stdin_socket, group.sockets.iter().any(|socket| socket.reuseport));
-    Recipe { image, sockets, stdout, stderr, null, stdin, divided, signs }
+    Recipe { image, sockets, names, room, stdout, stderr, null, stdin, divided, signs }
 }
 
 /// As which number workers get each listener.
@@ -165,7 +177,7 @@ fn probe(setup: &Setup, group: &Group, index: u32, slot: Slot, pids: &[Pid]) -> 
     let launch = &group.launch;
     let Some(Health::Command(command)) = &launch.health else { return Err(INVALID) };
     let mut env = of_worker(setup, group, index);
-    env.retain(|name, _| !names_descriptors(name, launch));
+    env.retain(|name, _| !is_workers_alone(name, launch));
     let pid = pids.first().map(|pid| pid.to_string()).unwrap_or_default();
     let values = [slot.to_string(), pid.clone(), pid];
     env.extend(
@@ -180,11 +192,11 @@ fn probe(setup: &Setup, group: &Group, index: u32, slot: Slot, pids: &[Pid]) -> 
     }))
 }
 
-/// Whether a variable that the daemon sets tells of descriptors, which only the worker has.
-fn names_descriptors(name: &OsStr, launch: &Launch) -> bool {
+/// Whether a variable that the daemon sets tells of what is the worker's alone: its descriptors, and that it is heard.
+fn is_workers_alone(name: &OsStr, launch: &Launch) -> bool {
     let Some(name) = name.to_str() else { return false };
-    let tells =
-        name == "LISTEN_FDS" || name == "SERVER_STARTER_PORT" || name.ends_with("_SOCK_FD") || name.contains("_FD_");
+    let known = ["LISTEN_FDS", "SERVER_STARTER_PORT", "NOTIFY_SOCKET", "WATCHDOG_USEC", "FDSTORE"].contains(&name);
+    let tells = known || name.ends_with("_SOCK_FD") || name.contains("_FD_");
     tells && !launch.environments.iter().any(|(configured, _)| configured == name)
 }
 
@@ -203,8 +215,13 @@ fn numbered(group: &Group, signs: Option<&Signs>) -> Result<Vec<(CString, Number
         numbered.push((c_string(format!("{}_SLOT=", group.launch.base_name).into())?, Number::Slot));
     }
     let by_hand = |name| contracts::set_by_hand(&group.launch.environments, name);
-    if speaks(Contract::Systemd) && group.launch.listen_pid && !group.sockets.is_empty() {
-        numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));
+    if speaks(Contract::Systemd) && group.launch.listen_pid {
+        if !group.sockets.is_empty() || group.launch.fd_store > 0 {
+            numbered.push((c_string(b"LISTEN_PID=".to_vec())?, Number::Pid));
+        }
+        if group.spec.watchdog.is_some() {
+            numbered.push((c_string(b"WATCHDOG_PID=".to_vec())?, Number::Pid));
+        }
     }
     if speaks(Contract::Einhorn) && !by_hand(contracts::CHILD_INDEX) {
         numbered.push((c_string(format!("{}=", contracts::CHILD_INDEX).into())?, Number::Index));
@@ -283,29 +300,45 @@ fn follow(account: Option<&Account>, env: &mut Environment) {
 fn speak(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
     let (sockets, prefix, spoken) = (&group.sockets, &group.launch.base_name, group.launch.contracts);
     let [firestarter, systemd] = [Contract::Firestarter, Contract::Systemd].map(|contract| spoken.speak(contract));
-    if !sockets.is_empty() && (firestarter || systemd) {
+    // With room for more they are completed for each worker.
+    let known = !sockets.is_empty() && group.launch.fd_store == 0;
+    if known && (firestarter || systemd) {
         env.insert("LISTEN_FDS".into(), sockets.len().to_string().into());
     }
-    if !sockets.is_empty() && systemd {
-        let name_of = |socket: &SocketSpec| socket.name.clone().unwrap_or_else(|| group.spec.name.clone());
-        env.insert("LISTEN_FDNAMES".into(), sockets.iter().map(name_of).collect::<Vec<_>>().join(":").into());
+    if known && systemd {
+        env.insert("LISTEN_FDNAMES".into(), names(group).join(":").into());
+    }
+    if systemd {
+        notify(setup, group, index, env);
     }
     let path = setup.runtime.worker_socket(group, index);
     if firestarter {
-        env.extend(prefixed(prefix, setup, &path, sockets, prefix == EINHORN));
+        env.extend(prefixed(prefix, setup, &path, group, prefix == EINHORN));
     }
     let mut add = |name: OsString, value| _ = env.entry(name).or_insert(value);
     if spoken.speak(Contract::Einhorn) {
-        prefixed(EINHORN, setup, &path, sockets, true).into_iter().for_each(|(name, value)| add(name, value));
+        prefixed(EINHORN, setup, &path, group, true).into_iter().for_each(|(name, value)| add(name, value));
     }
     if spoken.speak(Contract::ServerStarter) {
         add(contracts::PORTS.into(), ports(group));
     }
 }
 
+/// What sd_notify(3) and its clients look for.
+fn notify(setup: &Setup, group: &Group, index: u32, env: &mut Environment) {
+    env.insert("NOTIFY_SOCKET".into(), setup.runtime.notify_socket(index).into_os_string());
+    if let Some(timeout) = group.spec.watchdog {
+        env.insert("WATCHDOG_USEC".into(), timeout.as_micros().to_string().into());
+    }
+    if group.launch.fd_store > 0 {
+        env.insert("FDSTORE".into(), group.launch.fd_store.to_string().into());
+    }
+}
+
 /// Einhorn's variables, or the original's, which are alike. Einhorn counts sockets that are not there, and tells of
 /// their families.
-fn prefixed(prefix: &str, setup: &Setup, path: &Path, sockets: &[SocketSpec], einhorn: bool) -> Environment {
+fn prefixed(prefix: &str, setup: &Setup, path: &Path, group: &Group, einhorn: bool) -> Environment {
+    let (sockets, room) = (&group.sockets, group.launch.fd_store as usize);
     let mut env = Environment::new();
     let mut set = |name: &str, value: OsString| env.insert(format!("{prefix}_{name}").into(), value);
     if !sockets.is_empty() || einhorn {
@@ -318,9 +351,26 @@ fn prefixed(prefix: &str, setup: &Setup, path: &Path, sockets: &[SocketSpec], ei
         }
     }
     set("SOCK_PATH", path.into());
-    set("SOCK_FD", (FIRST + sockets.len()).to_string().into());
+    set("SOCK_FD", (FIRST + sockets.len() + room).to_string().into());
     set("MASTER_PID", setup.keeper.as_raw_nonzero().to_string().into());
     env
+}
+
+/// How workers find the listeners named.
+fn names(group: &Group) -> Vec<String> {
+    let name_of = |socket: &SocketSpec| socket.name.clone().unwrap_or_else(|| group.spec.name.clone());
+    group.sockets.iter().map(name_of).collect()
+}
+
+/// What a worker is told of descriptors, where some may have been stored.
+pub(super) fn passed(listeners: &[String], stored: &[&str]) -> Vec<CString> {
+    let names: Vec<&str> = listeners.iter().map(String::as_str).chain(stored.iter().copied()).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let told = [format!("LISTEN_FDS={}", names.len()), format!("LISTEN_FDNAMES={}", names.join(":"))];
+    // No name has a zero byte: the configuration and the parser of messages see to that.
+    told.into_iter().filter_map(|variable| CString::new(variable).ok()).collect()
 }
 
 fn family(address: &Address) -> &'static str {

@@ -20,7 +20,9 @@ pub(crate) mod limits;
 mod listeners;
 mod live;
 mod memory;
+mod message;
 mod notices;
+mod notify;
 pub(crate) mod open;
 mod orders;
 mod outputs;
@@ -33,9 +35,11 @@ mod programs;
 mod progress;
 mod recover;
 mod run;
+mod senders;
 mod slots;
 mod spawner;
 mod status_file;
+mod store;
 mod yard;
 
 use std::collections::VecDeque;
@@ -120,6 +124,7 @@ struct Daemon<'a> {
     listeners: listeners::Listeners,
     control: control::Control,
     channel: channel::Channel,
+    notify: notify::Notify,
     programs: programs::Programs,
     orders: orders::Heard,
     paths: paths::Paths,
@@ -149,6 +154,10 @@ enum Receipt {
     },
     /// A worker's line in its socket.
     Line(channel::Line),
+    /// A datagram in the socket to which the workers of a group tell how they are.
+    Datagram {
+        group: u32,
+    },
     /// A signal in the header.
     StopSignal(u8),
 }
@@ -184,6 +193,10 @@ enum Source {
     Pipes,
     /// A connection over which a worker is asked whether it serves.
     Probe(u64),
+    /// A worker tells how it is.
+    Notify(u32),
+    /// The other end of what a worker has stored is gone.
+    Stored(i32),
 }
 
 impl Source {
@@ -203,6 +216,8 @@ impl Source {
             Source::Pipes => (11, 0),
             Source::Paths => (12, 0),
             Source::Probe(worker) => (13, worker),
+            Source::Notify(group) => (20, group.into()),
+            Source::Stored(number) => (21, number.unsigned_abs().into()),
         };
         kind << 56 | value
     }
@@ -224,6 +239,8 @@ impl Source {
             11 => Source::Pipes,
             12 => Source::Paths,
             13 => Source::Probe(value),
+            20 => Source::Notify(value as u32),
+            21 => Source::Stored(value as i32),
             _ => return None,
         })
     }

@@ -116,6 +116,11 @@ impl Runtime {
         self.folder.join("spares")
     }
 
+    /// Where the workers of a group tell how they are.
+    pub(super) fn notify_socket(&self, index: u32) -> PathBuf {
+        self.folder.join(format!("notify-{index}.sock"))
+    }
+
     /// Where the watch files of a group's workers are, if it has any.
     pub(super) fn watch_folder(&self, index: u32) -> PathBuf {
         self.folder.join(format!("watch-{index}"))
@@ -156,6 +161,7 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
     paths::make_folder(&runtime.spares()).map_err(file("create", &runtime.spares()))?;
     for (group, index) in setup.config.groups.iter().zip(0..) {
         open_worker_socket(runtime, group, index, journal, made)?;
+        open_notify_socket(runtime, group, index, journal, made)?;
         if group.spec.live_check.is_some() {
             private_folder(&runtime.watch_folder(index))?;
         }
@@ -223,6 +229,24 @@ fn open_worker_socket(
     sockopt::set_socket_passcred(&here, true).map_err(kernel("a socketpair for acks"))?;
     name(journal, here, Meaning::PairHere { group: index })?;
     name(journal, there, Meaning::PairThere { group: index })
+}
+
+/// Where a group's workers tell how they are.
+fn open_notify_socket(
+    runtime: &Runtime,
+    group: &Group,
+    index: u32,
+    journal: Records,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), OpenError> {
+    let path = runtime.notify_socket(index);
+    let owner = identity::change(group).map(|user| (user.uid, user.gid));
+    let socket = bind::notify(&path, owner).map_err(of(group))?.map_err(|source| {
+        let (group, address) = (group.spec.name.clone(), path.display().to_string());
+        OpenError::Bind { group, address, source }
+    })?;
+    made.push(path);
+    name(journal, socket, Meaning::Notify { group: index })
 }
 
 /// From now on the descriptor belongs to whoever reads the ledger.
@@ -299,6 +323,7 @@ pub(crate) fn remove_all_but_pid_file(setup: &Setup) {
     let _ = fs::remove_file(&runtime.place.path);
     for (group, index) in groups.iter().zip(0..) {
         let _ = fs::remove_file(runtime.worker_socket(group, index));
+        let _ = fs::remove_file(runtime.notify_socket(index));
         live::remove_all(&runtime.watch_folder(index));
         for (socket, place) in group.sockets.iter().zip(0..) {
             if let (Address::Unix(path), None) = (&socket.address, socket.inherited) {

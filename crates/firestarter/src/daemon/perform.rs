@@ -9,7 +9,8 @@ use firestarter_core::ids::{GroupId, Pid, RequestId};
 
 use super::spawner::Role;
 use super::{now, Daemon, Fact, Receipt};
-use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Status};
+use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Said, Status};
+use crate::journal::Row;
 use crate::sys::maps;
 use firestarter_core::event::Event;
 
@@ -49,7 +50,7 @@ impl Daemon<'_> {
             }
             Action::Measure { group } => self.measure(group),
             Action::Weigh { group, limit } => self.weigh(group, limit),
-            Action::Discard { .. } => {}
+            Action::Discard { group, from } => self.notify.store.discard(group, from, &self.epoll),
             Action::Look { worker } => self.inbox.extend(self.children.look_for_life(worker)),
             Action::WatchProgram { group, known } => self.programs.watch(group, known),
             Action::Tell { worker, signal } => self.children.tell(worker, signal),
@@ -178,8 +179,16 @@ impl Daemon<'_> {
             recoveries: self.shared.header.recoveries(),
             uptime: now.since(setup.since),
             listeners: listeners.collect(),
+            said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),
         };
         Status::new(&self.core.view(now), facts)
+    }
+
+    /// What a worker says of itself, if it has said anything.
+    fn said(&self, row: Row) -> Option<(Pid, Said)> {
+        let (text, errno) = self.shared.table.said(row);
+        let said = Said { text: Some(text).filter(|text| !text.is_empty()), errno: Some(errno).filter(|e| *e != 0) };
+        (said != Said::default()).then_some((shown(self.shared.table.pid(row)?), said))
     }
 }
 

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use firestarter_core::action::Action;
 use firestarter_core::command::Reply;
 use firestarter_core::event::Event;
-use firestarter_core::ids::{GroupId, RequestId, WorkerId};
+use firestarter_core::ids::{GroupId, RequestId, Slot, WorkerId};
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 use rustix::event::epoll;
@@ -29,6 +29,7 @@ use super::control::Control;
 use super::labels::Labeller;
 use super::last_words::LastWords;
 use super::listeners::Listeners;
+use super::notify::Notify;
 use super::orders::Heard;
 use super::paths::Paths;
 use super::pins::{Pinned, Pins};
@@ -36,8 +37,10 @@ use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
 use super::slots::Slots;
-use super::spawner::{Crew, Job, Role, Yard};
+use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
+use super::store::Store;
+use super::yard::Yard;
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
 use crate::keeper::Link;
@@ -75,6 +78,8 @@ struct Found {
     clients: Vec<(u64, OwnedFd)>,
     spare: Option<OwnedFd>,
     pins: Pinned,
+    notify: BTreeMap<u32, OwnedFd>,
+    stored: Vec<((GroupId, Slot), bool, OwnedFd)>,
 }
 
 /// What the journal's entries say beyond the state that they lead to.
@@ -102,29 +107,13 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     let paths = Paths::find(shared, &listeners.sockets);
     let channel = channel(shared, &mut found);
     let pins = Box::leak(Box::new(Pins::new(shared.ledger, std::mem::take(&mut found.pins))));
-    let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
-    let children = Children {
-        shared,
-        yard: Box::leak(Box::new(must(Yard::new()))),
-        spawners: Crew::new(shared, pins, listeners.numbers(), channel.numbers()),
-        look: None,
-        known: BTreeMap::new(),
-        labeller: Labeller::find(shared.table),
-        uncaught: BTreeSet::new(),
-        free: shared.table.free().collect(),
-        graves: Vec::new(),
-        reaps: Vec::new(),
-        told: adopt(link.told),
-        reap: adopt(link.reap),
-        exits: adopt(link.exits),
-        keeper: match pidfd_open(shared.setup.keeper, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => None,
-            found => Some(must(found)),
-        },
-    };
+    let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
+    let store: &'static Store = Box::leak(Box::new(Store::new(shared)));
+    store.take_over(std::mem::take(&mut found.stored), &epoll);
+    let notify = notify(shared, &mut found, store);
+    let children = children(shared, Crew::new(shared, pins, store, listeners.numbers(), channel.numbers()), link);
     must(children.spawners.start(children.yard, 0));
     let control = control(shared, &mut found);
-    let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
     let (programs, probes) = (Programs::start(shared.setup), Probes::new(shared));
     let mut daemon = Daemon {
         shared,
@@ -137,6 +126,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         listeners,
         control,
         channel,
+        notify,
         programs,
         probes,
         orders: Heard::default(),
@@ -165,6 +155,29 @@ fn greet(shared: Shared, workers: usize, begun: Instant) {
     } else {
         let (groups, control) = (shared.setup.config.groups.len(), shared.setup.runtime.control());
         say(format_args!("groups: {groups}, workers: {workers}, control socket: {}", control.display()));
+    }
+}
+
+fn children(shared: Shared, spawners: Crew, link: Link) -> Children {
+    let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
+    Children {
+        shared,
+        yard: Box::leak(Box::new(must(Yard::new()))),
+        spawners,
+        look: None,
+        known: BTreeMap::new(),
+        labeller: Labeller::find(shared.table),
+        uncaught: BTreeSet::new(),
+        free: shared.table.free().collect(),
+        graves: Vec::new(),
+        reaps: Vec::new(),
+        told: adopt(link.told),
+        reap: adopt(link.reap),
+        exits: adopt(link.exits),
+        keeper: match pidfd_open(shared.setup.keeper, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => None,
+            found => Some(must(found)),
+        },
     }
 }
 
@@ -208,6 +221,10 @@ fn find(shared: Shared) -> Found {
             Meaning::Client { client } => found.clients.push((client, fd)),
             Meaning::Spare => found.spare = Some(fd),
             Meaning::PinnedFolder { .. } | Meaning::PinnedProgram { .. } => found.pins.push((meaning, fd)),
+            Meaning::Notify { group } => drop(found.notify.insert(group, fd)),
+            Meaning::Stored { group, slot, polled } => {
+                found.stored.push(((GroupId(group), Slot(slot)), polled, fd));
+            }
         }
     }
     found
@@ -251,6 +268,12 @@ fn channel(shared: Shared, found: &mut Found) -> Channel {
     Channel { shared, groups, connections: BTreeMap::new(), arrivals: 0 }
 }
 
+fn notify(shared: Shared, found: &mut Found, store: &'static Store) -> Notify {
+    let groups = 0..shared.setup.config.groups.len() as u32;
+    let sockets = groups.map(|group| must(found.notify.remove(&group).ok_or(RecoverError::Missing("notify socket"))));
+    Notify::new(shared, sockets.collect(), store)
+}
+
 impl Daemon<'_> {
     /// Waits for everything that may come.
     fn listen(&mut self) -> Result<(), RecoverError> {
@@ -272,6 +295,9 @@ impl Daemon<'_> {
         for (doors, group) in self.channel.groups.iter().zip(0..) {
             add_door(&doors.socket, Source::WorkerSocket(group))?;
             add(&doors.here, Source::Pair(group))?;
+        }
+        for (socket, group) in self.notify.sockets().zip(0..) {
+            add(socket, Source::Notify(group))?;
         }
         match &self.children.keeper {
             Some(keeper) => add(keeper, Source::Keeper)?,

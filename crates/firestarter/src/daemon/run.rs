@@ -26,7 +26,11 @@ impl Daemon<'_> {
             }
             match self.inbox.pop_front() {
                 _ if self.halted => exit_now(0),
-                Some(fact) => self.take_in(fact),
+                Some(fact) => {
+                    if let Some(fact) = self.notify.before(fact, &mut self.inbox, &self.epoll) {
+                        self.take_in(fact);
+                    }
+                }
                 None => self.wait(),
             }
         }
@@ -45,6 +49,7 @@ impl Daemon<'_> {
             Receipt::Zombie(row, worker) => self.children.ended_for_good(row, worker),
             Receipt::Request { client } => self.control.asked(client),
             Receipt::Line(line) => self.channel.consume(line, &self.epoll),
+            Receipt::Datagram { group } => self.notify.consume(group),
             Receipt::StopSignal(signal) => self.shared.header.stop_signal_taken(signal),
         }
         self.core.handle(now, fact.event);
@@ -102,6 +107,13 @@ impl Daemon<'_> {
                 self.channel.hear(arrival, over, &mut self.inbox, &self.epoll);
             }
             Source::Probe(worker) => self.probes.hear(WorkerId(worker), &self.epoll, &mut self.inbox),
+            Source::Notify(group) => {
+                // That its program runs is to be known before what it says.
+                self.children.hear_spawner(&mut self.inbox);
+                let unborn = |worker| self.children.is_unborn(worker);
+                self.notify.hear(group, &mut self.inbox, &self.epoll, &unborn);
+            }
+            Source::Stored(number) => self.notify.store.hung_up(number, &self.epoll),
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),
             Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),

@@ -17,7 +17,8 @@ use rustix::process::Pid;
 use super::launch::{self, Recipe};
 use super::limits::Culprit;
 use super::pins::{self, Pins};
-pub(super) use super::yard::Yard;
+use super::store::Store;
+use super::yard::Yard;
 use super::{outputs, Shared};
 use crate::config::Output;
 use crate::journal::{Row, Speaker};
@@ -44,6 +45,14 @@ pub(super) enum Role {
 }
 
 impl Role {
+    /// Where a worker stands.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        match self {
+            Role::Worker(slot, _) => Some(*slot),
+            Role::Hook { .. } => None,
+        }
+    }
+
     /// As whom it writes; none if nobody reads that.
     fn speaker(&self) -> Option<Speaker> {
         match self {
@@ -65,6 +74,7 @@ pub(super) struct Outcome {
 pub(super) struct Crew {
     shared: Shared,
     pub(super) pins: &'static Pins,
+    store: &'static Store,
     sockets: Vec<Vec<RawFd>>,
     pairs: Vec<RawFd>,
 }
@@ -77,32 +87,34 @@ const NULL: RawFd = fds::STAGE_END - 1;
 
 impl Crew {
     /// For groups with these sockets, and these workers' ends of their pairs.
-    pub(super) fn new(shared: Shared, pins: &'static Pins, sockets: Vec<Vec<RawFd>>, pairs: Vec<RawFd>) -> Crew {
-        Crew { shared, pins, sockets, pairs }
+    pub(super) fn new(
+        shared: Shared,
+        pins: &'static Pins,
+        store: &'static Store,
+        sockets: Vec<Vec<RawFd>>,
+        pairs: Vec<RawFd>,
+    ) -> Crew {
+        Crew { shared, pins, store, sockets, pairs }
     }
 
     /// Starts the thread that has this turn.
     pub(super) fn start(&self, yard: &'static Yard, turn: u64) -> io::Result<()> {
-        let (shared, pins, recipes) = (self.shared, self.pins, self.recipes());
+        let (shared, pins, store, recipes) = (self.shared, self.pins, self.store, self.recipes());
         let work = move || {
             if turn == 0 {
                 wait_for_the_last_child(shared);
             }
             let mut culprit = Culprit::default();
-            let mut stage =
-                Stage { recipes, spawner: Spawner::new(), shared, staged: None, piped: true, taken: STREAMS[0] };
-            // The last thread, or the last daemon, may have left pipes there.
-            yard.while_on_turn(turn, || stage.clear_pipes());
+            let mut stage = Stage::new(recipes, shared, store);
+            // The last thread, or the last daemon, may have left something there.
+            yard.while_on_turn(turn, || stage.clear_after());
             while let Some(job) = yard.next(turn) {
                 let aim = stage.aim(pins, &job);
                 if !yard.go_on_stage(turn, &job) {
                     return;
                 }
                 let result = stage.spawn(&job, aim);
-                yard.while_on_turn(turn, || {
-                    stage.clear_pipes();
-                    stage.clear_slot();
-                });
+                yard.while_on_turn(turn, || stage.clear_after());
                 if let (Err(error), Some(group)) = (&result, shared.setup.config.groups.get(job.group.0 as usize)) {
                     culprit.search(group, error);
                 }
@@ -148,15 +160,25 @@ struct Stage {
     recipes: Vec<Recipe>,
     spawner: Spawner,
     shared: Shared,
+    store: &'static Store,
     /// The group whose sockets are on the stage, and the slot, if slots have sockets of their own.
     staged: Option<(GroupId, Option<Slot>)>,
     /// Pipes may be on the stage.
     piped: bool,
+    /// What workers have stored may be on the stage.
+    stored: bool,
     /// Numbers from `FIRST` up to this may hold sockets, of that group or from another thread's turn.
     taken: RawFd,
 }
 
 impl Stage {
+    /// Another thread may have left anything there.
+    fn new(recipes: Vec<Recipe>, shared: Shared, store: &'static Store) -> Stage {
+        let stored = recipes.iter().any(|recipe| recipe.room > 0);
+        let (spawner, taken) = (Spawner::new(), STREAMS[0]);
+        Stage { recipes, spawner, shared, store, staged: None, piped: true, stored, taken }
+    }
+
     /// What a worker shall run. It may take long to find out, where files are on another machine.
     fn aim(&self, pins: &Pins, job: &Job) -> pins::Aim {
         let image = self.recipes.get(job.group.0 as usize).and_then(|recipe| recipe.image.as_ref().ok());
@@ -183,6 +205,8 @@ impl Stage {
         if let Some(group) = self.shared.setup.config.groups.get(index as usize) {
             launch::refresh(self.shared.setup, group, index, recipe).map_err(|error| prepare(&error))?;
         }
+        self.set_stored(job.group, slot).map_err(|error| prepare(&error))?;
+        let recipe = self.recipes.get_mut(job.group.0 as usize).ok_or(PREPARE_UNKNOWN)?;
         let image = recipe.image.as_mut().map_err(|error| *error)?;
         image.set_slot(slot.0);
         let (aim, _held) = aim.staged().map_err(|error| prepare(&error))?;
@@ -210,14 +234,6 @@ impl Stage {
         fds::place(NULL, STREAMS[0], true)
     }
 
-    /// A slot's own sockets are closed when the slot goes, so the stage must not keep them.
-    fn clear_slot(&mut self) {
-        if self.staged.is_some_and(|(_, slot)| slot.is_some()) {
-            // Numbers on the stage are open: nothing can go wrong.
-            let _ = self.clear();
-        }
-    }
-
     /// Puts the sockets of a group, and of a slot, on the stage.
     fn set(&mut self, group: GroupId, slot: Slot) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(group.0 as usize) else { return Ok(()) };
@@ -237,7 +253,9 @@ impl Stage {
                 }
             }
             let is_socket = |number: &RawFd| recipe.sockets.iter().any(|(taken, _)| taken == number);
-            let end = recipe.sockets.iter().map(|(number, _)| number + 1).fold(FIRST, RawFd::max);
+            // Behind the listeners is room for what workers store, also where no pair stands behind that.
+            let room = if recipe.room > 0 { recipe.first_stored() + recipe.room } else { FIRST };
+            let end = recipe.sockets.iter().map(|(number, _)| number + 1).fold(room, RawFd::max);
             for number in (FIRST..self.taken.max(end)).filter(|number| !is_socket(number)) {
                 fds::place(recipe.null, number, true)?;
             }
@@ -247,6 +265,25 @@ impl Stage {
             self.staged = Some(wanted);
         }
         Ok(())
+    }
+
+    /// Puts on the stage, behind the listeners, what workers of this slot have stored, and says so in the environment.
+    fn set_stored(&mut self, group: GroupId, slot: Slot) -> io::Result<()> {
+        let Some(recipe) = self.recipes.get_mut(group.0 as usize).filter(|recipe| recipe.room > 0) else {
+            return Ok(());
+        };
+        self.stored = true;
+        self.store.with((group, slot), |kept| {
+            let kept = &kept[..kept.len().min(recipe.room as usize)];
+            for (number, kept) in (recipe.first_stored()..).zip(kept) {
+                fds::place(kept.fd.as_raw_fd(), number, false)?;
+            }
+            let names: Vec<&str> = kept.iter().map(|kept| kept.name.as_str()).collect();
+            if let Ok(image) = &mut recipe.image {
+                image.set_late(launch::passed(&recipe.names, &names));
+            }
+            Ok(())
+        })
     }
 
     /// Puts on the stage where a process writes. A log is opened for each worker anew, as it may have been moved.
@@ -276,10 +313,14 @@ impl Stage {
         Ok(())
     }
 
-    /// A pipe ends when nobody has its other end, so the stage must not keep it.
-    fn clear_pipes(&mut self) {
+    /// A pipe ends when nobody has its other end, so the stage must not keep it; nor a slot's own sockets, which are closed
+    /// when the slot goes, nor what a worker may want to be closed. Numbers on the stage are open: nothing can go wrong.
+    fn clear_after(&mut self) {
+        let of_slot = self.staged.is_some_and(|(_, slot)| slot.is_some());
+        if std::mem::take(&mut self.stored) || of_slot {
+            let _ = self.clear();
+        }
         if std::mem::take(&mut self.piped) {
-            // Numbers on the stage are open: nothing can go wrong.
             let _ = STREAMS[1..].iter().try_for_each(|staged| fds::place(NULL, *staged, true));
         }
     }

@@ -7,11 +7,17 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::texts::Texts;
 use crate::sys::maps::SharedWords;
 
 /// All rows, by descriptor number, of four words: the meaning, a value that belongs to it, a client's phase, and a mark:
-/// what identifies a client's line, the worker that a connection is of, or the inode of a listener's path.
-pub(crate) struct Ledger(SharedWords);
+/// what identifies a client's line, the worker that a connection is of, the inode of a listener's path, or the turn of what
+/// was stored.
+pub(crate) struct Ledger {
+    words: SharedWords,
+    /// What workers called what they have stored, by descriptor number.
+    names: Texts,
+}
 
 const CAPACITY: usize = 1 << 18;
 const WORDS: usize = 4;
@@ -37,6 +43,10 @@ pub(crate) enum Meaning {
     WorkerConnection { group: u32 },
     /// A client's connection, by its number.
     Client { client: u64 },
+    /// Where workers of a group tell how they are.
+    Notify { group: u32 },
+    /// What a worker in this slot has stored for its successor; `polled`: it goes when its other end does.
+    Stored { group: u32, slot: u32, polled: bool },
     /// Kept to have one when there is none left.
     Spare,
     /// The working directory of an edition of a group's program.
@@ -115,7 +125,8 @@ pub(crate) enum Phase {
 
 impl Ledger {
     pub(super) fn new() -> io::Result<Ledger> {
-        SharedWords::new("firestarter-descriptors", (CAPACITY + 1) * WORDS).map(Ledger)
+        let words = SharedWords::new("firestarter-descriptors", (CAPACITY + 1) * WORDS)?;
+        Ok(Ledger { words, names: Texts::new("firestarter-stored", CAPACITY)? })
     }
 
     /// Says what an open descriptor means.
@@ -131,9 +142,28 @@ impl Ledger {
         self.word(number, 1).store(value, Release);
         self.word(number, 2).store(0, Release);
         self.word(number, 3).store(0, Release);
-        self.0[0].fetch_max(number as u64 + 1, AcqRel);
+        self.words[0].fetch_max(number as u64 + 1, AcqRel);
         self.word(number, 0).store(kind << 32 | u64::from(group), Release);
         Ok(())
+    }
+
+    /// Says that an open descriptor is what a worker has stored, and how the worker called it. `turn` tells what was
+    /// stored before what.
+    ///
+    /// # Errors
+    /// As `name`.
+    pub(crate) fn store(&self, fd: &impl AsRawFd, meaning: Meaning, called: &str, turn: u64) -> io::Result<()> {
+        if (fd.as_raw_fd() as usize) < CAPACITY {
+            self.names.set(fd.as_raw_fd() as usize, called);
+        }
+        self.name(fd, meaning)?;
+        self.set_mark(fd, turn);
+        Ok(())
+    }
+
+    /// How a worker called what it has stored.
+    pub(crate) fn called(&self, fd: &impl AsRawFd) -> String {
+        self.names.get(fd.as_raw_fd() as usize)
     }
 
     /// A descriptor is about to be closed.
@@ -155,7 +185,7 @@ impl Ledger {
 
     /// All that means something, in ascending order of numbers.
     pub(crate) fn named(&self) -> impl Iterator<Item = (RawFd, Meaning)> + '_ {
-        let end = self.0[0].load(Acquire) as RawFd;
+        let end = self.words[0].load(Acquire) as RawFd;
         (0..end).filter_map(|number| Some((number, self.meaning(number)?)))
     }
 
@@ -220,12 +250,14 @@ impl Ledger {
             12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
             20 => Meaning::PinnedFolder { group, edition: value as u32 },
             21 => Meaning::PinnedProgram { group, edition: value as u32, place: (value >> 32) as u32 },
+            30 => Meaning::Notify { group },
+            31 => Meaning::Stored { group, slot: value as u32, polled: value >> 32 != 0 },
             _ => return None,
         })
     }
 
     fn word(&self, number: RawFd, word: usize) -> &AtomicU64 {
-        &self.0[(number as usize + 1) * WORDS + word]
+        &self.words[(number as usize + 1) * WORDS + word]
     }
 }
 
@@ -248,6 +280,8 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
         Meaning::PinnedFolder { group, edition } => (20, group, edition.into()),
         Meaning::PinnedProgram { group, edition, place } => (21, group, u64::from(place) << 32 | u64::from(edition)),
+        Meaning::Notify { group } => (30, group, 0),
+        Meaning::Stored { group, slot, polled } => (31, group, u64::from(polled) << 32 | u64::from(slot)),
         Meaning::Output { pipe, origin: Origin { group, speaker, stream } } => {
             let kind = if stream == Stream::Stdout { 10 } else { 11 };
             (kind, group, u64::from(pipe) << 32 | u64::from(speaker.number()))
@@ -277,6 +311,9 @@ mod tests {
             Meaning::WorkerConnection { group: 2 },
             Meaning::Client { client: u64::MAX },
             Meaning::Spare,
+            Meaning::Notify { group: 4 },
+            Meaning::Stored { group: 4, slot: u32::MAX, polled: true },
+            Meaning::Stored { group: 4, slot: 0, polled: false },
             output_of(Speaker::Slot(7), Stream::Stdout),
             output_of(Speaker::StopHook, Stream::Stderr),
             output_of(Speaker::Upgrader, Stream::Stdout),

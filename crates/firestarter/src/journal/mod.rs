@@ -15,6 +15,7 @@ mod log;
 mod pipes;
 mod table;
 mod tails;
+mod texts;
 
 use std::io;
 

@@ -224,7 +224,9 @@ impl Pipes {
                 | Meaning::Client { .. }
                 | Meaning::PinnedFolder { .. }
                 | Meaning::PinnedProgram { .. }
-                | Meaning::Spare => None,
+                | Meaning::Spare
+                | Meaning::Notify { .. }
+                | Meaning::Stored { .. } => None,
             })
             .collect();
         let mut kept: Vec<RawFd> = outputs.iter().map(|(number, ..)| *number).collect();

@@ -5,15 +5,20 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
-use firestarter_core::ids::{GroupId, WorkerId};
+use firestarter_core::ids::{GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
+use super::texts::Texts;
 use crate::sys::clone::{Progress, Record};
 use crate::sys::maps::SharedWords;
 
 /// All rows. Word 0 counts those that were ever used; each row has five words: worker, pid, progress, the group above
-/// the signal that was sent, and the attempt above the index. Behind the rows stands how many attempts each group has had.
-pub(crate) struct Table(SharedWords);
+/// the slot above the signal that was sent, and the attempt above the index. Behind the rows stands how many attempts each
+/// group has had. Beside them stands what workers say of themselves.
+pub(crate) struct Table {
+    words: SharedWords,
+    said: Texts,
+}
 
 /// The number of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,23 +40,28 @@ const PID: usize = 1;
 const PROGRESS: usize = 2;
 const SIGNALLED: usize = 3;
 const LABELS: usize = 4;
+const HIGHEST_SLOT: u32 = (1 << 24) - 2;
 const ATTEMPTS: usize = (CAPACITY as usize + 1) * WORDS;
 /// A configuration of the greatest length has not so many.
 const GROUPS: usize = 1 << 16;
 
 impl Table {
     pub(super) fn new() -> io::Result<Table> {
-        SharedWords::new("firestarter-workers", ATTEMPTS + GROUPS).map(Table)
+        let words = SharedWords::new("firestarter-workers", ATTEMPTS + GROUPS)?;
+        Ok(Table { words, said: Texts::new("firestarter-said", CAPACITY as usize)? })
     }
 
-    /// Names a worker that is going to be spawned. The caller gives a row that is free, and counts the attempt afterwards.
-    pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId, labels: Labels) {
+    /// Names a worker that is going to be spawned, or, without a slot, a hook. The caller gives a row that is free, and
+    /// counts the attempt afterwards.
+    pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId, slot: Option<Slot>, labels: Labels) {
+        let slot = slot.map_or(0, |slot| u64::from(slot.0.min(HIGHEST_SLOT)) + 1);
         let word = u64::from(labels.attempt) << 32 | u64::from(labels.index);
         self.word(row, LABELS).store(word, Release);
         self.word(row, PID).store(0, Release);
         self.word(row, PROGRESS).store(0, Release);
-        self.word(row, SIGNALLED).store(u64::from(group.0) << 32, Release);
-        self.0[0].fetch_max(u64::from(row.0) + 1, AcqRel);
+        self.word(row, SIGNALLED).store(u64::from(group.0) << 32 | slot << 8, Release);
+        self.said.clear(row.0 as usize);
+        self.words[0].fetch_max(u64::from(row.0) + 1, AcqRel);
         self.word(row, WORKER).store(worker.0, Release);
     }
 
@@ -63,13 +73,13 @@ impl Table {
 
     /// How many workers a group has had.
     pub(crate) fn attempts(&self, group: GroupId) -> u32 {
-        self.0.get(ATTEMPTS + group.0 as usize).map_or(0, |word| word.load(Acquire) as u32)
+        self.words.get(ATTEMPTS + group.0 as usize).map_or(0, |word| word.load(Acquire) as u32)
     }
 
     /// A row names the worker of this attempt. Counted afterwards and again by the next daemon, so none is left out and
     /// none counts twice.
     pub(crate) fn count_attempt(&self, group: GroupId, attempt: u32) {
-        if let Some(word) = self.0.get(ATTEMPTS + group.0 as usize) {
+        if let Some(word) = self.words.get(ATTEMPTS + group.0 as usize) {
             word.fetch_max(attempt.into(), AcqRel);
         }
     }
@@ -108,6 +118,28 @@ impl Table {
         GroupId((self.word(row, SIGNALLED).load(Acquire) >> 32) as u32)
     }
 
+    /// The slot of its worker; none if it is a hook.
+    pub(crate) fn slot(&self, row: Row) -> Option<Slot> {
+        let slot = (self.word(row, SIGNALLED).load(Acquire) as u32) >> 8;
+        slot.checked_sub(1).map(Slot)
+    }
+
+    /// Takes down what a worker says that it is doing.
+    pub(crate) fn set_status(&self, row: Row, text: &str) {
+        self.said.set(row.0 as usize, text);
+    }
+
+    /// Takes down the error number that a worker reports; 0 for none.
+    pub(crate) fn set_errno(&self, row: Row, errno: u32) {
+        self.said.set_number(row.0 as usize, errno);
+    }
+
+    /// What a worker says that it is doing, and the error number that it reports.
+    pub(crate) fn said(&self, row: Row) -> (String, u32) {
+        let index = row.0 as usize;
+        (self.said.get(index), self.said.number(index))
+    }
+
     /// The last signal that was sent to it to make it end; 0 for none.
     pub(crate) fn signalled(&self, row: Row) -> u8 {
         self.word(row, SIGNALLED).load(Acquire) as u8
@@ -116,7 +148,8 @@ impl Table {
     /// A signal has been sent. Marked afterwards: should the daemon die in between, the next one sends it again, since a
     /// worker that was never told would be killed at its deadline in the middle of its requests.
     pub(crate) fn mark_signalled(&self, row: Row, signal: u8) {
-        self.word(row, SIGNALLED).store(u64::from(self.group(row).0) << 32 | u64::from(signal), Release);
+        let word = self.word(row, SIGNALLED);
+        word.store(word.load(Acquire) & !0xff | u64::from(signal), Release);
     }
 
     /// Where a spawn is recorded.
@@ -141,11 +174,11 @@ impl Table {
     }
 
     fn used(&self) -> u32 {
-        self.0[0].load(Acquire) as u32
+        self.words[0].load(Acquire) as u32
     }
 
     fn word(&self, row: Row, word: usize) -> &AtomicU64 {
-        &self.0[(row.0 as usize + 1) * WORDS + word]
+        &self.words[(row.0 as usize + 1) * WORDS + word]
     }
 }
 
@@ -158,18 +191,22 @@ mod tests {
         let table = Table::new().unwrap();
         let row = table.unused().unwrap();
         let labels = Labels { index: 5, attempt: u32::MAX };
-        table.claim(row, WorkerId(7), GroupId(3), labels);
+        table.claim(row, WorkerId(7), GroupId(3), Some(Slot(9)), labels);
         assert_eq!((table.labels(row), table.record(row).attempt), (labels, u32::MAX));
         table.record(row).pid.store(4242, Release);
         let pid = Pid::from_raw(4242).unwrap();
         assert_eq!(table.find(pid), Some((row, WorkerId(7))));
         assert_ne!(table.unused(), Some(row));
         table.mark_signalled(row, 15);
-        assert_eq!((table.group(row), table.signalled(row)), (GroupId(3), 15));
+        assert_eq!((table.group(row), table.slot(row), table.signalled(row)), (GroupId(3), Some(Slot(9)), 15));
+        table.set_errno(row, 13);
+        table.set_status(row, "loading");
+        assert_eq!(table.said(row), ("loading".to_owned(), 13));
         table.clear(row);
         assert_eq!((table.find(pid), table.free().count()), (None, 1));
-        table.claim(row, WorkerId(8), GroupId(4), Labels::default());
+        table.claim(row, WorkerId(8), GroupId(4), None, Labels::default());
         assert_eq!((table.pid(row), table.signalled(row), table.labels(row)), (None, 0, Labels::default()));
+        assert_eq!((table.slot(row), table.said(row)), (None, (String::new(), 0)));
         table.count_attempt(GroupId(4), 2);
         table.count_attempt(GroupId(4), 1);
         assert_eq!([3, 4, u32::MAX].map(|group| table.attempts(GroupId(group))), [0, 2, 0]);

@@ -2,29 +2,61 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
-/// Looks at the next message without taking it: how many bytes of it fit into `buffer`, and which process sent it. The
-/// socket must have `SO_PASSCRED`. Descriptors that come with it are closed.
+/// A message that was looked at and still stands in its socket.
+#[derive(Debug)]
+pub(crate) struct Peeked {
+    /// How many bytes of it were read.
+    pub(crate) read: usize,
+    /// It has more bytes than that.
+    pub(crate) longer: bool,
+    /// Which process sent it; none for one that has no number here.
+    pub(crate) sender: Option<Pid>,
+    /// Copies of descriptors that came with it.
+    pub(crate) descriptors: Vec<OwnedFd>,
+    /// More descriptors came with it than there was room for.
+    pub(crate) more_descriptors: bool,
+}
+
+/// So much room takes the sender, in words of eight bytes; in that there is none for a descriptor.
+const FOR_SENDER: usize = 4;
+/// And so much more all the descriptors that one message can bring, 253.
+const FOR_DESCRIPTORS: usize = 2 + 127;
+
+/// Looks at the next message without taking it, or any descriptor that comes with it. The socket must have
+/// `SO_PASSCRED`.
 ///
 /// # Errors
 /// `EAGAIN` if there is none.
-pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Option<Pid>)> {
-    let mut control = [MaybeUninit::<u64>::uninit(); 16];
+pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
+    look(socket, buffer, &mut [MaybeUninit::uninit(); FOR_SENDER])
+}
+
+/// As `peek`, with copies of the descriptors. To look again makes new ones.
+///
+/// # Errors
+/// `EAGAIN` if there is none.
+pub(crate) fn peek_with_descriptors(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Peeked> {
+    look(socket, buffer, &mut [MaybeUninit::uninit(); FOR_SENDER + FOR_DESCRIPTORS])
+}
+
+fn look(socket: BorrowedFd<'_>, buffer: &mut [u8], control: &mut [MaybeUninit<u64>]) -> io::Result<Peeked> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: an all-zero msghdr is valid; it then points to one iovec over `buffer` and to an aligned control buffer,
-    // both alive until the call returns. The control messages are walked within what the kernel says it wrote.
+    // both alive until the call returns. The control messages are walked within what the kernel says it wrote. The
+    // descriptors in them are new and nobody else's.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control);
+        message.msg_controllen = size_of_val(control);
         let read = super::check(libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut message, flags) as libc::c_long)?;
-        let mut sender = None;
+        let (mut sender, mut descriptors) = (None, Vec::new());
         let mut header = libc::CMSG_FIRSTHDR(&message);
         while let Some(part) = header.as_ref() {
             let payload = libc::CMSG_DATA(header);
@@ -33,13 +65,14 @@ pub(crate) fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usi
             }
             if part.cmsg_level == libc::SOL_SOCKET && part.cmsg_type == libc::SCM_RIGHTS {
                 let bytes = part.cmsg_len - (payload as usize - header as usize);
-                for index in 0..bytes / size_of::<i32>() {
-                    libc::close(payload.cast::<i32>().add(index).read_unaligned());
-                }
+                let number = |index| payload.cast::<i32>().add(index).read_unaligned();
+                descriptors.extend((0..bytes / size_of::<i32>()).map(|index| OwnedFd::from_raw_fd(number(index))));
             }
             header = libc::CMSG_NXTHDR(&message, header);
         }
-        Ok((read as usize, sender))
+        let flag = |flag| message.msg_flags & flag != 0;
+        let (longer, more_descriptors) = (flag(libc::MSG_TRUNC), flag(libc::MSG_CTRUNC));
+        Ok(Peeked { read: read as usize, longer, sender, descriptors, more_descriptors })
     }
 }
 
@@ -82,11 +115,36 @@ mod tests {
         there.write_all(b"hello").unwrap();
         let mut buffer = [0; 3];
         for _ in 0..2 {
-            let (read, sender) = peek(here.as_fd(), &mut buffer).unwrap();
-            assert_eq!((read, &buffer, sender), (3, b"hel", Some(rustix::process::getpid())));
+            let peeked = peek(here.as_fd(), &mut buffer).unwrap();
+            assert_eq!((peeked.read, &buffer, peeked.sender), (3, b"hel", Some(rustix::process::getpid())));
         }
         let mut taken = [0; 5];
         here.read_exact(&mut taken).unwrap();
         assert_eq!(&taken, b"hello");
+    }
+
+    #[test]
+    fn descriptors_are_copied_only_when_they_are_asked_for() {
+        use rustix::net::{sendmsg, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+        let (here, there) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        rustix::net::sockopt::set_socket_passcred(&here, true).unwrap();
+        let sent = std::fs::File::open("/dev/null").unwrap();
+        for count in [1, 253] {
+            let fds = vec![sent.as_fd(); count];
+            let mut space = vec![MaybeUninit::uninit(); 8 + 4 * count + 64];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+            sendmsg(&there, &[io::IoSlice::new(b"four")], &mut control, SendFlags::empty()).unwrap();
+            let without = peek(here.as_fd(), &mut [0; 3]).unwrap();
+            assert_eq!((without.read, without.longer, without.descriptors.len()), (3, true, 0));
+            assert!(without.more_descriptors);
+            let with = peek_with_descriptors(here.as_fd(), &mut [0; 4]).unwrap();
+            assert_eq!((with.longer, with.descriptors.len(), with.more_descriptors), (false, count, false));
+            assert!(with.sender.is_some());
+            let flags = rustix::io::fcntl_getfd(&with.descriptors[count - 1]).unwrap();
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+            assert!(super::super::fds::same_file(&sent, &with.descriptors[0]));
+            here.recv(&mut [0; 8]).unwrap();
+        }
     }
 }

@@ -108,6 +108,29 @@ pub(crate) fn peek_pipe(number: RawFd) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether two descriptors are of one open file: what is done to one is done to the other.
+pub(crate) fn same_file(one: &impl AsRawFd, other: &impl AsRawFd) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    let (pid, one, other) = (rustix::process::getpid().as_raw_nonzero().get(), one.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: kcmp touches no memory.
+    match unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, one, other) } {
+        -1 => is_alike(one, other).unwrap_or(false),
+        order => order == 0,
+    }
+}
+
+/// Where the kernel does not tell (it is built without kcmp, or a container forbids it): the same inode, opened in the
+/// same way. Only devices can be opened twice to see different things.
+fn is_alike(one: RawFd, other: RawFd) -> rustix::io::Result<bool> {
+    use rustix::fs::{fcntl_getfl, fstat, FileType};
+    // SAFETY: the caller owns both and keeps them open.
+    let (one, other) = unsafe { (BorrowedFd::borrow_raw(one), BorrowedFd::borrow_raw(other)) };
+    let (a, b) = (fstat(one)?, fstat(other)?);
+    let device = FileType::from_raw_mode(a.st_mode) == FileType::CharacterDevice;
+    let same_inode = (a.st_dev, a.st_ino, a.st_mode) == (b.st_dev, b.st_ino, b.st_mode);
+    Ok(same_inode && !device && fcntl_getfl(one)? == fcntl_getfl(other)?)
+}
+
 /// Raises the soft limit of open files to the hard one and returns what it was, for the workers.
 pub(crate) fn raise_limit() -> (u64, u64) {
     let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
@@ -150,6 +173,17 @@ mod tests {
             }
             std::mem::forget(null);
         });
+    }
+
+    #[test]
+    fn copies_are_of_one_open_file_and_others_are_not() {
+        let one = std::fs::File::open("/proc/self/stat").unwrap();
+        let (copy, other) = (one.try_clone().unwrap(), std::fs::File::open("/proc/self/status").unwrap());
+        assert!(same_file(&one, &copy) && !same_file(&one, &other));
+        let alike = |other: &std::fs::File| is_alike(one.as_raw_fd(), other.as_raw_fd()).unwrap();
+        assert!(alike(&copy) && !alike(&other));
+        let null = || std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_alike(null().as_raw_fd(), null().as_raw_fd()).unwrap_or(false));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub(crate) struct Image {
     pub(super) argv: Strings,
     pub(super) env: Strings,
     numbered: Vec<Numbered>,
+    /// Variables that are set anew for each spawn.
+    late: Vec<CString>,
     pub(super) directory: CString,
     pub(super) open_files: libc::rlimit64,
     /// As it is written.
@@ -138,6 +140,7 @@ impl Image {
             argv: Strings::new(parts.argv, std::iter::empty()),
             env: Strings::new(parts.env, texts),
             numbered,
+            late: Vec::new(),
             directory: parts.directory,
             open_files: libc::rlimit64 { rlim_cur: parts.open_files.0, rlim_max: parts.open_files.1 },
             oom_score: parts.oom_score.map(|score| score.to_string().into_bytes().into()),
@@ -166,6 +169,15 @@ impl Image {
     /// The arguments.
     pub(crate) fn arguments(&self) -> &[CString] {
         &self.argv.owned
+    }
+
+    /// Puts variables at the end of the environment, in place of those that this put there before.
+    pub(crate) fn set_late(&mut self, variables: Vec<CString>) {
+        let own = self.env.pointers.len() - 1 - self.late.len();
+        self.env.pointers.truncate(own);
+        self.env.pointers.extend(variables.iter().map(|variable| variable.as_ptr()));
+        self.env.pointers.push(std::ptr::null());
+        self.late = variables;
     }
 
     /// Writes the numbers into the environment. Allocates nothing: called in the new process.

@@ -3,6 +3,7 @@
 //! Each test file uses its part of it.
 #![allow(dead_code)]
 
+mod built;
 pub(crate) mod einhornsh;
 pub(crate) mod load;
 pub(crate) mod proc;
@@ -14,11 +15,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+pub(crate) use built::{notifier, worker};
 use proc::Sig;
 use wire::Wire;
 
@@ -92,6 +93,9 @@ impl Folder {
         let mut toml = toml.replace("@DIR@", &self.0.display().to_string());
         if toml.contains("@WORKER@") {
             toml = toml.replace("@WORKER@", worker());
+        }
+        if toml.contains("@NOTIFIER@") {
+            toml = toml.replace("@NOTIFIER@", notifier());
         }
         self.write("config.toml", &toml)
     }
@@ -379,19 +383,4 @@ pub(crate) fn number(value: &Value) -> u32 {
 pub(crate) fn listed(text: &str) -> Vec<u32> {
     let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(inside, _)| inside);
     inside.split(", ").filter(|pid| !pid.is_empty()).map(|pid| pid.parse().expect("a pid")).collect()
-}
-
-/// The tests' worker, built from `worker.c` when a test first wants it.
-pub(crate) fn worker() -> &'static str {
-    static BUILT: OnceLock<String> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let built = format!("{}/worker", env!("CARGO_TARGET_TMPDIR"));
-        // Under another name first: a test of another file may be running it.
-        let fresh = format!("{built}-{}", std::process::id());
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/worker.c");
-        let cc = Command::new("cc").args(["-O1", "-w", "-o", &fresh, source]).status().expect("a C compiler, cc");
-        assert!(cc.success(), "cc {source}");
-        fs::rename(&fresh, &built).expect("rename");
-        built
-    })
 }

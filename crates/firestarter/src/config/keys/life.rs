@@ -119,4 +119,14 @@ pub(super) const KEYS: &[Key] = &[
             `restart` decides. 0: it need not.",
         read: Reader::Group(|d, i, l| set(&mut d.live_check, value::duration(i, l))),
     },
+    Key {
+        name: "watchdog_timeout",
+        aliases: &[],
+        default: Default::Value("0"),
+        form: DURATION,
+        example: "30",
+        about: "A worker that is ready must say `WATCHDOG=1` by sd_notify(3) at least so often, else it gets SIGABRT, SIGKILL \
+            after `stop_timeout`, and `restart` decides. It finds the time in `WATCHDOG_USEC`. 0: it need not.",
+        read: Reader::Group(|d, i, l| set(&mut d.watchdog, value::duration(i, l))),
+    },
 ];

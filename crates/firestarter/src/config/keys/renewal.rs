@@ -11,6 +11,7 @@ const NO_TIME: &str = "every upgrader would be killed at once, and there would b
 const ACK: &[(&str, AckKind)] = &[
     ("timer", AckKind::Timer),
     ("manual", AckKind::Manual),
+    ("notify", AckKind::Notify),
     ("http", AckKind::Http),
     ("tcp", AckKind::Tcp),
     ("exec", AckKind::Exec),
@@ -22,9 +23,10 @@ pub(super) const KEYS: &[Key] = &[
         name: "ack",
         aliases: &[],
         default: Default::Value("\"timer\""),
-        form: "`\"timer\"`, `\"manual\"`, `\"http\"`, `\"tcp\"`, `\"exec\"` or `\"none\"`",
+        form: "`\"timer\"`, `\"manual\"`, `\"notify\"`, `\"http\"`, `\"tcp\"`, `\"exec\"` or `\"none\"`",
         example: "\"manual\"",
-        about: "How a new worker becomes ready in an upgrade. `timer`: it has lived for `ack_timeout`. `manual`: it says so. \
+        about: "How a new worker becomes ready in an upgrade. `timer`: it has lived for `ack_timeout`. `manual`: it says \
+            so, in any way that its `contracts` have. `notify`: it says `READY=1` by sd_notify(3), and nothing else counts. \
             `http`, `tcp`, `exec`: it answers well when it is asked, see `health`. \
             `none`: there is nothing to wait for; an upgrade stops all workers and then starts all. Outside an upgrade a \
             missing ack harms nobody.",

@@ -92,6 +92,17 @@ pub(super) const KEYS: &[Key] = &[
         read: Reader::Group(|d, i, l| set(&mut d.listen_pid, value::flag(i, l))),
     },
     Key {
+        name: "fd_store",
+        aliases: &[],
+        default: Default::Value("0"),
+        form: "a whole number from 0 to 48",
+        example: "4",
+        about: "How many descriptors the workers of a slot may store for their successors, by `FDSTORE=1` of sd_notify(3). \
+            The next worker in the slot gets them after its sockets, named in `LISTEN_FDNAMES`; restarts, upgrades and \
+            the daemon's death lose none. Together with the sockets at most 54.",
+        read: Reader::Group(|d, i, l| set(&mut d.fd_store, value::whole(i, 0..=48, l))),
+    },
+    Key {
         name: "control_socket",
         aliases: &[],
         default: Default::Else("in the runtime folder"),

@@ -32,9 +32,21 @@ fn faults_of_contracts() {
         "3:25 contracts: this name stands there twice = remove one of the two"
     );
     let unheard = "contracts: ack = \"manual\" needs a contract that has acks: every upgrade would be aborted = \
-        add \"firestarter\" or \"einhorn\", or write another ack";
-    assert_eq!(web_fault("contracts = ['systemd']\nack = 'manual'"), format!("3:1 {unheard}"));
+        add \"firestarter\", \"einhorn\" or \"systemd\", or write another ack";
+    assert_eq!(web_fault("contracts = ['server-starter']\nack = 'manual'"), format!("3:1 {unheard}"));
     web("contracts = ['einhorn']\nack = 'manual'");
+    web("contracts = ['systemd']\nack = 'manual'");
+    for (line, key) in [
+        ("ack = 'notify'", "ack = \"notify\""),
+        ("watchdog_timeout = 5", "watchdog_timeout"),
+        ("fd_store = 1", "fd_store"),
+    ] {
+        let fault = web_fault(&format!("contracts = ['firestarter', 'einhorn', 'server-starter']\n{line}"));
+        assert!(fault.starts_with(&format!("3:1 contracts: {key} needs the contract of sd_notify(3): ")), "{fault}");
+        assert!(fault.contains("= add \"systemd\", or "), "{fault}");
+        web(&format!("contracts = ['systemd']\n{line}"));
+        web(line);
+    }
     web("contracts = []\nack = 'none'");
 }
 

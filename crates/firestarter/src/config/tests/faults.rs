@@ -203,8 +203,8 @@ fn numbers_flags_and_words() {
         ("restart = true", "3:11 restart: expected \"none\", \"on-failure\" or \"always\", found true"),
         (
             "ack = 'Manual'",
-            "3:7 ack: expected \"timer\", \"manual\", \"http\", \"tcp\", \"exec\" or \"none\", found the string \"Manual\" = did you mean ack = \
-             \"manual\"?",
+            "3:7 ack: expected \"timer\", \"manual\", \"notify\", \"http\", \"tcp\", \"exec\" or \"none\", found the string \
+             \"Manual\" = did you mean ack = \"manual\"?",
         ),
     ]);
 }

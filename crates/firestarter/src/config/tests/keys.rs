@@ -8,7 +8,7 @@ use firestarter_core::spec::{Ack, Backoff, Restart, Share, Signal, Start, Surge}
 
 use super::super::words::{expand, parse as words, Piece, Word};
 use super::super::{Address, LogFile, Output, Rotation};
-use super::{parsed, web};
+use super::{parsed, web, web_fault};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -209,4 +209,22 @@ fn a_variable_is_never_split_and_must_be_set() {
 
 fn plain(path: &str) -> Output {
     Output::File(LogFile { path: path.into(), rotation: Rotation::Never })
+}
+
+#[test]
+fn what_is_told_by_notify() {
+    let none = web("");
+    assert_eq!((none.launch.ack_by_notify, none.launch.fd_store, none.spec.fd_store), (false, 0, false));
+    assert_eq!(none.spec.watchdog, None);
+    let group = web("ack = 'notify'\nwatchdog_timeout = '1500ms'\nfd_store = 3");
+    assert_eq!((group.spec.ack, group.launch.ack_by_notify), (Ack::Manual, true));
+    assert_eq!(group.spec.watchdog, Some(Duration::from_millis(1500)));
+    assert_eq!((group.launch.fd_store, group.spec.fd_store), (3, true));
+    assert!(!web("ack = 'manual'").launch.ack_by_notify);
+    let sockets: Vec<String> = (1..=48).map(|port| port.to_string()).collect();
+    let with = |stored: u32| format!("fd_store = {stored}\nsocket_address = {sockets:?}");
+    assert_eq!(web(&with(6)).launch.fd_store, 6);
+    let fault = web_fault(&with(7));
+    assert_eq!(fault, "3:1 fd_store: 7 descriptors and 48 sockets are more than 54 = write fd_store = 6");
+    assert!(web_fault("fd_store = 49").starts_with("3:12 fd_store: expected a whole number from 0 to 48"));
 }

@@ -98,7 +98,8 @@ fn there_is_no_key_but_these() {
         backoff_reset giveup warmup_delay start_immediate socket_address environments environment_file inherit_env ack \
         ack_timeout health start_timeout ack_signal drain_timeout uid gid user group umask stdout_log stderr_log \
         live_check_timeout auto_upgrade upgrader upgrader_active_sec upgrader_timeout environment_base_name \
-        control_socket contracts listen_pid stdin_socket autostart stdoutlog stderrlog livechecktimeout upgraderactivesec";
+        control_socket contracts listen_pid stdin_socket autostart fd_store watchdog_timeout stdoutlog stderrlog \
+        livechecktimeout upgraderactivesec";
     let pace = "surge max_unavailable soak kill_old_delay max_age max_memory";
     let mut wanted: Vec<&str> = [seed, pace].iter().flat_map(|keys| keys.split_whitespace()).collect();
     let mut names: Vec<&str> = Scope::Group.keys().iter().flat_map(|key| [&[key.name], key.aliases].concat()).collect();

@@ -268,7 +268,9 @@ fn names_that_the_daemon_sets_follow_the_base_name() {
     }
     web("environments = ['FIRESTARTER_X=1']\nenvironment_base_name = 'EINHORN'");
     web("environments = ['EINHORN_X=1', 'FIRESTARTERS=1']");
-    assert!(web_fault("environments = ['FIRESTARTERWATCHFILE=1']").contains(own));
+    for name in ["FIRESTARTERWATCHFILE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"] {
+        assert!(web_fault(&format!("environments = ['{name}=1']")).contains(own));
+    }
     let in_file = web_fault("environment_file = '/etc/own.env'");
     assert_eq!(
         in_file,
@@ -293,7 +295,12 @@ fn variables_that_commands_may_mention() {
         .contains("FIRESTARTER_FD_0 is not set"));
     assert!(with_command("a $HOME", "inherit_env = false").contains("the variable HOME is not set"));
     parsed("[w]\nexec_start = 'a $HOME $PATH'\ninherit_env = false\nuser = 'me'").unwrap();
-    assert!(with_command("a $NOTIFY_SOCKET", "").contains("NOTIFY_SOCKET is not set"), "it is not passed on");
+    web("upgrader = 'x $NOTIFY_SOCKET $WATCHDOG_USEC $FDSTORE'\nwatchdog_timeout = 5\nfd_store = 2");
+    for variable in ["LISTEN_FDS", "LISTEN_FDNAMES"] {
+        let fault = with_command(&format!("a ${variable}"), "socket_address = 80\nfd_store = 1");
+        assert!(fault.contains("is set only in the worker itself"), "it depends on what is stored: {fault}");
+    }
+    assert!(with_command("a $EINHORN_FD_0", "").contains("EINHORN_FD_0 is not set"), "it is not passed on");
     assert!(with_command("a $MAINPID", "").contains("MAINPID is not set"));
     assert!(web_fault("upgrader = 'x $MAINPID'").starts_with("3:15 upgrader: the variable MAINPID is not set"));
     let told_of_nobody = web_fault("upgrader = 'x $FIRESTARTER_PIDS'");
@@ -315,6 +322,9 @@ fn variables_that_commands_may_mention() {
         ("LISTEN_FDS", "for each address of socket_address"),
         ("LISTEN_PID", "only in the worker itself, with socket_address and without listen_pid = false"),
         ("FIRESTARTER_WATCH_FILE", "only in the worker itself, with live_check_timeout"),
+        ("WATCHDOG_PID", "only in the worker itself, with watchdog_timeout and without listen_pid = false"),
+        ("WATCHDOG_USEC", "with watchdog_timeout"),
+        ("FDSTORE", "with fd_store"),
     ] {
         // In environments they would be a fault, so that is no advice.
         let fault = with_command(&format!("a ${variable}"), "");

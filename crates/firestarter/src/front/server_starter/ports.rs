@@ -10,7 +10,7 @@ use crate::config::{Address, SocketSpec};
 
 /// The numbers that a worker can get a socket as: its standard input, or one of the first that are no stream.
 const FIRST: RawFd = 3;
-const LAST: RawFd = 59;
+const LAST: RawFd = 57;
 const BACKLOG: i32 = 4096;
 
 /// The sockets, and the number of each.
@@ -99,7 +99,7 @@ mod tests {
         for (text, written, address, number) in [
             ("8080", "8080", "Tcp(0.0.0.0:8080)", None),
             ("8080=3", "8080", "Tcp(0.0.0.0:8080)", Some(3)),
-            ("127.0.0.1:80 = 59", "127.0.0.1:80", "Tcp(127.0.0.1:80)", Some(59)),
+            ("127.0.0.1:80 = 57", "127.0.0.1:80", "Tcp(127.0.0.1:80)", Some(57)),
             ("[::1]:80=0", "[::1]:80", "Tcp([::1]:80)", Some(0)),
             ("localhost:1", "localhost:1", "Tcp(127.0.0.1:1)", None),
             ("u53", "53", "Udp(0.0.0.0:53)", None),
@@ -107,7 +107,7 @@ mod tests {
         ] {
             assert_eq!(read(text), Ok((written.to_owned(), address.to_owned(), number)), "{text}");
         }
-        for text in ["", ":", "80=", "80=1", "80=2", "80=60", "80=-1", "65536", "x:y", "=3", "u", "80=3=4"] {
+        for text in ["", ":", "80=", "80=1", "80=2", "80=58", "80=-1", "65536", "x:y", "=3", "u", "80=3=4"] {
             assert!(read(text).is_err(), "{text}");
         }
     }
@@ -116,7 +116,7 @@ mod tests {
     fn numbers_that_are_not_chosen_are_the_lowest_that_are_left() {
         assert_eq!(numbers(&[None, Some(3), Some(0), None]), Ok(vec![4, 3, 0, 5]));
         assert!(numbers(&[Some(3), None, Some(3)]).is_err());
-        assert_eq!(numbers(&[None; 57]).map(|numbers| numbers.len()), Ok(57));
+        assert_eq!(numbers(&[None; 55]).map(|numbers| numbers.len()), Ok(55));
         assert!(numbers(&[None; 58]).is_err());
     }
 }
