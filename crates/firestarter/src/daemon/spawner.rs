@@ -18,6 +18,7 @@ use super::launch::{self, Recipe};
 use super::limits::Culprit;
 use super::pins::{self, Pins};
 pub(super) use super::yard::Yard;
+use super::yard::TAKEN_BACK;
 use super::{outputs, Shared};
 use crate::config::Output;
 use crate::journal::{Row, Speaker};
@@ -98,7 +99,7 @@ impl Crew {
                 if !yard.go_on_stage(turn, &job) {
                     return;
                 }
-                let result = stage.spawn(&job, aim);
+                let result = if yard.is_wanted(&job) { stage.spawn(&job, aim) } else { Err(TAKEN_BACK) };
                 yard.while_on_turn(turn, || {
                     stage.clear_pipes();
                     stage.clear_slot();
