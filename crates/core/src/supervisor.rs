@@ -16,7 +16,7 @@ use crate::shutdown::Shutdown;
 use crate::spec::{GroupSpec, Policy, Signal};
 use crate::time::Instant;
 use crate::view::{RolloutView, View};
-use crate::worker::{Crew, Farewell, Means, State, Waits};
+use crate::worker::{Crew, Farewell, Fate, Means, State, Waits};
 
 /// The whole deciding state. Equal states behave equally: it holds no clock, no randomness of its own, no address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +143,8 @@ impl Supervisor {
             State::Killing => Some(Action::Kill { worker: id }),
             State::Starting { .. } | State::Ready | State::Parting { .. } | State::Draining { .. } => None,
         });
+        // Asked for together with the spawn: a program that does not begin to run is not waited for.
+        let of_doomed = self.doomed().map(|worker| Action::Kill { worker });
         let of_care = self.crew.workers.iter().flat_map(|(&id, worker)| {
             let looks = worker.care.as_deref().and_then(|care| care.live).is_some_and(|live| live.looking);
             let asks = worker.care.as_deref().and_then(|care| care.probing);
@@ -168,7 +170,15 @@ impl Supervisor {
         let halted = self.shutdown.as_ref().filter(|shutdown| shutdown.halted);
         let halt = halted.map(|shutdown| Action::Halt { code: shutdown.code });
         let of_groups = of_groups.chain(measures).chain(discards).chain(of_programs);
-        of_workers.chain(of_care).chain(of_hooks).chain(of_groups).chain(halt).collect()
+        of_workers.chain(of_care).chain(of_hooks).chain(of_doomed).chain(of_groups).chain(halt).collect()
+    }
+
+    /// Workers and hooks that are to be killed and have not been spawned yet.
+    fn doomed(&self) -> impl Iterator<Item = WorkerId> + '_ {
+        let dies = |state| matches!(state, State::Spawning { fate: Fate::Die, .. });
+        let workers = self.crew.workers.iter().filter(move |(_, worker)| dies(worker.state));
+        let hooks = self.crew.hooks.iter().filter(|(_, hook)| hook.state == HookState::Spawning { doomed: true });
+        workers.map(|(id, _)| *id).chain(hooks.map(|(id, _)| *id))
     }
 
     /// The workers that have a process or are about to get one.

@@ -37,9 +37,29 @@ fn a_program_that_has_not_begun_to_run_at_the_end_never_does() {
     let mut fire = Fire::start_in(folder, toml);
     fire.settled("other", 1);
     fire.signal_keeper(Sig::TERM);
-    assert_eq!(fire.ended().code(), Some(1));
+    assert_eq!(fire.ended().code(), Some(0), "the one that hangs is killed, the other is not begun with");
     lease.kill().and_then(|()| lease.wait()).expect("kill");
     fire.nothing_left();
+}
+
+#[test]
+fn a_group_whose_program_does_not_begin_to_run_can_be_stopped() {
+    let folder = Folder::new();
+    std::fs::copy("/bin/sleep", folder.join("program")).expect("copy");
+    let mut lease = folder.command(worker()).args(["lease", "program"]).spawn().expect("run");
+    until("the lease", || folder.join("leased").exists());
+    // The first holds up the others, which would hang one after the other.
+    let toml = "[hangs]\nexec_start = ['@DIR@/program', '1000']\nnumprocesses = 3\nstop_timeout = '100ms'\n\
+                [other]\nexec_start = ['sleep', '1000']\nack_timeout = '10ms'\n";
+    let fire = Fire::start_in(folder, toml);
+    fire.settled("other", 1);
+    fire.hears("hangs: its program has not begun to run");
+    let begun = Instant::now();
+    fire.order("hangs", "stop");
+    // The kernel lets the exec go on after 45 seconds.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?} {}", begun.elapsed(), fire.stderr());
+    lease.kill().and_then(|()| lease.wait()).expect("kill");
+    fire.stop();
 }
 
 #[test]

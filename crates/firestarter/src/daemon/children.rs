@@ -130,6 +130,7 @@ impl Children {
     pub(super) fn kill(&mut self, worker: WorkerId) {
         let Some(child) = self.known.get(&worker) else { return };
         if child.process.is_none() {
+            self.yard.take_back(worker);
             self.kill_unborn(child.row);
         }
         if let Some((pid, pidfd)) = &child.process {

@@ -18,7 +18,7 @@ use super::launch::{self, Recipe};
 use super::limits::Culprit;
 use super::pins::{self, Pins};
 use super::store::Store;
-use super::yard::Yard;
+use super::yard::{Yard, TAKEN_BACK};
 use super::{outputs, Shared};
 use crate::config::Output;
 use crate::journal::{Row, Speaker};
@@ -113,7 +113,7 @@ impl Crew {
                 if !yard.go_on_stage(turn, &job) {
                     return;
                 }
-                let result = stage.spawn(&job, aim);
+                let result = if yard.is_wanted(&job) { stage.spawn(&job, aim) } else { Err(TAKEN_BACK) };
                 yard.while_on_turn(turn, || stage.clear_after());
                 if let (Err(error), Some(group)) = (&result, shared.setup.config.groups.get(job.group.0 as usize)) {
                     culprit.search(group, error);

@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use firestarter_core::ids::GroupId;
+use firestarter_core::event::{SpawnError, SpawnStep};
+use firestarter_core::ids::{GroupId, WorkerId};
 
 use super::spawner::{Job, Outcome};
 
@@ -30,7 +31,12 @@ struct Inside {
     aside: bool,
     /// Groups whose exec hangs, and what waits for it.
     held: BTreeMap<GroupId, VecDeque<Job>>,
+    /// Whose jobs threads are at, also those that have lost their turn, and whether they are wanted still.
+    in_work: BTreeMap<WorkerId, bool>,
 }
+
+/// What comes of a job that was taken back.
+pub(super) const TAKEN_BACK: SpawnError = SpawnError { step: SpawnStep::Prepare, errno: libc::ECANCELED };
 
 impl Yard {
     pub(super) fn new() -> io::Result<Yard> {
@@ -51,6 +57,25 @@ impl Yard {
         drop(inside);
         self.work.notify_all();
         waits
+    }
+
+    /// Takes back a job: its worker is not wanted any more. One that waits, maybe behind an exec that hangs, would hang
+    /// in its turn, and nobody would know of a process to kill.
+    pub(super) fn take_back(&self, worker: WorkerId) {
+        let mut inside = self.lock();
+        let Inside { jobs, held, .. } = &mut *inside;
+        let mut queues = std::iter::once(jobs).chain(held.values_mut());
+        let found = queues.find_map(|queue| queue.remove(queue.iter().position(|job| job.worker == worker)?));
+        match found {
+            Some(job) => self.tell(&mut inside, Outcome { job, result: Err(TAKEN_BACK) }),
+            // A thread is at it, which ends it before a process is made, if there is none yet.
+            None => inside.in_work.get_mut(&worker).into_iter().for_each(|wanted| *wanted = false),
+        }
+    }
+
+    /// Whether nobody has taken back a job that a thread is at.
+    pub(super) fn is_wanted(&self, job: &Job) -> bool {
+        self.lock().in_work.get(&job.worker) == Some(&true)
     }
 
     /// All that came since the last call.
@@ -104,7 +129,9 @@ impl Yard {
         }
         inside.in_hand = inside.jobs.pop_front();
         inside.aside = true;
-        inside.in_hand.clone()
+        let job = inside.in_hand.clone()?;
+        inside.in_work.insert(job.worker, true);
+        Some(job)
     }
 
     /// From now on the thread that has this job in hand works on the stage. Says no if it is another's turn: then the job
@@ -116,7 +143,10 @@ impl Yard {
             return true;
         }
         let held = inside.held.remove(&job.group).unwrap_or_default();
-        inside.jobs.push_back(job.clone());
+        match inside.in_work.remove(&job.worker) {
+            Some(false) => self.tell(&mut inside, Outcome { job: job.clone(), result: Err(TAKEN_BACK) }),
+            Some(true) | None => inside.jobs.push_back(job.clone()),
+        }
         inside.jobs.extend(held);
         self.work.notify_all();
         false
@@ -138,6 +168,11 @@ impl Yard {
             inside.jobs.extend(held);
             self.work.notify_all();
         }
+        inside.in_work.remove(&outcome.job.worker);
+        self.tell(&mut inside, outcome);
+    }
+
+    fn tell(&self, inside: &mut Inside, outcome: Outcome) {
         inside.outcomes.push(outcome);
         if inside.outcomes.len() == 1 {
             let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
@@ -155,8 +190,7 @@ mod tests {
     use super::super::spawner::Role;
     use super::*;
     use crate::journal::Row;
-    use firestarter_core::event::{SpawnError, SpawnStep};
-    use firestarter_core::ids::{Edition, Slot, WorkerId};
+    use firestarter_core::ids::{Edition, Slot};
 
     fn job(worker: u64, group: u32) -> Job {
         let role = Role::Worker(Slot(0), Edition(1));
@@ -210,5 +244,29 @@ mod tests {
         yard.pass_turn(&job(3, 1), false, |_| unreachable!("it works on the stage")).unwrap();
         yard.done(1, failed(job(3, 1)));
         assert_eq!([yard.next(1), yard.next(1)], [Some(job(1, 0)), Some(job(2, 0))]);
+    }
+    #[test]
+    fn a_job_that_is_taken_back_is_not_done() {
+        let yard = Yard::new().unwrap();
+        for (worker, group) in [(1, 0), (2, 0), (3, 1)] {
+            yard.put(job(worker, group));
+        }
+        assert_eq!(yard.next(0), Some(job(1, 0)));
+        yard.pass_turn(&job(1, 0), true, |_| Ok(())).unwrap();
+        yard.take_back(WorkerId(2));
+        yard.take_back(WorkerId(3));
+        let outcomes = yard.take();
+        let ended: Vec<_> = outcomes.iter().map(|outcome| (outcome.job.worker, outcome.result)).collect();
+        assert_eq!(ended, [(WorkerId(2), Err(TAKEN_BACK)), (WorkerId(3), Err(TAKEN_BACK))]);
+        assert!(yard.is_wanted(&job(1, 0)));
+        yard.take_back(WorkerId(1));
+        assert!(!yard.is_wanted(&job(1, 0)), "it is in hand: its thread tells of it");
+        yard.put(job(4, 0));
+        assert!(!yard.go_on_stage(0, &job(1, 0)), "it has lost its turn");
+        assert!(matches!(yard.take()[..], [Outcome { result: Err(TAKEN_BACK), .. }]));
+        assert_eq!(yard.next(1), Some(job(4, 0)));
+        assert!(yard.is_wanted(&job(4, 0)));
+        yard.take_back(WorkerId(1));
+        assert!(yard.take().is_empty(), "it has ended");
     }
 }

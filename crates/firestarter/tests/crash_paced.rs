@@ -1,0 +1,143 @@
+//! The daemon may die at any instruction of a rollout, whatever its pace, and nobody notices: no request fails, every
+//! order has one reply, and nothing is left behind. As in `crash.rs`, every run prints its seed.
+
+mod harness;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use harness::load::{plain, Load};
+use harness::proc::{self, Sig};
+use harness::wire::Wire;
+use harness::{pids, until, Fire, Folder};
+use serde_json::{json, Value};
+
+const WORKERS: usize = 4;
+
+/// Numbers that are random enough.
+struct Dice(u64);
+
+impl Dice {
+    fn new(salt: u64) -> Dice {
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 8 | salt);
+        println!("SEED={seed}");
+        Dice(seed)
+    }
+
+    fn moment(&mut self, within_ms: u64) {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_micros((self.0 >> 33) % (within_ms * 1000)));
+    }
+}
+
+fn kill_daemon(fire: &Fire) {
+    until("a daemon", || proc::daemon(fire.keeper_pid).is_some());
+    if let Some(daemon) = proc::daemon(fire.keeper_pid) {
+        proc::signal(daemon, Sig::KILL);
+        until("the daemon's death", || !proc::alive(daemon));
+    }
+}
+
+/// Lets the daemon live for long enough to count as one that has begun well, so that the next is forked at once.
+fn good_life(fire: &Fire) {
+    fire.wait_for("a daemon", |_| true);
+    std::thread::sleep(Duration::from_millis(1050));
+}
+
+/// Descriptors beside those that hold programs fast.
+fn open(fire: &Fire) -> usize {
+    proc::descriptors(fire.keeper_pid).len().saturating_sub(proc::standing_for_files(fire.keeper_pid))
+}
+
+/// What must be so at rest: no zombie, no worker that nobody knows of, no descriptor too many.
+fn at_rest(fire: &Fire, descriptors: usize, after: &[u32]) {
+    until("no zombie", || proc::zombies(fire.keeper_pid).is_empty());
+    until("two generations are held fast at most", || proc::standing_for_files(fire.keeper_pid) <= 4);
+    let begun = Instant::now();
+    while open(fire) != descriptors {
+        let now = proc::descriptors(fire.keeper_pid).split_off(64);
+        assert!(begun.elapsed() < Duration::from_secs(30), "{descriptors} descriptors before, now {now:?}");
+        harness::pause();
+    }
+    let serves = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "serve");
+    let of_all = || fire.folder.processes().into_iter().filter(serves).count();
+    until("no worker that nobody knows of", || of_all() == after.len());
+}
+
+/// The one reply to an order that was sent; a part that was sent before a crash is none.
+fn reply(wire: &mut Wire, fire: &Fire) -> Value {
+    loop {
+        let line = wire.line().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
+        match serde_json::from_str::<Value>(&line) {
+            Ok(reply) if reply.get("id").is_some() => break reply,
+            Ok(_) => {}
+            Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
+        }
+    }
+}
+
+fn paced(salt: u64, keys: &str) {
+    let toml = format!(
+        "[web]\nexec_start = ['@WORKER@', 'serve', 'path']\nnumprocesses = {WORKERS}\nack = 'manual'\n\
+         start_immediate = true\nrestart = 'always'\n{keys}\n"
+    );
+    let (fire, mut dice) = (Fire::start_in(Folder::new(), &toml), Dice::new(salt));
+    let mut before = fire.settled("web", WORKERS);
+    std::thread::sleep(Duration::from_millis(300));
+    let descriptors = open(&fire);
+    let address: SocketAddr =
+        fire.group("web")["listeners"][0]["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+    let load = Load::start(address, 2, plain);
+    for verb in ["upgrade", "rollback", "restart", "upgrade", "cancel"] {
+        good_life(&fire);
+        let mut wire = Wire::connect(&fire.socket()).expect("connect");
+        let asked = if verb == "cancel" { "upgrade" } else { verb };
+        wire.send(asked, json!({ "group": "web" })).expect("send");
+        for _ in 0..2 {
+            dice.moment(150);
+            kill_daemon(&fire);
+        }
+        if verb == "cancel" {
+            let mut other = Wire::connect(&fire.socket()).expect("connect");
+            other.send("cancel", json!({ "group": "web" })).expect("send");
+            dice.moment(5);
+            kill_daemon(&fire);
+            reply(&mut other, &fire);
+        }
+        let said = reply(&mut wire, &fire);
+        assert!(verb == "cancel" || said.get("result").is_some(), "{verb}: {said} {}", fire.stderr());
+        assert_eq!(wire.ask("list", json!({}))["result"]["names"][0], "web", "one reply, and no more");
+        drop(wire);
+        let after = fire.settled("web", WORKERS);
+        if verb != "cancel" {
+            assert!(!after.iter().any(|pid| before.contains(pid)), "{verb}: {before:?} {after:?}");
+        }
+        at_rest(&fire, descriptors, &pids(&fire.group("web")));
+        before = after;
+    }
+    load.stop();
+    fire.stop();
+}
+
+const AT: &str = "socket_address = ['127.0.0.1:0']";
+
+#[test]
+fn one_more_at_a_time_with_a_soak() {
+    paced(1, &format!("{AT}\nsurge = 1\nsoak = '60ms'"));
+}
+
+#[test]
+fn one_less_at_a_time() {
+    paced(2, &format!("{AT}\nsurge = 0\nmax_unavailable = 1"));
+}
+
+#[test]
+fn half_more_and_one_less_with_a_delay_before_the_kill() {
+    paced(3, &format!("{AT}\nsurge = '50%'\nmax_unavailable = 1\nkill_old_delay = '50ms'"));
+}
+
+#[test]
+fn slots_with_sockets_of_their_own() {
+    paced(4, "socket_address = [{ address = '127.0.0.1:0', reuseport = true }]\nsurge = 2\nsoak = '30ms'");
+}
