@@ -137,7 +137,8 @@ fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_
     fs::rename(fire.folder.join("fresh"), fire.folder.join("run")).expect("rename");
     let said = fire.ctl(&["ctrl", "web", "upgrade"]);
     assert_eq!(said.code, 1, "{said:?}");
-    tells(&said, &["in slot 2", "exit code 5"]);
+    tells(&said, &["in slot 2", "exit code 5; 2 of 4 workers are new and stay\n", "firestarter ctrl web rollback\n"]);
+    fire.hears("2 of 4 workers are new and stay; to take that back: firestarter ctrl web rollback");
     let mixed = fire.settled("web", 4);
     assert_eq!(mixed[2..], before[2..], "slots that were not renewed");
     assert!(mixed[..2].iter().all(|pid| !before.contains(pid)), "what was committed stays: {before:?} {mixed:?}");
