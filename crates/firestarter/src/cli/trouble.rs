@@ -230,6 +230,10 @@ fn aborted(verb: &str, group: &str, cause: &Cause, kept: Kept) -> Words {
         }
     };
     match kept {
+        // Some of the old ones have ended, as a restart has no worker above the count.
+        Kept { new: 0, .. } if verb == Verb::Restart.word() => {
+            Words { what: format!("{verb} aborted: {why}; all slots run what they ran before"), next }
+        }
         Kept { new: 0, .. } => Words { what: format!("{verb} aborted: {why}; the old workers serve as before"), next },
         Kept { new, of } => {
             let are = if new == 1 { "is new and stays" } else { "are new and stay" };
@@ -413,6 +417,7 @@ mod tests {
              are new and stay\n  next: see in its output (stderr_log) why it ended; then: firestarter ctrl web upgrade; \
              or, to take back what is new: firestarter ctrl web rollback\n"
         );
+        assert!(cut_short(Verb::Restart, 0, worker()).contains("exit code 3; all slots run what they ran before\n"));
         assert!(cut_short(Verb::Restart, 1, worker()).contains("restart aborted: the new worker in slot 2"));
         assert!(cut_short(Verb::Restart, 1, worker()).contains("; 1 of 4 workers is new and stays\n"));
         let by = |verb| Cause::Command { by: Some(verb) };

@@ -66,7 +66,7 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
             format!("{group}: generation {generation} serves after {took}; the old workers drain")
         }
         Notice::RolloutAborted { group, verb, generation, committed, workers, cause } => {
-            let after = after_abort(name(*group), cause, *committed, *workers);
+            let after = after_abort(name(*group), *verb, cause, (*committed, *workers));
             let cause = describe_abort(cause, |failure| describe(failure, *group, None));
             format!("{}: {}: {cause}{after}", name(*group), aborted(*verb, *generation))
         }
@@ -100,9 +100,10 @@ fn aborted(verb: Verb, generation: Generation) -> String {
 }
 
 /// What is there after an abort. What becomes of the workers by another command is for that to say.
-fn after_abort(group: &str, cause: &AbortCause, committed: u32, workers: u32) -> String {
+fn after_abort(group: &str, verb: Verb, cause: &AbortCause, (committed, workers): (u32, u32)) -> String {
     match (cause, committed) {
         (AbortCause::Command { by }, _) if *by != Some(Verb::Cancel) => String::new(),
+        (_, 0) if verb == Verb::Restart => "; all slots run what they ran before".to_owned(),
         (_, 0) => "; the old workers serve on".to_owned(),
         (_, new) => {
             let are = if new == 1 { "is new and stays" } else { "are new and stay" };
