@@ -284,7 +284,7 @@ pub enum Notice {
         /// How long it took.
         took: Duration,
     },
-    /// The rollout was given up; the old generation serves as before.
+    /// The rollout was given up; what it had not committed is as before.
     RolloutAborted {
         /// Its group.
         group: GroupId,
@@ -292,6 +292,10 @@ pub enum Notice {
         verb: Verb,
         /// The generation that did not make it.
         generation: Generation,
+        /// How many of its workers were committed before, and stay.
+        committed: u32,
+        /// Of so many.
+        workers: u32,
         /// Why.
         cause: AbortCause,
     },

@@ -106,6 +106,10 @@ pub enum Done {
     Cancelled {
         /// The generation that serves.
         generation: Generation,
+        /// How many workers were committed to the one that was to come, and stay.
+        committed: u32,
+        /// Of so many.
+        workers: u32,
     },
     /// One worker more.
     Incremented {
@@ -147,10 +151,14 @@ pub enum Failed {
         /// What went wrong.
         failure: Failure,
     },
-    /// The rollout was aborted; the old generation serves as before.
+    /// The rollout was aborted; what it had not committed is as before.
     Aborted {
         /// The generation that did not make it.
         generation: Generation,
+        /// How many of its workers were committed before, and stay.
+        committed: u32,
+        /// Of so many.
+        workers: u32,
         /// Why.
         cause: AbortCause,
     },

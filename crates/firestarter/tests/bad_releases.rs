@@ -137,7 +137,8 @@ fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_
     fs::rename(fire.folder.join("fresh"), fire.folder.join("run")).expect("rename");
     let said = fire.ctl(&["ctrl", "web", "upgrade"]);
     assert_eq!(said.code, 1, "{said:?}");
-    tells(&said, &["in slot 2", "exit code 5"]);
+    tells(&said, &["in slot 2", "exit code 5; 2 of 4 workers are new and stay\n", "firestarter ctrl web rollback\n"]);
+    fire.hears("2 of 4 workers are new and stay; to take that back: firestarter ctrl web rollback");
     let mixed = fire.settled("web", 4);
     assert_eq!(mixed[2..], before[2..], "slots that were not renewed");
     assert!(mixed[..2].iter().all(|pid| !before.contains(pid)), "what was committed stays: {before:?} {mixed:?}");
@@ -153,6 +154,35 @@ fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_
     let back = fire.settled("web", 4);
     run(&back, ["1000"; 4]);
     assert_eq!(fire.group("web")["generation"], 1);
+    fire.stop();
+}
+
+#[test]
+fn a_rollback_and_a_restart_in_steps_say_so_when_they_are_aborted() {
+    let folder = Folder::new();
+    folder.script("run", "#!/bin/sh\n[ ! -e bad ] || { echo no more >&2; exit 4; }\nexec sleep 1000\n");
+    let toml = "[web]\nexec_start = ['@DIR@/run']\nworking_directory = '@DIR@'\nnumprocesses = 2\nrestart = 'always'\n\
+                ack_timeout = '300ms'\nsurge = 1\nmax_unavailable = 1\nstderr_log = 'size:1000000:1:@DIR@/err'\n\
+                backoff_max = '20ms'\n";
+    let fire = Fire::start_in(folder, toml);
+    fire.settled("web", 2);
+    fire.order("web", "upgrade");
+    fire.settled("web", 2);
+    for (verb, after) in
+        [("rollback", "the old workers serve as before"), ("restart", "all slots run what they ran before")]
+    {
+        fire.folder.write("bad", "");
+        let said = fire.ctl(&["ctrl", "web", verb]);
+        fs::remove_file(fire.folder.join("bad")).expect("remove");
+        assert_eq!(said.code, 1, "{said:?}");
+        let aborted = format!("firestarter: web: {verb} aborted: the new worker in slot ");
+        tells(&said, &[&aborted, &format!("ended with exit code 4; {after}\n"), "    no more\n"]);
+        tells(&said, &[&format!("then: firestarter ctrl web {verb}\n")]);
+        fire.settled("web", 2);
+        assert_eq!(fire.group("web")["generation"], 2, "what was committed serves");
+    }
+    fire.hears("web: rollback to generation 1 aborted: ");
+    fire.hears("web: restart aborted: ");
     fire.stop();
 }
 

@@ -101,6 +101,35 @@ fn the_client_tells_where_it_is_asked_to() {
     fire.stop();
 }
 
+/// What a client shows on a terminal of its own, 80 columns wide.
+fn on_a_terminal(fire: &Fire, words: &str) -> String {
+    let line = format!("stty cols 80; {} {words} -d {}; echo exit $?", harness::BIN, fire.socket().display());
+    let mut command = fire.folder.command("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    let said = harness::said(command);
+    assert_eq!(said.code, 0, "script(1) of util-linux: {said:?}");
+    said.out
+}
+
+#[test]
+fn a_terminal_sees_a_bar_that_is_gone_at_the_end() {
+    let fire = Fire::start(&format!("{QUIET}ack_timeout = '150ms'\nsurge = 1\nsoak = '150ms'\n"));
+    fire.settled("web", 3);
+    let out = on_a_terminal(&fire, "ctrl web upgrade");
+    let drawn: Vec<&str> = out.split('\r').filter(|part| part.starts_with("web: upgrade")).collect();
+    for part in &drawn {
+        let shown =
+            part.strip_suffix("\x1b[K").unwrap_or_else(|| panic!("nothing is left of the line before: {part:?}"));
+        assert!(shown.len() < 80 && (shown.ends_with("retired") || shown.ends_with(" s")), "whole words: {shown:?}");
+    }
+    for said in ["[=====...........] 1 of 3 ready, 1 spawned, 0 retired; soak 1 s", "[##########", "[#####====="] {
+        assert!(drawn.iter().any(|part| part.contains(said)), "{said}: {out:?}");
+    }
+    let (_, end) = out.rsplit_once("\r\x1b[K").expect("the line is taken away");
+    assert!(end.starts_with("upgrade processes new [") && end.ends_with("exit 0\r\n"), "{end:?}");
+    fire.stop();
+}
+
 #[test]
 fn an_interrupt_ends_the_waiting_and_nothing_else() {
     let fire = slow();

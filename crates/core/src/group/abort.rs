@@ -51,20 +51,27 @@ pub(crate) fn overruled(group: &mut Group, by: Option<Verb>, farewell: Farewell,
     }
 }
 
+/// How many workers the rollout under way has committed.
+pub(crate) fn committed(group: &Group) -> u32 {
+    group.rollout.as_ref().map_or(0, |rollout| rollout.batch.0.min(group.count))
+}
+
 /// Stops the candidates; the old workers serve on. A respawn from now on starts the committed version.
 fn abort(group: &mut Group, cause: AbortCause, farewell: Farewell, crew: &mut Crew, now: Instant) {
+    let (committed, workers) = (committed(group), group.count);
     let Some(rollout) = group.rollout.take() else { return };
     crew.no_longer(rollout.deadline(), Waits::Rollout(group.id));
     for slot in (rollout.batch.0..rollout.next.0).map(Slot) {
         reconcile::retire(group, slot, Place::Candidate, farewell, crew, now);
     }
-    let committed = group.version;
+    let serving = group.version;
     group.mixed |= rollout.batch.0 > 0;
-    group.slots.iter_mut().for_each(|place| (place.version, place.held) = (committed, false));
+    group.slots.iter_mut().for_each(|place| (place.version, place.held) = (serving, false));
     let (generation, verb) = (rollout.version.generation, rollout.verb);
-    crew.act(Action::Notice(Notice::RolloutAborted { group: group.id, verb, generation, cause: cause.clone() }));
+    let notice = Notice::RolloutAborted { group: group.id, verb, generation, committed, workers, cause: cause.clone() };
+    crew.act(Action::Notice(notice));
     for (request, _) in rollout.requests {
-        let failed = Failed::Aborted { generation, cause: cause.clone() };
+        let failed = Failed::Aborted { generation, committed, workers, cause: cause.clone() };
         crew.act(Action::Reply { request, reply: Reply::Failed(failed) });
     }
 }

@@ -250,8 +250,9 @@ impl Group {
     /// What is under way, and what waits for it, is not wanted any more.
     fn cancel(&mut self, request: RequestId, crew: &mut Crew, now: Instant) {
         let farewell = reconcile::stop_farewell(self, None);
+        let (generation, committed, workers) = (self.version.generation, abort::committed(self), self.count);
         abort::overruled(self, Some(Verb::Cancel), farewell, crew, now);
-        let done = Done::Cancelled { generation: self.version.generation };
+        let done = Done::Cancelled { generation, committed, workers };
         crew.act(Action::Reply { request, reply: Reply::Done(done) });
         if self.intent == Intent::Running {
             reconcile::every_slot(self, crew, now);

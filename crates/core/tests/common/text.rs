@@ -181,8 +181,9 @@ impl Names {
             Notice::RolloutCommitted { group, verb: _, generation, took } => {
                 format!("{} generation {generation} committed after {}", self.group(*group), duration_text(*took))
             }
-            Notice::RolloutAborted { group, verb: _, generation, cause } => {
-                format!("{} generation {generation} aborted: {}", self.group(*group), cause_text(cause))
+            Notice::RolloutAborted { group, verb: _, generation, committed, workers, cause } => {
+                let kept = kept_text(*committed, *workers);
+                format!("{} generation {generation} aborted{kept}: {}", self.group(*group), cause_text(cause))
             }
             Notice::GroupEnded { group, watched: true } => format!("{} ended, will be watched", self.group(*group)),
             Notice::GroupEnded { group, watched: false } => format!("{} ended", self.group(*group)),
@@ -213,12 +214,21 @@ fn reply_text(reply: &Reply) -> String {
         Reply::Failed(Failed::NotStarted { slot, failure }) => {
             format!("failed: slot {slot} not started: {}", failure_text(*failure))
         }
-        Reply::Failed(Failed::Aborted { generation, cause }) => {
-            format!("failed: generation {generation} aborted: {}", cause_text(cause))
+        Reply::Failed(Failed::Aborted { generation, committed, workers, cause }) => {
+            let kept = kept_text(*committed, *workers);
+            format!("failed: generation {generation} aborted{kept}: {}", cause_text(cause))
         }
         Reply::Failed(Failed::Upgrader { failure }) => format!("failed: upgrader {}", failure_text(*failure)),
         Reply::Failed(Failed::Superseded { by }) => format!("failed: superseded by {}", by_text(*by)),
         Reply::Refused(refusal) => format!("refused: {}", refusal_text(*refusal)),
+    }
+}
+
+fn kept_text(committed: u32, workers: u32) -> String {
+    if committed == 0 {
+        String::new()
+    } else {
+        format!(", {committed} of {workers} stay")
     }
 }
 
@@ -237,7 +247,9 @@ fn done_text(done: &Done) -> String {
         Done::RolledBack { generation, new, old } => {
             format!("rolled back to generation {generation}: {} for {}", pids_text(new), pids_text(old))
         }
-        Done::Cancelled { generation } => format!("cancelled, generation {generation} serves"),
+        Done::Cancelled { generation, committed, workers } => {
+            format!("cancelled{}, generation {generation} serves", kept_text(*committed, *workers))
+        }
         Done::Incremented { pid, count } => format!("incremented to {count} by pid {pid}"),
         Done::Decremented { pid, count } => format!("decremented to {count}, {} gone", pid_text(*pid)),
         Done::Killed { pids } => format!("killed {}", pids_text(pids)),

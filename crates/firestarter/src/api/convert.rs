@@ -27,7 +27,9 @@ impl From<&command::Done> for What {
             command::Done::Restarted { new, old } => What::Restarted { new, old },
             command::Done::Upgraded { generation, new, old } => What::Upgraded { generation, new, old },
             command::Done::RolledBack { generation, new, old } => What::RolledBack { generation, new, old },
-            command::Done::Cancelled { generation } => What::Cancelled { generation },
+            command::Done::Cancelled { generation, committed, workers } => {
+                What::Cancelled { generation, committed, workers }
+            }
             command::Done::Incremented { pid, count } => What::Incremented { pid, count },
             command::Done::Decremented { pid, count } => What::Decremented { pid, count },
             command::Done::Killed { pids } => What::Killed { pids },
@@ -43,9 +45,13 @@ impl From<&command::Failed> for Trouble {
             command::Failed::NotStarted { slot, failure } => {
                 Trouble::NotStarted { slot: *slot, failure: (*failure).into() }
             }
-            command::Failed::Aborted { generation, cause } => {
-                Trouble::Aborted { generation: *generation, cause: cause.into(), stderr: Vec::new() }
-            }
+            command::Failed::Aborted { generation, committed, workers, cause } => Trouble::Aborted {
+                generation: *generation,
+                committed: *committed,
+                workers: *workers,
+                cause: cause.into(),
+                stderr: Vec::new(),
+            },
             command::Failed::Upgrader { failure } => Trouble::Upgrader { failure: (*failure).into() },
             command::Failed::Superseded { by } => Trouble::Superseded { by: *by },
         }

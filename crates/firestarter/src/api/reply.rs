@@ -88,6 +88,10 @@ pub(crate) enum What {
     },
     Cancelled {
         generation: Generation,
+        #[serde(default)]
+        committed: u32,
+        #[serde(default)]
+        workers: u32,
     },
     Incremented {
         pid: Pid,
@@ -128,10 +132,16 @@ pub(crate) struct Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub(crate) enum Trouble {
-    /// A rollout was aborted; the old generation serves as before.
+    /// A rollout was aborted; what it had not committed is as before.
     Aborted {
         /// The generation that did not make it.
         generation: Generation,
+        /// How many of its workers were committed before, and stay.
+        #[serde(default)]
+        committed: u32,
+        /// Of so many.
+        #[serde(default)]
+        workers: u32,
         /// Why.
         #[serde(flatten)]
         cause: Cause,

@@ -163,8 +163,8 @@ pub(crate) mod tests {
     fn an_abort_on_the_wire() {
         let failure = event::Failure::Exit(Exit::Code(3));
         let cause = AbortCause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure };
-        let line = sent(&Reply::Failed(Failed::Aborted { generation: Generation(2), cause }));
-        let want = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the rollout was aborted","data":{"group":"web","code":"aborted","generation":2,"cause":"worker","slot":2,"pid":812,"kind":"exit","exit_code":3}}}"#;
+        let line = sent(&Reply::Failed(Failed::Aborted { generation: Generation(2), committed: 1, workers: 4, cause }));
+        let want = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"the rollout was aborted","data":{"group":"web","code":"aborted","generation":2,"committed":1,"workers":4,"cause":"worker","slot":2,"pid":812,"kind":"exit","exit_code":3}}}"#;
         assert_eq!(line.trim_end(), want);
     }
 
@@ -326,7 +326,9 @@ pub(crate) mod tests {
         ];
         prop_oneof![
             (slot(), failure()).prop_map(|(slot, failure)| Failed::NotStarted { slot, failure }),
-            (generation(), cause).prop_map(|(generation, cause)| Failed::Aborted { generation, cause }),
+            (generation(), any::<u32>(), any::<u32>(), cause).prop_map(|(generation, committed, workers, cause)| {
+                Failed::Aborted { generation, committed, workers, cause }
+            }),
             by().prop_map(|by| Failed::Superseded { by }),
             failure().prop_map(|failure| Failed::Upgrader { failure }),
         ]

@@ -118,7 +118,15 @@ fn command(word: &str) -> Result<&'static CommandRow, Usage> {
     if let Some(row) = COMMANDS.iter().find(|row| row.name == word) {
         return Ok(row);
     }
+    if verb(word) {
+        return Err(usage("ctrl", format!("{word} is for one group: firestarter ctrl NAME {word}")));
+    }
     Err(usage("", format!("unknown command {word:?}{}", meant(word, table::shown().map(|row| row.name)))))
+}
+
+/// Whether it is a verb of `ctrl`.
+fn verb(word: &str) -> bool {
+    Verb::ALL.iter().any(|verb| verb.word() == word)
 }
 
 /// What `help` says of a command, of a key of the configuration, or of all keys.
@@ -126,7 +134,8 @@ fn topic_help(topic: &str) -> Result<String, Usage> {
     if topic == "configuration" {
         return Ok(page::whole());
     }
-    let command = COMMANDS.iter().find(|row| row.name == topic).map(CommandRow::help);
+    let name = if COMMANDS.iter().all(|row| row.name != topic) && verb(topic) { "ctrl" } else { topic };
+    let command = COMMANDS.iter().find(|row| row.name == name).map(CommandRow::help);
     command.or_else(|| page::of_key(topic)).ok_or_else(|| {
         let topics = table::shown().map(|row| row.name).chain(page::keys());
         usage("", format!("neither a command nor a key: {topic:?}{}", meant(topic, topics)))
@@ -504,6 +513,7 @@ mod tests {
         assert_eq!(line("--help"), line("help"));
         assert_eq!(line("ctrl -h"), line("help ctrl"));
         assert_eq!(line("ctrl w --help"), line("help ctrl"));
+        assert_eq!(line("help rollback"), line("help ctrl"));
         let Ok(Invocation::Print(text)) = line("help stdoutlog") else { panic!("no help") };
         assert!(text.starts_with("stdout_log\n") && text.contains("aliases:  stdoutlog\n"), "{text}");
         let Ok(Invocation::Print(text)) = line("help configuration") else { panic!("no help") };
@@ -519,6 +529,7 @@ mod tests {
             ("-d s stop", "-d: options stand after the command\nsee firestarter help"),
             ("statsu", "unknown command \"statsu\"; did you mean status?\nsee firestarter help"),
             ("reload", "unknown command \"reload\"\nsee firestarter help"),
+            ("upgrade web", "upgrade is for one group: firestarter ctrl NAME upgrade\nsee firestarter help ctrl"),
             ("help lst", "neither a command nor a key: \"lst\"; did you mean list?\nsee firestarter help"),
             ("help umsk", "neither a command nor a key: \"umsk\"; did you mean umask?\nsee firestarter help"),
             ("init -c x", "COMMAND is missing: firestarter init -- COMMAND\nsee firestarter help init"),

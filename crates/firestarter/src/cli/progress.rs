@@ -61,16 +61,14 @@ impl<'a> Show<'a> {
 
     fn draw(&mut self) {
         let Some((progress, at)) = &self.last else { return };
-        let line = line(progress, at.elapsed(), self.form);
-        match self.form {
-            Form::Redrawn { width } => {
-                // One column is left, so that no terminal goes on to the next line.
-                let line: String = line.chars().take(width.saturating_sub(1)).collect();
-                self.write(&format!("\r{line}\x1b[K"));
-            }
-            Form::Lines => self.write(&format!("firestarter: {line}\n")),
-            Form::Json => {}
-        }
+        let since = at.elapsed();
+        let text = match self.form {
+            // One column is left, so that no terminal goes on to the next line.
+            Form::Redrawn { width } => format!("\r{}\x1b[K", fitted(progress, since, width.saturating_sub(1))),
+            Form::Lines => format!("firestarter: {}\n", line(progress, since, &FULL)),
+            Form::Json => return,
+        };
+        self.write(&text);
     }
 
     /// Whether anybody reads it does not matter: the order is what counts.
@@ -110,13 +108,44 @@ impl Onlooker for Show<'_> {
     }
 }
 
-/// `web: upgrade to generation 3 [####==--..] 2 of 4 ready, 3 spawned, 1 retired; soak 12 s`.
-fn line(Progress { group, rollout }: &Progress, since: Duration, form: Form) -> String {
+/// What stands in a line.
+struct Parts {
+    /// So many marks.
+    bar: u32,
+    generation: bool,
+    awaits: bool,
+}
+
+const FULL: Parts = Parts { bar: 0, generation: true, awaits: true };
+
+/// For a terminal, in the order in which they are tried.
+const LESS_AND_LESS: [Parts; 4] = [
+    Parts { bar: 20, generation: true, awaits: true },
+    Parts { bar: 16, generation: false, awaits: true },
+    Parts { bar: 16, generation: false, awaits: false },
+    Parts { bar: 0, generation: false, awaits: false },
+];
+
+/// As much as fits in so many characters.
+fn fitted(progress: &Progress, since: Duration, width: usize) -> String {
+    let mut lines = LESS_AND_LESS.iter().map(|parts| line(progress, since, parts));
+    let fits = lines.clone().find(|line| line.chars().count() <= width);
+    let last = || lines.next_back().map_or_else(String::new, |line| line.chars().take(width).collect());
+    fits.unwrap_or_else(last)
+}
+
+/// `web: upgrade to generation 3 [####==--..] 2 of 4 ready, 3 spawned, 1 retired; soak 12 s`. A restart starts no
+/// generation of its own.
+fn line(Progress { group, rollout }: &Progress, since: Duration, parts: &Parts) -> String {
     let verb = rollout.verb.map_or("upgrade", Verb::word);
     let Rollout { generation, spawned, ready, retired, wanted, .. } = rollout;
-    let bar = if form == Form::Lines { ":".to_owned() } else { format!(" [{}]", bar(rollout)) };
+    let to = match parts.generation && rollout.verb != Some(Verb::Restart) {
+        true => format!(" to generation {generation}"),
+        false => String::new(),
+    };
+    let bar = if parts.bar > 0 { format!(" [{}]", bar(rollout, parts.bar)) } else { ":".to_owned() };
     let pace = rollout.at_a_time.map_or_else(String::new, |number| format!(", {number} at a time as memory is short"));
-    let awaits = match rollout.awaits {
+    let awaits = match rollout.awaits.filter(|_| parts.awaits) {
         Some(Awaits::Memory) => "; looks how much memory there is".to_owned(),
         Some(Awaits::Room) => "; waits for old workers to end".to_owned(),
         Some(Awaits::Ready) => "; waits for new workers to be ready".to_owned(),
@@ -127,17 +156,15 @@ fn line(Progress { group, rollout }: &Progress, since: Duration, form: Form) -> 
         None => String::new(),
     };
     format!(
-        "{}: {verb} to generation {generation}{bar} {ready} of {wanted} ready, {spawned} spawned, {retired} retired{pace}{awaits}",
+        "{}: {verb}{to}{bar} {ready} of {wanted} ready, {spawned} spawned, {retired} retired{pace}{awaits}",
         plain(group)
     )
 }
 
-const BAR: u32 = 20;
-
 /// `#` has taken over, `=` is ready, `-` is spawned, `.` is to come.
-fn bar(rollout: &Rollout) -> String {
+fn bar(rollout: &Rollout, marks: u32) -> String {
     let wanted = rollout.wanted.max(1);
-    let share = |number: u32| u64::from(number.min(wanted)) * u64::from(BAR) / u64::from(wanted);
+    let share = |number: u32| u64::from(number.min(wanted)) * u64::from(marks) / u64::from(wanted);
     let (committed, ready, spawned) = (share(rollout.committed), share(rollout.ready), share(rollout.spawned));
     let mark = |place: u64| match place {
         place if place < committed => '#',
@@ -145,7 +172,7 @@ fn bar(rollout: &Rollout) -> String {
         place if place < spawned => '-',
         _ => '.',
     };
-    (0..u64::from(BAR)).map(mark).collect()
+    (0..u64::from(marks)).map(mark).collect()
 }
 
 #[cfg(test)]
@@ -170,20 +197,31 @@ mod tests {
 
     #[test]
     fn lines_of_each_form() {
-        let redrawn = Form::Redrawn { width: 80 };
         assert_eq!(
-            line(&progress(Awaits::Ready), SECOND, redrawn),
+            fitted(&progress(Awaits::Ready), SECOND, 140),
             "web: rollback to generation 3 [#####=====-----.....] 2 of 4 ready, 3 spawned, 1 retired; waits for new workers to \
              be ready"
         );
         assert_eq!(
-            line(&progress(Awaits::Soak { left_ms: 2500 }), SECOND, Form::Lines),
+            line(&progress(Awaits::Soak { left_ms: 2500 }), SECOND, &FULL),
             "web: rollback to generation 3: 2 of 4 ready, 3 spawned, 1 retired; soak 2 s"
         );
         let mut few = progress(Awaits::Memory);
         (few.rollout.at_a_time, few.rollout.wanted) = (Some(1), 0);
-        let few = line(&few, SECOND, redrawn);
+        let few = line(&few, SECOND, &FULL);
         assert!(few.ends_with("1 at a time as memory is short; looks how much memory there is"), "{few}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_whole_words() {
+        let soak = progress(Awaits::Soak { left_ms: 2500 });
+        let with_bar = "web: rollback [####====----....] 2 of 4 ready, 3 spawned, 1 retired";
+        assert_eq!(fitted(&soak, SECOND, 79), format!("{with_bar}; soak 2 s"));
+        assert_eq!(fitted(&progress(Awaits::Ready), SECOND, 79), with_bar);
+        assert_eq!(fitted(&soak, SECOND, 60), "web: rollback: 2 of 4 ready, 3 spawned, 1 retired");
+        let mut restart = progress(Awaits::Ready);
+        restart.rollout.verb = Some(Verb::Restart);
+        assert!(line(&restart, SECOND, &FULL).starts_with("web: restart: 2 of 4 ready"));
     }
 
     #[test]

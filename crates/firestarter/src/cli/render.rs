@@ -33,7 +33,12 @@ pub(crate) fn done(done: &Done) -> String {
         What::RolledBack { generation, new, old } => {
             format!("rollback to generation {generation} processes new {} old {}\n", list(new), list(old))
         }
-        What::Cancelled { generation } => format!("cancelled; generation {generation} serves on\n"),
+        What::Cancelled { generation, committed: 0, .. } => format!("cancelled; generation {generation} serves on\n"),
+        What::Cancelled { generation, committed, workers } => format!(
+            "cancelled; {committed} of {workers} workers are new and stay, the others are of generation {generation}; \
+             to take back what is new: firestarter ctrl {} rollback\n",
+            plain(done.group.as_deref().unwrap_or("NAME"))
+        ),
         What::Incremented { pid, count: _ } => format!("increments worker process pid {}\n", list(&[*pid])),
         What::Decremented { pid, count: _ } => format!("decrements worker process pid {}\n", list(pid.as_slice())),
         What::Killed { pids } => format!("kill processes pid {}\n", list(pids)),
@@ -157,6 +162,13 @@ mod tests {
         assert_eq!(said(What::Decremented { pid: Some(Pid(7)), count: 2 }), "decrements worker process pid [7]\n");
         assert_eq!(said(What::Decremented { pid: None, count: 2 }), "decrements worker process pid []\n");
         assert_eq!(said(What::Killed { pids }), "kill processes pid [101, 102]\n");
+        let cancelled = |committed| said(What::Cancelled { generation: Generation(2), committed, workers: 4 });
+        assert_eq!(cancelled(0), "cancelled; generation 2 serves on\n");
+        assert_eq!(
+            cancelled(3),
+            "cancelled; 3 of 4 workers are new and stay, the others are of generation 2; to take back what is new: \
+             firestarter ctrl web rollback\n"
+        );
         assert_eq!(said(What::ShutDown), "stopped all groups and the daemon\n");
     }
 

@@ -253,10 +253,15 @@ pub(super) fn shown() -> impl Iterator<Item = &'static CommandRow> {
 pub(crate) fn help() -> String {
     let mut text = String::from("firestarter: a process and shared socket manager\n\n");
     text.push_str("usage: firestarter COMMAND [OPTIONS]\n\ncommands:\n");
+    let spelled = |row: &CommandRow| format!("{}{}", row.name, row.operands);
+    let width = shown().map(|row| spelled(row).len()).max().unwrap_or(0) + 2;
     for row in shown() {
-        text.push_str(&format!("  {:<20}{}\n", format!("{}{}", row.name, row.operands), row.about));
+        text.push_str(&format!("  {:<width$}{}\n", spelled(row), row.about));
     }
-    text.push_str("\n  -h, --help          show this\n  -V, --version       show the version\n");
+    for (option, about) in [("-h, --help", "show this"), ("-V, --version", "show the version")] {
+        let before = if option.starts_with("-h") { "\n" } else { "" };
+        text.push_str(&format!("{before}  {option:<width$}{about}\n"));
+    }
     text.push_str("\nOptions stand after the command: firestarter help COMMAND\n\n");
     text.push_str("exit codes: 0 done, 1 failed or refused, 2 usage or configuration, 3 no daemon,\n");
     text.push_str("            4 unknown group, 5 timed out while the work goes on\n");
@@ -370,6 +375,9 @@ options:
     #[test]
     fn the_help_names_every_command_but_the_hidden_one() {
         let help = help();
+        for row in shown() {
+            assert!(help.contains(&format!("{}  ", row.operands)), "a gap before what it does: {help}");
+        }
         for row in &COMMANDS {
             assert_eq!(
                 help.contains(&format!("\n  {}", row.name)) && !row.about.is_empty(),

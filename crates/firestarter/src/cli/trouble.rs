@@ -29,8 +29,9 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
     };
     let refused = |why: &str, next: String| Words { what: format!("{verb} refused: {why}"), next };
     let words = match &problem.trouble {
-        Trouble::Aborted { generation: _, cause, stderr } => {
-            return aborted(verb, group, cause).with_lines(problem.group.as_deref(), stderr);
+        Trouble::Aborted { generation: _, committed, workers, cause, stderr } => {
+            let words = aborted(verb, group, cause, Kept { new: *committed, of: *workers });
+            return words.with_lines(problem.group.as_deref(), stderr);
         }
         Trouble::NotStarted { slot, failure } => Words {
             what: format!("{verb} failed: the worker in slot {slot} {}", ended(*failure)),
@@ -188,7 +189,14 @@ pub(super) fn probed(answer: Probed) -> String {
     }
 }
 
-fn aborted(verb: &str, group: &str, cause: &Cause) -> Words {
+/// The new workers of an aborted rollout that stay.
+#[derive(Clone, Copy)]
+struct Kept {
+    new: u32,
+    of: u32,
+}
+
+fn aborted(verb: &str, group: &str, cause: &Cause, kept: Kept) -> Words {
     let again = format!("firestarter ctrl {group} {verb}");
     let (why, next) = match cause {
         Cause::Worker { slot, pid, failure } => {
@@ -209,6 +217,9 @@ fn aborted(verb: &str, group: &str, cause: &Cause) -> Words {
             let why = format!("the new worker in {place} had not acked when start_timeout was over{answer}{more}");
             (why, format!("see in its output what it waits for, or set ack or start_timeout; then: {again}"))
         }
+        Cause::Command { by: Some(Verb::Cancel) } => {
+            ("cancel came in between".to_owned(), format!("firestarter ctrl {group} status"))
+        }
         // Whether the old workers serve on is for that command to say.
         Cause::Command { by } => {
             let what = match by {
@@ -218,7 +229,18 @@ fn aborted(verb: &str, group: &str, cause: &Cause) -> Words {
             return Words { what, next: format!("firestarter ctrl {group} status") };
         }
     };
-    Words { what: format!("{verb} aborted: {why}; the old workers serve as before"), next }
+    match kept {
+        // Some of the old ones have ended, as a restart has no worker above the count.
+        Kept { new: 0, .. } if verb == Verb::Restart.word() => {
+            Words { what: format!("{verb} aborted: {why}; all slots run what they ran before"), next }
+        }
+        Kept { new: 0, .. } => Words { what: format!("{verb} aborted: {why}; the old workers serve as before"), next },
+        Kept { new, of } => {
+            let are = if new == 1 { "is new and stays" } else { "are new and stay" };
+            let next = format!("{next}; or, to take back what is new: firestarter ctrl {group} rollback");
+            Words { what: format!("{verb} aborted: {why}; {new} of {of} workers {are}"), next }
+        }
+    }
 }
 
 /// No upgrade was begun, so everything is as it was.
@@ -345,7 +367,10 @@ mod tests {
     }
 
     fn abort(cause: Cause) -> String {
-        said(Verb::Upgrade, Trouble::Aborted { generation: Generation(2), cause, stderr: Vec::new() })
+        said(
+            Verb::Upgrade,
+            Trouble::Aborted { generation: Generation(2), committed: 0, workers: 4, cause, stderr: Vec::new() },
+        )
     }
 
     const EXIT: Failure = Failure::Exit { exit_code: 3 };
@@ -381,10 +406,35 @@ mod tests {
     }
 
     #[test]
+    fn what_an_abort_in_a_later_batch_leaves() {
+        let cut_short = |verb, committed, cause| {
+            said(verb, Trouble::Aborted { generation: Generation(2), committed, workers: 4, cause, stderr: Vec::new() })
+        };
+        let worker = || Cause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure: EXIT };
+        assert_eq!(
+            cut_short(Verb::Upgrade, 2, worker()),
+            "firestarter: web: upgrade aborted: the new worker in slot 2 (pid 812) ended with exit code 3; 2 of 4 workers \
+             are new and stay\n  next: see in its output (stderr_log) why it ended; then: firestarter ctrl web upgrade; \
+             or, to take back what is new: firestarter ctrl web rollback\n"
+        );
+        assert!(cut_short(Verb::Restart, 0, worker()).contains("exit code 3; all slots run what they ran before\n"));
+        assert!(cut_short(Verb::Restart, 1, worker()).contains("restart aborted: the new worker in slot 2"));
+        assert!(cut_short(Verb::Restart, 1, worker()).contains("; 1 of 4 workers is new and stays\n"));
+        let by = |verb| Cause::Command { by: Some(verb) };
+        assert_eq!(
+            cut_short(Verb::Rollback, 3, by(Verb::Cancel)),
+            "firestarter: web: rollback aborted: cancel came in between; 3 of 4 workers are new and stay\n  \
+             next: firestarter ctrl web status; or, to take back what is new: firestarter ctrl web rollback\n"
+        );
+        assert!(cut_short(Verb::Upgrade, 0, by(Verb::Cancel)).contains("in between; the old workers serve as before\n"));
+        assert!(cut_short(Verb::Upgrade, 2, by(Verb::Stop)).contains("aborted: stop came in between\n"));
+    }
+
+    #[test]
     fn what_an_aborted_worker_said() {
         let cause = Cause::Worker { slot: Slot(2), pid: Some(Pid(812)), failure: EXIT };
         let stderr = vec!["Traceback:".to_owned(), "  no \u{1b}[31mmodule".to_owned()];
-        let trouble = Trouble::Aborted { generation: Generation(2), cause, stderr };
+        let trouble = Trouble::Aborted { generation: Generation(2), committed: 0, workers: 4, cause, stderr };
         assert_eq!(
             said(Verb::Rollback, trouble),
             "firestarter: web: rollback aborted: the new worker in slot 2 (pid 812) ended with exit code 3; the old workers \

@@ -165,6 +165,9 @@ fn unknown(scope: Scope, (name, value): Entry<'_>, seen: &mut Seen, ledger: &mut
     seen.maybe_command |= meant == Some("exec_start") || value.get_ref().is_table();
     let noted = ledger.note(name.span(), format!("unknown key {}", quoted(written)));
     match meant {
+        _ if scope == Scope::Group && health::owns(written) => {
+            noted.advise(format!("write it in health = {{ {written} = … }}"))
+        }
         Some(meant) => noted.advise(format!("did you mean {meant}?")),
         None if value.get_ref().is_table() => {
             noted.advise("a group's name with a dot in it is written in quotes: [\"web.api\"]")

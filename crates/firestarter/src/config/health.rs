@@ -49,6 +49,11 @@ const KEYS: [(&str, &str); 9] = [
 /// The statuses that are good ones unless `status` says which.
 const GOOD: (u16, u16) = (200, 399);
 
+/// Whether a key can only be meant for this table.
+pub(crate) fn owns(key: &str) -> bool {
+    matches!(key, "liveness" | "healthy_after" | "unhealthy_after")
+}
+
 /// Reads the table.
 pub(crate) fn read(draft: &mut Draft<'_>, item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<Written> {
     let DeValue::Table(table) = item.value else {

@@ -65,9 +65,10 @@ pub(super) fn tell(notice: &Notice, groups: &[Group]) {
             let (group, took) = (name(*group), seconds(*took));
             format!("{group}: generation {generation} serves after {took}; the old workers drain")
         }
-        Notice::RolloutAborted { group, verb, generation, cause } => {
+        Notice::RolloutAborted { group, verb, generation, committed, workers, cause } => {
+            let after = after_abort(name(*group), *verb, cause, (*committed, *workers));
             let cause = describe_abort(cause, |failure| describe(failure, *group, None));
-            format!("{}: {}: {cause}; the old workers serve on", name(*group), aborted(*verb, *generation))
+            format!("{}: {}: {cause}{after}", name(*group), aborted(*verb, *generation))
         }
         Notice::GroupEnded { group, watched } => {
             format!("{}: all workers have ended; {}", name(*group), after_the_end(*watched))
@@ -95,6 +96,19 @@ fn aborted(verb: Verb, generation: Generation) -> String {
     match verb == Verb::Restart {
         true => "restart aborted".to_owned(),
         false => format!("{verb} to generation {generation} aborted"),
+    }
+}
+
+/// What is there after an abort. What becomes of the workers by another command is for that to say.
+fn after_abort(group: &str, verb: Verb, cause: &AbortCause, (committed, workers): (u32, u32)) -> String {
+    match (cause, committed) {
+        (AbortCause::Command { by }, _) if *by != Some(Verb::Cancel) => String::new(),
+        (_, 0) if verb == Verb::Restart => "; all slots run what they ran before".to_owned(),
+        (_, 0) => "; the old workers serve on".to_owned(),
+        (_, new) => {
+            let are = if new == 1 { "is new and stays" } else { "are new and stay" };
+            format!("; {new} of {workers} workers {are}; to take that back: firestarter ctrl {group} rollback")
+        }
     }
 }
 

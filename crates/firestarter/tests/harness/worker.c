@@ -160,12 +160,22 @@ static int lease(const char *path) {
     return pause();
 }
 
+/* Acks with so many MiB in memory. */
+static int heap(const char *mebibytes) {
+    size_t size = (size_t)atoi(mebibytes) << 20;
+    volatile char *all = malloc(size + 1);
+    if (!all) return 9;
+    for (size_t at = 0; at <= size; at += 1024) all[at] = 1;
+    return say(getenv("FIRESTARTER_SOCK_PATH"), "0") || pause();
+}
+
 int main(int count, char **words) {
     if (count < 2) return 2;
     if (!strcmp(words[1], "say") && count == 4) return say(words[2], words[3]);
     if (!strcmp(words[1], "ask") && count == 3) return ask(words[2]);
     if (!strcmp(words[1], "lease") && count == 3) return lease(words[2]);
     if (!strcmp(words[1], "speak") && count == 3) return speak(words[2]);
+    if (!strcmp(words[1], "heap") && count == 3) return heap(words[2]);
     if (!strcmp(words[1], "flood")) {
         while (!ack(atoi(getenv("FIRESTARTER_SOCK_FD")), "0")) continue;
         return 6;

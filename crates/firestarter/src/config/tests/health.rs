@@ -78,6 +78,7 @@ fn contradictions() {
         ),
         ("ack = 'exec'\nhealth = { interval = 2 }", "4:10 health: it says nobody whom to ask = write url, address or command in it"),
         ("ack = 'exec'\nhealth = 3", "4:10 health: expected a table, found 3 = write health = { url = \"http://127.0.0.1:800$FIRESTARTER_SLOT/\" }"),
+        ("liveness = true", "3:1 unknown key \"liveness\" = write it in health = { liveness = … }"),
         ("ack = 'exec'\nhealth = { command = 'a', intervall = 2 }", "4:27 health: unknown key \"intervall\" = did you mean interval?"),
         (
             "ack = 'tcp'\nsocket_address = 80\nhealth = { address = '127.0.0.1:80' }",
