@@ -179,7 +179,8 @@ fn uvicorn_by_descriptor() {
 #[ignore = "needs hypercorn: see the top of the file"]
 fn hypercorn_by_descriptor() {
     let Some(hypercorn) = installed("hypercorn") else { return };
-    let fire = serving(folder_with(&["app.py"]), &format!("{hypercorn} -b fd://3 app:asgi"), TIMER);
+    let fire =
+        serving(folder_with(&["app.py", "gentle_app.py"]), &format!("{hypercorn} -b fd://3 gentle_app:asgi"), TIMER);
     upgraded_without_a_loss("hypercorn", &fire);
     fire.stop();
 }
@@ -230,7 +231,7 @@ fn puma_by_listen_pid() {
     fire.stop();
 }
 
-/// The handler's own workers do not outlive their master, so each upgrade shows both.
+/// Its command, if there is all that it needs.
 fn starlet() -> Option<String> {
     let plackup = installed("plackup")?;
     let known = Command::new("perl").args(["-MPlack::Handler::Starlet", "-e1"]).output();
