@@ -152,7 +152,7 @@ fn gunicorn_as_init_writes_it() {
     let Some(gunicorn) = installed("gunicorn") else { return };
     let folder = folder_with(&["app.py"]);
     let mut init = folder.command(harness::BIN);
-    init.args(["init", "-c", "-", "--", &gunicorn, "--bind", "127.0.0.1:8000", "app:wsgi"]);
+    init.args(["init", "-c", "-", "--", &gunicorn, "--bind", "127.0.0.1:8000", "--workers", "2", "app:wsgi"]);
     let written = harness::said(init);
     assert_eq!(written.code, 0, "{written:?}");
     let changes = [("127.0.0.1:8000", "127.0.0.1:0"), ("numprocesses = 1", "numprocesses = 2")];
