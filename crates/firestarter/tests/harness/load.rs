@@ -25,7 +25,7 @@ pub(crate) fn http(address: SocketAddr) -> io::Result<String> {
     }
 }
 
-fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<String> {
+pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(30))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(request)?;

@@ -1,9 +1,14 @@
-// Answers with its process id, a little late; acks when it listens; on SIGUSR2 and SIGTERM finishes what it has begun.
+// Answers with its process id, a little late, or two seconds late at /slow; acks when it listens; on SIGUSR2 and SIGTERM
+// finishes what it has begun, and asks those who keep their connection to make a new one.
 const http = require('http');
 const net = require('net');
 
+let finishing = false;
 const server = http.createServer((request, response) => {
-  setTimeout(() => response.end(String(process.pid)), 5);
+  setTimeout(() => {
+    if (finishing) response.setHeader('Connection', 'close');
+    response.end(String(process.pid));
+  }, request.url === '/slow' ? 2000 : 5);
 });
 
 server.listen({ fd: 3 }, () => {
@@ -14,5 +19,8 @@ server.listen({ fd: 3 }, () => {
 });
 
 for (const signal of ['SIGUSR2', 'SIGTERM']) {
-  process.on(signal, () => server.close(() => process.exit(0)));
+  process.on(signal, () => {
+    finishing = true;
+    server.close(() => process.exit(0));
+  });
 }
