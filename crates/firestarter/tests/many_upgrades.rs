@@ -1,6 +1,6 @@
 //! Upgrades, rollbacks and restarts in steps without end, under load: not one request may fail, and nothing may grow.
 //!
-//! `UPGRADES=1000 cargo test --release -p firestarter --test many_upgrades` is the nightly run: about ten million requests.
+//! `UPGRADES=1000 cargo test --release -p firestarter --test many_upgrades` is the nightly run.
 
 mod harness;
 
