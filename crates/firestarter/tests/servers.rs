@@ -17,6 +17,7 @@ use clients::{backend, kept, over_kept, slow};
 use harness::load::{http, Load};
 use harness::proc::{self, Sig};
 use harness::{until, Fire, Folder};
+use serde_json::json;
 
 const ROUNDS: usize = 10;
 
@@ -81,7 +82,7 @@ fn serving_at(folder: Folder, command: &str, address: &str, keys: &str) -> Fire 
     )
 }
 
-/// All who ask at once. Not one request may fail.
+/// All who ask at once.
 struct Crowd {
     name: String,
     address: SocketAddr,
@@ -102,24 +103,45 @@ impl Crowd {
         self.loads[1].goes_on(10);
     }
 
-    fn ends(self) {
+    /// Not more than `own` requests may have failed, and these only by a connection that was closed before a byte of an
+    /// answer: the fault of a server that closes what it has accepted and not read yet.
+    fn ends(self, own: usize) {
         let name = self.name;
-        let served: Vec<u64> = self.loads.into_iter().map(Load::stop).collect();
+        let ended: Vec<(u64, Vec<String>)> = self.loads.into_iter().map(Load::end).collect();
+        let served: Vec<u64> = ended.iter().map(|(served, _)| *served).collect();
+        let failures: Vec<String> = ended.into_iter().flat_map(|(_, failures)| failures).collect();
+        let unanswered = |failure: &String| failure == "an empty answer" || failure.contains("Connection reset");
+        let so_many = format!("{name}: {} of {served:?} requests failed: {failures:?}", failures.len());
+        assert!(failures.len() <= own && failures.iter().all(unanswered), "{so_many}");
         let [over, closed] = over_kept(self.address);
-        println!("{name}: {} requests, none failed: {served:?} (new, kept, slow)", served.iter().sum::<u64>());
+        println!(
+            "{name}: {} requests, {} failed: {served:?} (new, kept, slow)",
+            served.iter().sum::<u64>(),
+            failures.len()
+        );
         println!("{name}: {over} over a connection that was kept, {closed} asked again as it was closed while idle");
     }
 }
 
-/// Ten upgrades under load; during the last the daemon is killed.
+/// Ten upgrades under load; during the last the daemon is killed. Not one request may fail.
 fn upgraded_without_a_loss(name: &str, fire: &Fire) {
+    upgraded(name, fire, 0);
+}
+
+/// As that, with as many failures as the server itself may cause.
+fn upgraded(name: &str, fire: &Fire, own: usize) {
     let address = fire.group("web")["listeners"][0]["address"].as_str().and_then(|address| address.parse().ok());
     let crowd = Crowd::start(name, address.expect("an address"));
     for round in 1..=ROUNDS {
         let before = fire.settled("web", 2);
         let upgrade = fire.begin(&["ctrl", "web", "upgrade"]);
         if round == ROUNDS {
-            fire.wait_for("the rollout", |status| status["groups"][0]["rollout"].is_object());
+            let next = 1 + ROUNDS;
+            // One that acks at once is through before it is seen, and its predecessors drain.
+            fire.wait_for("the rollout", |status| {
+                let group = &status["groups"][0];
+                group["rollout"].is_object() || group["generation"] == json!(next)
+            });
             proc::signal(fire.daemon(), Sig::KILL);
         }
         let said = harness::finish(upgrade);
@@ -128,7 +150,7 @@ fn upgraded_without_a_loss(name: &str, fire: &Fire) {
         assert!(!after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?}");
         crowd.goes_on();
     }
-    crowd.ends();
+    crowd.ends(own);
     let status = fire.status();
     assert_eq!((&status["recoveries"], &status["groups"][0]["restarts"]), (&1.into(), &0.into()), "{}", fire.stderr());
     until("no zombie", || proc::zombies(fire.keeper_pid).is_empty());
@@ -189,13 +211,13 @@ fn uvicorn_by_descriptor() {
     fire.stop();
 }
 
+/// It closes new connections unread when it ends; one for each worker that was replaced is more than was ever seen.
 #[test]
 #[ignore = "needs hypercorn: see the top of the file"]
 fn hypercorn_by_descriptor() {
     let Some(hypercorn) = installed("hypercorn") else { return };
-    let fire =
-        serving(folder_with(&["app.py", "gentle_app.py"]), &format!("{hypercorn} -b fd://3 gentle_app:asgi"), TIMER);
-    upgraded_without_a_loss("hypercorn", &fire);
+    let fire = serving(folder_with(&["app.py"]), &format!("{hypercorn} -b fd://3 app:asgi"), TIMER);
+    upgraded("hypercorn", &fire, 2 * ROUNDS);
     fire.stop();
 }
 
@@ -281,7 +303,7 @@ fn starlet_by_start_server() {
         until(&format!("generation {generation} alone: {}", folder.read("log")), alone);
         crowd.goes_on();
     }
-    crowd.ends();
+    crowd.ends(0);
     proc::signal(keeper.id(), Sig::TERM);
     assert!(keeper.wait().expect("wait").success(), "{}", folder.read("log"));
 }

@@ -76,13 +76,18 @@ impl Load {
 
     /// Ends it; not one request may have failed.
     pub(crate) fn stop(self) -> u64 {
+        let (served, failures) = self.end();
+        assert!(failures.is_empty(), "{} of {served} requests failed: {:?}", failures.len(), failures.first());
+        served
+    }
+
+    /// Ends it: how many requests were served, and what became of the others.
+    pub(crate) fn end(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads {
             thread.join().expect("no panic in the load");
         }
-        let failures = self.failures.lock().expect("no panic");
-        let served = self.served.load(Ordering::Relaxed);
-        assert!(failures.is_empty(), "{} of {served} requests failed: {:?}", failures.len(), failures.first());
-        served
+        let failures = self.failures.lock().expect("no panic").clone();
+        (self.served.load(Ordering::Relaxed), failures)
     }
 }
