@@ -13,6 +13,7 @@ mod init;
 mod journal;
 mod keeper;
 mod nearest;
+mod output;
 mod place;
 mod say;
 mod start;

@@ -19,7 +19,7 @@ use super::health;
 use super::identity::Parts;
 use super::pace::Pace;
 use super::words::{Mention, Word};
-use super::{Group, Identity, Launch, Output, SocketSpec, Surroundings};
+use super::{Form, Group, Identity, Launch, Output, SocketSpec, Surroundings};
 
 /// Something, and where in the file it is written.
 pub(crate) type Placed<T> = (T, Range<usize>);
@@ -177,8 +177,8 @@ impl<'a> Draft<'a> {
             parts: Parts::default(),
             identity: None,
             umask: None,
-            stdout: (Output::Inherit, 0..0),
-            stderr: (Output::Inherit, 0..0),
+            stdout: (Output::PassOn(Form::Plain), 0..0),
+            stderr: (Output::PassOn(Form::Plain), 0..0),
             sockets: Vec::new(),
             stdin_socket: None,
             count: NonZeroU32::MIN,

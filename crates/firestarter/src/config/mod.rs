@@ -51,6 +51,7 @@ pub(crate) use fault::{Faults, Warnings};
 pub(crate) use health::variables as probe_variables;
 pub(crate) use sockets::{Kind, SocketSpec};
 
+pub(crate) use crate::output::{Form, LogFile, Output, Rotation, Schedule, Unit};
 use crate::say::plain;
 use draft::Settings;
 use fault::Ledger;
@@ -159,62 +160,6 @@ pub(crate) struct Account {
     pub(crate) name: String,
     /// The home directory.
     pub(crate) home: PathBuf,
-}
-
-/// Where what a worker writes goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// To the daemon's own output.
-    Inherit,
-    /// Nowhere.
-    Null,
-    /// To the end of this file.
-    File(LogFile),
-}
-
-/// A log file and when another one takes its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogFile {
-    /// Absolute.
-    pub(crate) path: PathBuf,
-    /// When its content moves to a backup.
-    pub(crate) rotation: Rotation,
-}
-
-/// When a log's content moves to a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rotation {
-    /// Never.
-    Never,
-    /// When it would grow to `max_bytes`: to `PATH.1`, the newest, up to `PATH.BACKUPS`.
-    Size {
-        /// A line that would bring the file to this length or beyond goes into a new one. Above 0.
-        max_bytes: u64,
-        /// So many are kept.
-        backups: u32,
-    },
-    /// Every so often: to `PATH.` and the time at which the content began.
-    Time {
-        /// How many units one file holds; 1 for midnight. Above 0.
-        interval: u32,
-        /// The unit.
-        unit: RotationUnit,
-        /// Whether UTC counts, or the local time.
-        utc: bool,
-        /// So many are kept.
-        backups: u32,
-    },
-}
-
-/// `S`, `M`, `H`, `D` and `MIDNIGHT`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub(crate) enum RotationUnit {
-    Seconds,
-    Minutes,
-    Hours,
-    Days,
-    Midnight,
 }
 
 /// What of the world around the file its meaning depends on.

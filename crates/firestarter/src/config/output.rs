@@ -8,18 +8,13 @@ use super::address::absolute;
 use super::draft::Placed;
 use super::fault::Ledger;
 use super::value::{self, quoted, Item};
-use super::{LogFile, Output, Rotation, RotationUnit};
+use super::{LogFile, Output, Rotation, Schedule, Unit};
 
 const SIZE: [&str; 3] = ["MAX_BYTES", "BACKUPS", "PATH"];
 const TIME: [&str; 5] = ["INTERVAL", "UNIT", "ZONE", "BACKUPS", "PATH"];
 
-const UNITS: [(&str, RotationUnit); 5] = [
-    ("S", RotationUnit::Seconds),
-    ("M", RotationUnit::Minutes),
-    ("H", RotationUnit::Hours),
-    ("D", RotationUnit::Days),
-    ("MIDNIGHT", RotationUnit::Midnight),
-];
+const UNITS: [(&str, Unit); 5] =
+    [("S", Unit::Seconds), ("M", Unit::Minutes), ("H", Unit::Hours), ("D", Unit::Days), ("MIDNIGHT", Unit::Midnight)];
 
 /// Whether it is UTC.
 const ZONES: [(&str, bool); 4] = [("U", true), ("UTC", true), ("L", false), ("LOCAL", false)];
@@ -90,8 +85,8 @@ pub(crate) fn log(text: &str, cwd: &Path) -> Result<LogFile, LogFault> {
         let interval = number("INTERVAL", interval, 1, u64::from(u32::MAX))? as u32;
         let unit = letters(unit, &UNITS).ok_or(LogFault::Unit)?;
         let utc = letters(zone, &ZONES).ok_or(LogFault::Zone)?;
-        let interval = if unit == RotationUnit::Midnight { 1 } else { interval };
-        (Rotation::Time { interval, unit, utc, backups: backups_of(backups)? }, path)
+        let interval = if unit == Unit::Midnight { 1 } else { interval };
+        (Rotation::Time(Schedule { interval, unit, utc, backups: backups_of(backups)? }), path)
     } else {
         (Rotation::Never, text)
     };
@@ -102,7 +97,7 @@ pub(crate) fn log(text: &str, cwd: &Path) -> Result<LogFile, LogFault> {
     if path.ends_with('/') || path.ends_with("/.") || resolved.file_name().is_none() {
         return Err(LogFault::Folder);
     }
-    Ok(LogFile { path: resolved, rotation })
+    Ok(LogFile::new(resolved, rotation))
 }
 
 /// Whether the text begins with the name of a form and a colon, in letters of any case.

@@ -9,7 +9,7 @@ use super::address::Address;
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::value::quoted;
-use super::{Output, Rotation};
+use super::{LogFile, Output};
 
 /// Notes each claim on what an earlier one has.
 pub(crate) fn check(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
@@ -72,19 +72,19 @@ fn control_sockets(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
 
 /// One file cannot be rotated in two ways.
 fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
-    let mut seen: HashMap<&Path, (&Rotation, &str, usize)> = HashMap::new();
+    let mut seen: HashMap<&Path, (&LogFile, &str, usize)> = HashMap::new();
     for draft in drafts {
         for (key, (output, span)) in [("stdout_log", &draft.stdout), ("stderr_log", &draft.stderr)] {
             let Output::File(log) = output else { continue };
             match seen.get(log.path.as_path()) {
-                Some((rotation, group, offset)) if **rotation != log.rotation => {
+                Some((known, group, offset)) if *known != log => {
                     let (line, column) = ledger.place(*offset);
-                    let message = format!("{key}: {group} rotates this file in another way at {line}:{column}");
-                    ledger.note(span.clone(), message).advise("write the same rotation, or another path");
+                    let message = format!("{key}: {group} writes this file in another way at {line}:{column}");
+                    ledger.note(span.clone(), message).advise("write the same rotation and form, or another path");
                 }
                 Some(_) => {}
                 None => {
-                    seen.insert(&log.path, (&log.rotation, &draft.name, span.start));
+                    seen.insert(&log.path, (log, &draft.name, span.start));
                 }
             }
         }

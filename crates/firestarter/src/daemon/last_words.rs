@@ -53,7 +53,7 @@ impl Daemon<'_> {
     pub(super) fn say_last_words(&self, notice: &Notice) {
         let Notice::RolloutAborted { group, cause, .. } = notice else { return };
         let Some(group) = self.shared.setup.config.groups.get(group.0 as usize) else { return };
-        if group.launch.stderr != Output::Inherit {
+        if !matches!(group.launch.stderr, Output::PassOn(_)) {
             for line in self.last_words.of(cause) {
                 say(format_args!("{}: its stderr | {line}", group.spec.name));
             }

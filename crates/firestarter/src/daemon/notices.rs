@@ -197,7 +197,7 @@ fn object(step: SpawnStep, launch: &Launch, hook: Option<HookKind>) -> String {
             let logs = [("stdout_log", &launch.stdout), ("stderr_log", &launch.stderr)];
             let named = logs.into_iter().filter_map(|(key, output)| match output {
                 Output::File(log) => Some(format!("{key} {}", log.path.display())),
-                Output::Inherit | Output::Null => None,
+                Output::PassOn(_) | Output::Null => None,
             });
             let named = named.collect::<Vec<_>>().join(", ");
             if named.is_empty() {

@@ -20,7 +20,7 @@ use super::pins::{self, Pins};
 use super::store::Store;
 use super::yard::{Yard, TAKEN_BACK};
 use super::{outputs, Shared};
-use crate::config::Output;
+use crate::config::{Form, Output};
 use crate::journal::{Row, Speaker};
 use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
@@ -294,7 +294,7 @@ impl Stage {
             let (output, piped) = match (&job.role, job.role.speaker()) {
                 (_, None) => (&Output::Null, None),
                 (role, Some(speaker)) => {
-                    let output = if matches!(role, Role::Worker(..)) { output } else { &Output::Inherit };
+                    let output = if matches!(role, Role::Worker(..)) { output } else { &Output::PassOn(Form::Plain) };
                     (output, outputs::pipe(self.shared, job.worker, job.group.0, speaker, stream)?)
                 }
             };
@@ -305,7 +305,7 @@ impl Stage {
                 continue;
             }
             match output {
-                Output::Inherit => fds::place(number, staged, true)?,
+                Output::PassOn(_) => fds::place(number, staged, true)?,
                 Output::Null => fds::place(recipe.null, staged, true)?,
                 Output::File(log) => fds::place(outputs::append_to(&log.path)?.as_raw_fd(), staged, true)?,
             }

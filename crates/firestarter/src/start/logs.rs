@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{accessat, fstat, Access, AtFlags, FileType, CWD};
 
-use crate::config::{Config, Group, LogFile, Output, Rotation, RotationUnit};
+use crate::config::{Config, Form, Group, LogFile, Output};
 use crate::daemon::open::OpenError;
 use crate::daemon::Outputs;
-use crate::writer::{self, Outlet, Plan, Schedule, Unit};
+use crate::writer::{Outlet, Plan, Way};
 
 /// What is to be done with the outputs. Without a plan there is no need for a writer.
 ///
@@ -25,25 +25,29 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
         for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
             if let Output::File(log) = output {
                 check_place(&group.spec.name, key, &log.path)?;
-                logs.add(log);
             }
         }
     }
     // Who passes nothing on is mistaken for nobody.
-    let passes_on = |group: &&Group| [&group.launch.stdout, &group.launch.stderr].contains(&&Output::Inherit);
+    let passes_on = |group: &&Group| {
+        [&group.launch.stdout, &group.launch.stderr].iter().any(|output| matches!(output, Output::PassOn(_)))
+    };
     let several = config.groups.iter().filter(passes_on).count() > 1;
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|stream| Own::of(stream, several));
     let (mut outputs, mut outlets) = (Vec::new(), Vec::new());
     for group in &config.groups {
         let streams = [&group.launch.stdout, &group.launch.stderr];
-        let rotated = streams.map(|output| logs.of(output));
-        let piped = [0, 1].map(|stream| match streams[stream] {
-            Output::Inherit => own[stream].piped,
+        outputs.push([0, 1].map(|stream| match streams[stream] {
+            Output::PassOn(form) => own[stream].piped || *form != Form::Plain,
             Output::Null => false,
-            Output::File(_) => rotated[stream].is_some(),
+            Output::File(_) => true,
+        }));
+        let ways = streams.map(|output| match output {
+            Output::PassOn(form) => Way::Own(*form),
+            Output::Null => Way::Own(Form::Plain),
+            Output::File(log) => Way::Log(logs.place(log)),
         });
-        outputs.push(piped);
-        outlets.push(Outlet { name: group.spec.name.clone(), streams: rotated });
+        outlets.push(Outlet { name: group.spec.name.clone(), streams: ways });
     }
     let own_piped = [own[0].piped, own[1].piped];
     let hooks = config.groups.iter().any(|group| group.launch.exec_stop.is_some() || group.launch.upgrader.is_some());
@@ -91,46 +95,19 @@ fn check_place(group: &str, key: &'static str, path: &Path) -> Result<(), OpenEr
     checked.map_err(|source| OpenError::LogPlace { group: group.to_owned(), key, path: path.to_owned(), source })
 }
 
-/// The files that rotate, each path once.
+/// The files, each path once.
 #[derive(Default)]
 struct Logs {
-    all: Vec<writer::Log>,
+    all: Vec<LogFile>,
     places: BTreeMap<PathBuf, usize>,
 }
 
 impl Logs {
-    /// A path that several outputs name is one file: the configuration has made sure that they rotate it alike.
-    fn add(&mut self, log: &LogFile) {
-        let Some(rotation) = rotation(log.rotation) else { return };
-        if !self.places.contains_key(&log.path) {
-            self.places.insert(log.path.clone(), self.all.len());
-            self.all.push(writer::Log { path: log.path.clone(), rotation });
-        }
+    /// A path that several outputs name is one file: the configuration has made sure that they write it alike.
+    fn place(&mut self, log: &LogFile) -> usize {
+        *self.places.entry(log.path.clone()).or_insert_with(|| {
+            self.all.push(log.clone());
+            self.all.len() - 1
+        })
     }
-
-    /// The place of an output among the files that rotate. One that does not rotate itself may be a file that another
-    /// output rotates: then it is the writer's too.
-    fn of(&self, output: &Output) -> Option<usize> {
-        match output {
-            Output::File(log) => self.places.get(&log.path).copied(),
-            Output::Inherit | Output::Null => None,
-        }
-    }
-}
-
-fn rotation(rotation: Rotation) -> Option<writer::Rotation> {
-    Some(match rotation {
-        Rotation::Never => return None,
-        Rotation::Size { max_bytes, backups } => writer::Rotation::Size { max_bytes, backups },
-        Rotation::Time { interval, unit, utc, backups } => {
-            let unit = match unit {
-                RotationUnit::Seconds => Unit::Seconds,
-                RotationUnit::Minutes => Unit::Minutes,
-                RotationUnit::Hours => Unit::Hours,
-                RotationUnit::Days => Unit::Days,
-                RotationUnit::Midnight => Unit::Midnight,
-            };
-            writer::Rotation::Time(Schedule { interval, unit, utc, backups })
-        }
-    })
 }

@@ -4,7 +4,7 @@
 //! Seconds, minutes and hours are lengths of time. Days and midnights are of the calendar: with daylight saving a day has
 //! 23 or 25 hours now and then, and the next one begins at the same time of the day all the same.
 
-use super::{Schedule, Unit};
+use crate::output::{Schedule, Unit};
 
 /// How many seconds local clocks are ahead of UTC at a point in time, in seconds since 1970.
 pub(super) type Zone<'z> = &'z dyn Fn(i64) -> i64;

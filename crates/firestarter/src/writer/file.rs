@@ -9,12 +9,12 @@ use rustix::fs::{fstat, ftruncate, FileType, Stat};
 
 use super::lines::{Join, Seam};
 use super::rotate::{fits, Folder};
-use super::{Log, Rotation};
+use crate::output::{self, Rotation};
 use crate::say::{plain, say};
 use crate::sys::localtime;
 
 pub(super) struct LogFile {
-    log: &'static Log,
+    log: &'static output::LogFile,
     open: Option<Open>,
     seam: Seam,
     /// So many bytes were lost since it stopped working.
@@ -42,7 +42,7 @@ const LONGEST_WHOLE: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl LogFile {
-    pub(super) fn new(log: &'static Log) -> LogFile {
+    pub(super) fn new(log: &'static output::LogFile) -> LogFile {
         LogFile { log, open: None, seam: Seam::default(), lost: None, not_before: None }
     }
 
@@ -101,6 +101,7 @@ impl LogFile {
         }
         let begun = self.seam.join(from) == Join::GoesOn && open.line < LONGEST_WHOLE;
         match &self.log.rotation {
+            Rotation::Never => run.len(),
             Rotation::Size { max_bytes, .. } => fits(*max_bytes, open.size, run, begun),
             Rotation::Time(_) => {
                 let due = !begun && now() >= open.due;
@@ -120,6 +121,7 @@ impl LogFile {
     fn rotate(&mut self) -> bool {
         let begun = self.open.as_ref().map_or(0, |open| open.begun);
         let moved = Folder::of(&self.log.path).and_then(|folder| match &self.log.rotation {
+            Rotation::Never => Ok(()),
             Rotation::Size { backups, .. } => folder.move_by_size(*backups),
             Rotation::Time(schedule) => folder.move_by_time(schedule, begun, &zone(schedule.utc)),
         });

@@ -15,13 +15,13 @@ mod rotate;
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::journal::{Heard, Origin, Pipe, Pipes, Speaker};
+use crate::output::{self, Form};
 use crate::say::say;
 use crate::sys::clone::exit_now;
 use crate::sys::maps;
@@ -34,7 +34,7 @@ pub(crate) struct Plan {
     /// By group, in the order of the configuration.
     pub(crate) groups: Vec<Outlet>,
     /// The files, each path once.
-    pub(crate) logs: Vec<Log>,
+    pub(crate) logs: Vec<output::LogFile>,
     /// Whether lines that are passed on to standard output and standard error are marked.
     pub(crate) marked: [bool; 2],
 }
@@ -42,47 +42,17 @@ pub(crate) struct Plan {
 /// Where a group's workers write to.
 pub(crate) struct Outlet {
     pub(crate) name: String,
-    /// Standard output and standard error: one of the logs, or passed on.
-    pub(crate) streams: [Option<usize>; 2],
+    /// Standard output and standard error.
+    pub(crate) streams: [Way; 2],
 }
 
-/// A log file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Log {
-    /// Absolute.
-    pub(crate) path: PathBuf,
-    pub(crate) rotation: Rotation,
-}
-
-/// When a log's content moves to a backup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Rotation {
-    /// When a line would make it this long, or longer.
-    Size { max_bytes: u64, backups: u32 },
-    /// Every so often.
-    Time(Schedule),
-}
-
-/// How often, and how many backups are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Schedule {
-    /// So many units.
-    pub(crate) interval: u32,
-    pub(crate) unit: Unit,
-    /// By UTC, or by local time.
-    pub(crate) utc: bool,
-    pub(crate) backups: u32,
-}
-
-/// What an interval is counted in.
+/// Where a stream goes that has a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub(crate) enum Unit {
-    Seconds,
-    Minutes,
-    Hours,
-    Days,
-    Midnight,
+pub(crate) enum Way {
+    /// To this one of the logs.
+    Log(usize),
+    /// To the own output.
+    Own(Form),
 }
 
 /// The name that the process bears in lists of processes.
@@ -224,7 +194,10 @@ impl Writer {
     fn sink_of(&self, Origin { group, speaker, stream }: Origin) -> (Sink, Vec<u8>) {
         let stream = stream as usize;
         let outlet = self.plan.groups.get(group as usize);
-        let log = outlet.and_then(|outlet| outlet.streams[stream]);
+        let log = outlet.and_then(|outlet| match outlet.streams[stream] {
+            Way::Log(log) => Some(log),
+            Way::Own(_) => None,
+        });
         let name = outlet.map_or("", |outlet| &outlet.name);
         let mark = match (speaker, log) {
             (Speaker::Slot(_), Some(log)) => return (Sink::Log(log), Vec::new()),

@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::calendar::Zone;
-use super::Schedule;
+use crate::output::Schedule;
 
 /// The folder of a log, open, so that all steps are about the same one.
 pub(super) struct Folder {
@@ -156,8 +156,8 @@ pub(super) fn fits(max_bytes: u64, size: u64, run: &[u8], begun: bool) -> usize 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Unit;
     use super::*;
+    use crate::output::Unit;
     use std::fs;
 
     struct Scratch(PathBuf);

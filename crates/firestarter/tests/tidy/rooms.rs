@@ -17,7 +17,7 @@ const ROOMS: &[Room] = &[
     Room { name: "main", rooms: ALL, core: &[] },
     Room { name: "start", rooms: ALL, core: &["spec"] },
     // What should be, and what is said.
-    Room { name: "config", rooms: &[], core: &["spec"] },
+    Room { name: "config", rooms: &["output"], core: &["spec"] },
     Room { name: "accounts", rooms: &["config"], core: &[] },
     Room { name: "init", rooms: &["config"], core: &[] },
     Room { name: "api", rooms: &[], core: &["ids", "command", "event", "view", "spec"] },
@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
         core: &["action", "command", "event", "ids", "spec", "time", "view", "Supervisor"],
     },
     Room { name: "keeper", rooms: &["sys", "journal"], core: &[] },
-    Room { name: "writer", rooms: &["sys", "journal"], core: &[] },
+    Room { name: "writer", rooms: &["sys", "journal", "output"], core: &[] },
     Room { name: "sys", rooms: &[], core: &[] },
     Room { name: "journal", rooms: &["sys"], core: &["journal"] },
     // People.
@@ -46,6 +46,7 @@ const ROOMS: &[Room] = &[
     },
     // Small things that several rooms need and that import nothing of ours.
     Room { name: "say", rooms: &[], core: &[] },
+    Room { name: "output", rooms: &[], core: &[] },
     Room { name: "place", rooms: &[], core: &[] },
     Room { name: "nearest", rooms: &[], core: &[] },
 ];

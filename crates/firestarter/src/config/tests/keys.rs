@@ -7,7 +7,7 @@ use std::time::Duration;
 use firestarter_core::spec::{Ack, Backoff, Restart, Share, Signal, Start, Surge};
 
 use super::super::words::{expand, parse as words, Piece, Word};
-use super::super::{Address, LogFile, Output, Rotation};
+use super::super::{Address, Form, LogFile, Output, Rotation};
 use super::{parsed, web, web_fault};
 
 fn seconds(n: u64) -> Duration {
@@ -36,7 +36,7 @@ fn defaults() {
     assert_eq!((group.spec.max_age, group.spec.max_memory), (None, None));
     assert_eq!(group.launch.working_directory.as_os_str(), "/srv/app");
     assert_eq!(group.launch.base_name, "FIRESTARTER");
-    assert_eq!((group.launch.stdout, group.launch.stderr), (Output::Inherit, Output::Inherit));
+    assert_eq!((group.launch.stdout, group.launch.stderr), (Output::PassOn(Form::Plain), Output::PassOn(Form::Plain)));
     assert!(group.launch.environments.is_empty() && group.sockets.is_empty());
 }
 
@@ -208,7 +208,7 @@ fn a_variable_is_never_split_and_must_be_set() {
 }
 
 fn plain(path: &str) -> Output {
-    Output::File(LogFile { path: path.into(), rotation: Rotation::Never })
+    Output::File(LogFile::new(path.into(), Rotation::Never))
 }
 
 #[test]

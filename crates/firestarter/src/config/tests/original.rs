@@ -7,7 +7,7 @@ use firestarter_core::spec::{Ack, Restart, Signal, Start, Upgrader};
 
 use super::super::keys::Scope;
 use super::super::words::{Piece, Word};
-use super::super::{LogFile, Output, Rotation, RotationUnit};
+use super::super::{LogFile, Output, Rotation, Schedule, Unit};
 use super::parsed;
 
 const ORIGINAL: &str = r#"
@@ -72,9 +72,9 @@ fn every_key_of_the_original() {
     let identity = launch.identity.as_ref().unwrap();
     assert_eq!((identity.uid, identity.gid), (1000, 10));
     let rotation = Rotation::Size { max_bytes: 10240, backups: 5 };
-    assert_eq!(launch.stdout, Output::File(LogFile { path: "/tmp/web1_out.log".into(), rotation }));
-    let rotation = Rotation::Time { interval: 3, unit: RotationUnit::Days, utc: true, backups: 7 };
-    assert_eq!(launch.stderr, Output::File(LogFile { path: "/tmp/web1_err.log".into(), rotation }));
+    assert_eq!(launch.stdout, Output::File(LogFile::new("/tmp/web1_out.log".into(), rotation)));
+    let rotation = Rotation::Time(Schedule { interval: 3, unit: Unit::Days, utc: true, backups: 7 });
+    assert_eq!(launch.stderr, Output::File(LogFile::new("/tmp/web1_err.log".into(), rotation)));
     assert_eq!(launch.base_name, "EINHORN");
     assert_eq!(launch.control_socket, Some("/tmp/worker1.ctl".into()));
     assert_eq!(launch.working_directory.as_os_str(), "/tmp");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::environment_file::{variable, LineFault};
-use super::super::{Address, Kind, LogFile, Output, Rotation, RotationUnit};
+use super::super::{Address, Kind, LogFile, Output, Rotation, Schedule, Unit};
 use super::{faults, parsed, web, web_fault};
 
 #[test]
@@ -336,27 +336,27 @@ fn variables_that_commands_may_mention() {
 fn log(written: &str) -> LogFile {
     match web(&format!("stdout_log = '{written}'")).launch.stdout {
         Output::File(log) => log,
-        other @ (Output::Inherit | Output::Null) => panic!("{written}: {other:?}"),
+        other @ (Output::PassOn(_) | Output::Null) => panic!("{written}: {other:?}"),
     }
 }
 
 #[test]
 fn logs_by_size_and_by_time() {
     let size = |max_bytes, backups| Rotation::Size { max_bytes, backups };
-    let time = |interval, unit, utc, backups| Rotation::Time { interval, unit, utc, backups };
+    let time = |interval, unit, utc, backups| Rotation::Time(Schedule { interval, unit, utc, backups });
     for (written, path, rotation) in [
         ("size:10240:5:/tmp/web1_out.log", "/tmp/web1_out.log", size(10240, 5)),
         ("SiZe:1:0:o.log", "/srv/app/o.log", size(1, 0)),
         ("size:18446744073709551615:4294967295:/a:b:c", "/a:b:c", size(u64::MAX, u32::MAX)),
-        ("time:3:D:U:7:/tmp/web1_out.log", "/tmp/web1_out.log", time(3, RotationUnit::Days, true, 7)),
-        ("time:1:s:utc:0:/a", "/a", time(1, RotationUnit::Seconds, true, 0)),
-        ("TIME:60:m:l:1:/a:b", "/a:b", time(60, RotationUnit::Minutes, false, 1)),
-        ("time:4294967295:H:Local:1:/a", "/a", time(u32::MAX, RotationUnit::Hours, false, 1)),
-        ("time:5:midnight:L:1:/a", "/a", time(1, RotationUnit::Midnight, false, 1)),
+        ("time:3:D:U:7:/tmp/web1_out.log", "/tmp/web1_out.log", time(3, Unit::Days, true, 7)),
+        ("time:1:s:utc:0:/a", "/a", time(1, Unit::Seconds, true, 0)),
+        ("TIME:60:m:l:1:/a:b", "/a:b", time(60, Unit::Minutes, false, 1)),
+        ("time:4294967295:H:Local:1:/a", "/a", time(u32::MAX, Unit::Hours, false, 1)),
+        ("time:5:midnight:L:1:/a", "/a", time(1, Unit::Midnight, false, 1)),
         ("sizes:1:2:/x", "/srv/app/sizes:1:2:/x", Rotation::Never),
         ("/time:1", "/time:1", Rotation::Never),
     ] {
-        assert_eq!(log(written), LogFile { path: path.into(), rotation }, "{written}");
+        assert_eq!(log(written), LogFile::new(path.into(), rotation), "{written}");
     }
 }
 
