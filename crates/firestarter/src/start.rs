@@ -135,8 +135,8 @@ fn start(served: Served) -> Result<u8, OpenError> {
     if let Some(voice) = voice {
         records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
     }
-    if plan.is_some() {
-        records = records.with_pipes().map_err(kernel("a socket to the writer"))?;
+    if let Some(plan) = &plan {
+        records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     if let Some(pid_file) = &setup.pid_file {

@@ -67,7 +67,7 @@ impl Children {
         };
         let table = self.shared.table;
         let labels = match role {
-            Role::Worker(..) => self.labeller.label(table, group, worker),
+            Role::Worker { .. } => self.labeller.label(table, group, worker),
             Role::Hook { .. } => Labels::default(),
         };
         table.claim(row, worker, group, role.slot(), labels);

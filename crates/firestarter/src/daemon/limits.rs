@@ -57,13 +57,13 @@ pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Resu
 }
 
 /// Two sockets for workers and a pair, the listeners, those of slots, what pins hold, the connections of probes; for each
-/// worker a pidfd, the pipes that its output goes through, and what it may store.
+/// worker a pidfd, the pipes that its output goes through with their stages, and what it may store.
 fn files_of(group: &Group, pipes: usize) -> u64 {
     let of_slots = group.sockets.iter().filter(|socket| socket.reuseport).count() as u64;
     let asked = group.spec.probe.is_some_and(|probe| probe.by == ProbeBy::Connection);
     let probes = if asked { workers_of(group).min(AT_ONCE as u64) } else { 0 };
     let of_group = 4 + super::pins::FILES + group.sockets.len() as u64 + probes;
-    let of_worker = 1 + pipes as u64 + u64::from(group.launch.fd_store);
+    let of_worker = 1 + 2 * pipes as u64 + u64::from(group.launch.fd_store);
     of_group + of_slots * (workers_of(group) - 1) + workers_of(group) * of_worker
 }
 

@@ -1,17 +1,11 @@
-//! Which outputs of workers and hooks go through a pipe to the writer, and the pipes. A log that never rotates is opened
-//! by each worker itself, and an output that never holds anybody up is inherited: both cost nothing. Used by the spawn
-//! thread for each spawn.
+//! Which outputs of workers and hooks go through a pipe to the writer, and the pipes. An output that never holds anybody up
+//! is inherited, which costs nothing. Used by the spawn thread for each spawn.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-
-use firestarter_core::ids::WorkerId;
+use std::os::fd::RawFd;
 
 use super::Shared;
-use crate::journal::{Origin, Speaker, Stream};
+use crate::journal::{Newborn, Opened, Origin, Speaker, Stream};
 
 /// Which outputs go through a pipe.
 pub(crate) struct Outputs {
@@ -39,29 +33,13 @@ impl Outputs {
     }
 }
 
-/// Opens the pipe that this process shall write to instead of what its configuration names; returns the end for it. None:
-/// it writes there itself.
+/// Opens the pipe that this process shall write to instead of what its configuration names. None: it writes there itself.
 ///
 /// # Errors
 /// No descriptor.
-pub(super) fn pipe(
-    shared: Shared,
-    worker: WorkerId,
-    group: u32,
-    speaker: Speaker,
-    stream: Stream,
-) -> io::Result<Option<OwnedFd>> {
-    let origin = Origin { group, speaker, stream };
+pub(super) fn pipe(shared: Shared, origin: Origin, newborn: &Newborn) -> io::Result<Option<Opened>> {
     match shared.pipes.filter(|_| shared.setup.outputs.piped(origin)) {
-        Some(pipes) => pipes.open(origin, worker).map(Some),
+        Some(pipes) => pipes.open(origin, newborn).map(Some),
         None => Ok(None),
     }
-}
-
-/// Opens a log. A FIFO that nobody reads is an error, not something to wait for.
-pub(super) fn append_to(path: &Path) -> io::Result<File> {
-    let file = File::options().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let flags = rustix::fs::fcntl_getfl(&file)?;
-    rustix::fs::fcntl_setfl(&file, flags.difference(rustix::fs::OFlags::NONBLOCK))?;
-    Ok(file)
 }

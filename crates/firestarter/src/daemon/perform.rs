@@ -17,14 +17,15 @@ use firestarter_core::event::Event;
 impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { worker, group, slot, edition, .. } => {
+            Action::Spawn { worker, group, slot, generation, edition } => {
                 if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
                     let error =
                         SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
                     let event = Event::SpawnFailed { worker, error };
                     return self.inbox.push_back(Fact { event, receipt: Receipt::None });
                 }
-                self.children.spawn(worker, group, Role::Worker(slot, edition), &mut self.inbox);
+                let role = Role::Worker { slot, generation, edition };
+                self.children.spawn(worker, group, role, &mut self.inbox);
             }
             Action::RunHook { hook, group, kind, pids } => {
                 self.children.spawn(hook, group, Role::Hook { kind, pids }, &mut self.inbox);

@@ -199,7 +199,7 @@ fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
 fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
-        if matches!(meaning, Meaning::Keeper | Meaning::Output { .. }) {
+        if matches!(meaning, Meaning::Keeper | Meaning::Output { .. } | Meaning::Stage { .. }) {
             continue;
         }
         let Some(fd) = fds::adopt(number) else {
@@ -208,7 +208,7 @@ fn find(shared: Shared) -> Found {
             continue;
         };
         match meaning {
-            Meaning::Keeper | Meaning::Output { .. } => {}
+            Meaning::Keeper | Meaning::Output { .. } | Meaning::Stage { .. } => {}
             Meaning::Control => found.control = Some(fd),
             Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
             Meaning::SlotListener { group, index, slot } => {
@@ -316,7 +316,9 @@ impl Daemon<'_> {
         let groups: BTreeMap<WorkerId, GroupId> = self.core.workers().chain(self.core.hooks()).collect();
         let outstanding = self.core.outstanding();
         let spawned = |action: &Action| match action {
-            Action::Spawn { worker, slot, edition, .. } => Some((*worker, Role::Worker(*slot, *edition))),
+            Action::Spawn { worker, slot, generation, edition, .. } => {
+                Some((*worker, Role::Worker { slot: *slot, generation: *generation, edition: *edition }))
+            }
             Action::RunHook { hook, kind, pids, .. } => Some((*hook, Role::Hook { kind: *kind, pids: pids.clone() })),
             Action::Signal { .. }
             | Action::Kill { .. }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use firestarter_core::event::{HookKind, SpawnError, SpawnStep};
-use firestarter_core::ids::{self, Edition, GroupId, Slot, WorkerId};
+use firestarter_core::ids::{self, Edition, Generation, GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
@@ -20,8 +20,8 @@ use super::pins::{self, Pins};
 use super::store::Store;
 use super::yard::{Yard, TAKEN_BACK};
 use super::{outputs, Shared};
-use crate::config::{Form, Output};
-use crate::journal::{Row, Speaker};
+use crate::config::Output;
+use crate::journal::{Newborn, Opened, Origin, Row, Speaker};
 use crate::sys::clone::{Progress, Spawner, Step};
 use crate::sys::fds;
 use crate::sys::image::{Aim, Image};
@@ -38,8 +38,8 @@ pub(super) struct Job {
 /// What is spawned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// A worker, and what it runs.
-    Worker(Slot, Edition),
+    /// A worker: where it stands, and what it runs.
+    Worker { slot: Slot, generation: Generation, edition: Edition },
     /// A hook, and the workers that it is about.
     Hook { kind: HookKind, pids: Vec<ids::Pid> },
 }
@@ -48,15 +48,23 @@ impl Role {
     /// Where a worker stands.
     pub(super) fn slot(&self) -> Option<Slot> {
         match self {
-            Role::Worker(slot, _) => Some(*slot),
+            Role::Worker { slot, .. } => Some(*slot),
             Role::Hook { .. } => None,
+        }
+    }
+
+    /// The generation of a worker; 0 for a hook, which has none.
+    fn generation(&self) -> u32 {
+        match self {
+            Role::Worker { generation, .. } => generation.0,
+            Role::Hook { .. } => 0,
         }
     }
 
     /// As whom it writes; none if nobody reads that.
     fn speaker(&self) -> Option<Speaker> {
         match self {
-            Role::Worker(slot, _) => Some(Speaker::Slot(slot.0)),
+            Role::Worker { slot, .. } => Some(Speaker::Slot(slot.0)),
             Role::Hook { kind: HookKind::Stop, .. } => Some(Speaker::StopHook),
             Role::Hook { kind: HookKind::Upgrader, .. } => Some(Speaker::Upgrader),
             Role::Hook { kind: HookKind::Probe { .. }, .. } => None,
@@ -163,8 +171,8 @@ struct Stage {
     store: &'static Store,
     /// The group whose sockets are on the stage, and the slot, if slots have sockets of their own.
     staged: Option<(GroupId, Option<Slot>)>,
-    /// Pipes may be on the stage.
-    piped: bool,
+    /// The pipes whose other ends are on the stage.
+    piped: Vec<RawFd>,
     /// What workers have stored may be on the stage.
     stored: bool,
     /// Numbers from `FIRST` up to this may hold sockets, of that group or from another thread's turn.
@@ -176,23 +184,25 @@ impl Stage {
     fn new(recipes: Vec<Recipe>, shared: Shared, store: &'static Store) -> Stage {
         let stored = recipes.iter().any(|recipe| recipe.room > 0);
         let (spawner, taken) = (Spawner::new(), STREAMS[0]);
-        Stage { recipes, spawner, shared, store, staged: None, piped: true, stored, taken }
+        Stage { recipes, spawner, shared, store, staged: None, piped: Vec::new(), stored, taken }
     }
 
     /// What a worker shall run. It may take long to find out, where files are on another machine.
     fn aim(&self, pins: &Pins, job: &Job) -> pins::Aim {
         let image = self.recipes.get(job.group.0 as usize).and_then(|recipe| recipe.image.as_ref().ok());
         match (&job.role, image) {
-            (Role::Worker(_, edition), Some(image)) => pins.aim(job.group, *edition, image),
-            (Role::Worker(..), None) | (Role::Hook { .. }, _) => pins::Aim::default(),
+            (Role::Worker { edition, .. }, Some(image)) => pins.aim(job.group, *edition, image),
+            (Role::Worker { .. }, None) | (Role::Hook { .. }, _) => pins::Aim::default(),
         }
     }
 
     fn spawn(&mut self, job: &Job, aim: pins::Aim) -> Result<Pid, SpawnError> {
-        match &job.role {
-            Role::Worker(slot, _) => self.spawn_worker(job, *slot, aim),
+        let born = match &job.role {
+            Role::Worker { slot, .. } => self.spawn_worker(job, *slot, aim),
             Role::Hook { kind, pids } => self.spawn_hook(job, *kind, pids),
-        }
+        };
+        self.tell_writer(&born);
+        born
     }
 
     fn spawn_worker(&mut self, job: &Job, slot: Slot, aim: pins::Aim) -> Result<Pid, SpawnError> {
@@ -286,31 +296,38 @@ impl Stage {
         })
     }
 
-    /// Puts on the stage where a process writes. A log is opened for each worker anew, as it may have been moved.
+    /// Puts on the stage where a process writes.
     fn set_streams(&mut self, job: &Job) -> io::Result<()> {
         let Some(recipe) = self.recipes.get(job.group.0 as usize) else { return Ok(()) };
+        let newborn = Newborn { worker: job.worker, row: job.row, generation: job.role.generation() };
         for ((number, stream), output) in outputs::STREAMS.into_iter().zip([&recipe.stdout, &recipe.stderr]) {
             // What a hook says is for whoever reads what the daemon says; what a probe says, every second, for nobody.
-            let (output, piped) = match (&job.role, job.role.speaker()) {
-                (_, None) => (&Output::Null, None),
+            let (own, piped) = match (&job.role, job.role.speaker()) {
+                (_, None) => (false, None),
                 (role, Some(speaker)) => {
-                    let output = if matches!(role, Role::Worker(..)) { output } else { &Output::PassOn(Form::Plain) };
-                    (output, outputs::pipe(self.shared, job.worker, job.group.0, speaker, stream)?)
+                    let own = !matches!(role, Role::Worker { .. }) || matches!(output, Output::PassOn(_));
+                    let origin = Origin { group: job.group.0, speaker, stream };
+                    (own, outputs::pipe(self.shared, origin, &newborn)?)
                 }
             };
             let staged = STREAMS[number as usize];
-            if let Some(write) = piped {
-                self.piped = true;
-                fds::place(write, staged, true)?;
-                continue;
-            }
-            match output {
-                Output::PassOn(_) => fds::place(number, staged, true)?,
-                Output::Null => fds::place(recipe.null, staged, true)?,
-                Output::File(log) => fds::place(outputs::append_to(&log.path)?.as_raw_fd(), staged, true)?,
+            match piped {
+                Some(Opened { write, number }) => {
+                    self.piped.push(number);
+                    fds::place(write, staged, true)?;
+                }
+                None if own => fds::place(number, staged, true)?,
+                None => fds::place(recipe.null, staged, true)?,
             }
         }
         Ok(())
+    }
+
+    /// The writer learns who writes to the pipes that are on the stage.
+    fn tell_writer(&self, born: &Result<Pid, SpawnError>) {
+        if let (Ok(pid), Some(pipes)) = (born, self.shared.pipes) {
+            self.piped.iter().for_each(|pipe| pipes.born(*pipe, *pid));
+        }
     }
 
     /// A pipe ends when nobody has its other end, so the stage must not keep it; nor a slot's own sockets, which are closed
@@ -320,7 +337,8 @@ impl Stage {
         if std::mem::take(&mut self.stored) || of_slot {
             let _ = self.clear();
         }
-        if std::mem::take(&mut self.piped) {
+        if !self.piped.is_empty() {
+            self.piped.clear();
             let _ = STREAMS[1..].iter().try_for_each(|staged| fds::place(NULL, *staged, true));
         }
     }

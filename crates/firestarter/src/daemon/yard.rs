@@ -190,10 +190,10 @@ mod tests {
     use super::super::spawner::Role;
     use super::*;
     use crate::journal::Row;
-    use firestarter_core::ids::{Edition, Slot};
+    use firestarter_core::ids::{Edition, Generation, Slot};
 
     fn job(worker: u64, group: u32) -> Job {
-        let role = Role::Worker(Slot(0), Edition(1));
+        let role = Role::Worker { slot: Slot(0), generation: Generation(1), edition: Edition(1) };
         Job { worker: WorkerId(worker), group: GroupId(group), row: Row(worker as u32), role }
     }
 

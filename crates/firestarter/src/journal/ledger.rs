@@ -60,6 +60,8 @@ pub(crate) enum Meaning {
         /// Who writes.
         origin: Origin,
     },
+    /// Where the writer puts what it reads from the pipe of this number. It is closed with the pipe.
+    Stage { pipe: u32, number: u32 },
 }
 
 /// Who writes to a pipe.
@@ -248,6 +250,7 @@ impl Ledger {
             10 => output(group, Stream::Stdout, value),
             11 => output(group, Stream::Stderr, value),
             12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
+            13 => Meaning::Stage { pipe: (value >> 32) as u32, number: value as u32 },
             20 => Meaning::PinnedFolder { group, edition: value as u32 },
             21 => Meaning::PinnedProgram { group, edition: value as u32, place: (value >> 32) as u32 },
             30 => Meaning::Notify { group },
@@ -278,6 +281,7 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::Client { client } => (8, 0, client),
         Meaning::Spare => (9, 0, 0),
         Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
+        Meaning::Stage { pipe, number } => (13, 0, u64::from(pipe) << 32 | u64::from(number)),
         Meaning::PinnedFolder { group, edition } => (20, group, edition.into()),
         Meaning::PinnedProgram { group, edition, place } => (21, group, u64::from(place) << 32 | u64::from(edition)),
         Meaning::Notify { group } => (30, group, 0),
@@ -317,6 +321,7 @@ mod tests {
             output_of(Speaker::Slot(7), Stream::Stdout),
             output_of(Speaker::StopHook, Stream::Stderr),
             output_of(Speaker::Upgrader, Stream::Stdout),
+            Meaning::Stage { pipe: u32::MAX, number: 88 },
             Meaning::PinnedFolder { group: 6, edition: u32::MAX },
             Meaning::PinnedProgram { group: 6, edition: u32::MAX, place: 9 },
         ];

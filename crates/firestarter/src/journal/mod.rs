@@ -3,7 +3,7 @@
 //! - the [`Header`]: a few words between keeper and daemon;
 //! - the [`Table`]: one row a living worker, where the kernel itself writes the pid;
 //! - the [`Ledger`]: what each descriptor number means;
-//! - the [`Pipes`]: what processes write to, and how the writer hears of them;
+//! - the [`Pipes`]: what processes write to, how the writer hears of them, and how far it is with each and at each sink;
 //! - the [`Log`]: the core's events since the last snapshot.
 //!
 //! Table and ledger hold facts that change in place: one store takes effect at once or not at all. The log holds what
@@ -13,6 +13,8 @@ mod header;
 mod ledger;
 mod log;
 mod pipes;
+mod sinks;
+mod stages;
 mod table;
 mod tails;
 mod texts;
@@ -24,7 +26,9 @@ use crate::sys::fds;
 pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
-pub(crate) use pipes::{Heard, Pipe, Pipes};
+pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
+pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
+pub(crate) use stages::{Gap, StageRow};
 pub(crate) use table::{Labels, Row, Table};
 
 /// The parts that change in place, which the keeper and the daemon use at once.
@@ -60,12 +64,12 @@ impl Records {
         }
     }
 
-    /// Makes what pipes to the writer need.
+    /// Makes what pipes to a writer with so many sinks need.
     ///
     /// # Errors
     /// No descriptors.
-    pub(crate) fn with_pipes(self) -> io::Result<Records> {
-        let pipes = Pipes::new(self.header, self.ledger)?;
+    pub(crate) fn with_pipes(self, sinks: usize) -> io::Result<Records> {
+        let pipes = Pipes::new(self, sinks)?;
         Ok(Records { pipes: Some(Box::leak(Box::new(pipes))), ..self })
     }
 }

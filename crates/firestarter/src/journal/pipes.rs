@@ -1,5 +1,6 @@
 //! The pipes that workers and hooks write to. Their read ends stay open in the table that keeper and daemon share, so
-//! that no worker finds its pipe without a reader when the writer dies; the writer reads copies of them.
+//! that no worker finds its pipe without a reader when the writer dies; the writer reads copies of them. Beside each
+//! stands its stage (`stages`), which holds what was read and not written yet.
 //!
 //! The writer has a table of descriptors of its own: it may hang in an open for as long as a disk does, and numbers that
 //! come and go behind the back of the keeper's sweep would be closed in its hands, or worse, be another's by then. A new
@@ -18,30 +19,38 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use firestarter_core::ids::WorkerId;
+use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::net::{
     recv, recvmsg, send, sendmsg, shutdown, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
 };
 use rustix::pipe::{pipe_with, PipeFlags};
+use rustix::process::Pid;
 
+use super::sinks::Sinks;
+use super::stages::{StageRow, Stages};
 use super::tails::{Tail, Tails, BYTES};
-use super::{Header, Ledger, Meaning, Origin, Stream};
+use super::{Header, Ledger, Meaning, Origin, Records, Row, Stream, Table};
 use crate::sys::fds;
 
 /// The socket and what it is about.
 pub(crate) struct Pipes {
     header: &'static Header,
     ledger: &'static Ledger,
+    table: &'static Table,
     /// The daemon tells of pipes here, and the keeper hears which are done.
     here: OwnedFd,
     /// The writer's end.
     there: OwnedFd,
+    stages: Stages,
+    sinks: Sinks,
     tails: Tails,
 }
 
 /// A pipe, as the writer has it.
 pub(crate) struct Pipe {
     pub(crate) read: OwnedFd,
+    pub(crate) stage: OwnedFd,
     /// Its number in the shared table.
     pub(crate) number: RawFd,
     /// Which it is.
@@ -51,12 +60,31 @@ pub(crate) struct Pipe {
     worker: WorkerId,
 }
 
+/// A pipe that was opened for a process.
+pub(crate) struct Opened {
+    /// The end that is written to.
+    pub(crate) write: OwnedFd,
+    /// The number of the other.
+    pub(crate) number: RawFd,
+}
+
+/// Who is going to write to a pipe.
+pub(crate) struct Newborn {
+    pub(crate) worker: WorkerId,
+    /// Where the kernel writes its pid.
+    pub(crate) row: Row,
+    /// 0 for a hook.
+    pub(crate) generation: u32,
+}
+
 /// What the writer hears.
 pub(crate) enum Heard {
     /// There is a new pipe.
     Pipe(Pipe),
     /// There is one that it will not hear of: it shall end, so that its successor finds that.
     Missed,
+    /// Somebody wants files to be opened anew.
+    Reopen,
     /// All is over: no pipe will come.
     Over,
     /// Nothing for now.
@@ -65,39 +93,65 @@ pub(crate) enum Heard {
 
 /// In place of a number: there is something to be found.
 const LOOK: RawFd = -1;
+/// In place of a number: files are to be opened anew.
+const REOPEN: RawFd = -2;
 const QUIET: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl Pipes {
-    pub(super) fn new(header: &'static Header, ledger: &'static Ledger) -> io::Result<Pipes> {
+    pub(super) fn new(records: Records, sinks: usize) -> io::Result<Pipes> {
+        let Records { header, table, ledger, .. } = records;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         ledger.name(&here, Meaning::Keeper)?;
         ledger.name(&there, Meaning::Keeper)?;
-        Ok(Pipes { header, ledger, here, there, tails: Tails::new()? })
+        let (stages, sinks, tails) = (Stages::new()?, Sinks::new(sinks)?, Tails::new()?);
+        Ok(Pipes { header, ledger, table, here, there, stages, sinks, tails })
     }
 
-    /// The daemon opens a pipe for a process that it is going to spawn under this id; returns the end that is written to.
+    /// The daemon opens a pipe for a process that it is going to spawn.
     ///
     /// # Errors
     /// No descriptor.
-    pub(crate) fn open(&self, origin: Origin, worker: WorkerId) -> io::Result<OwnedFd> {
+    pub(crate) fn open(&self, origin: Origin, newborn: &Newborn) -> io::Result<Opened> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        let pipe = which(&read)?;
+        let stage = memfd_create("firestarter-stage", MemfdFlags::CLOEXEC)?;
+        let (number, pipe) = (read.as_raw_fd(), which(&read)?);
+        let row = self.stages.row(number)?;
         self.header.set_untold(true);
-        let named = self.ledger.name(&read, Meaning::Output { pipe, origin });
+        row.begin(stage.as_raw_fd(), newborn.generation);
+        row.set_place(newborn.row.0);
+        let named = self
+            .ledger
+            .name(&stage, Meaning::Stage { pipe, number: number as u32 })
+            .and_then(|()| self.ledger.name(&read, Meaning::Output { pipe, origin }));
         if named.is_ok() {
-            self.ledger.set_mark(&read, worker.0);
+            self.ledger.set_mark(&read, newborn.worker.0);
         }
-        if named.is_ok() && self.tell(&read).is_err() {
+        if named.is_ok() && self.tell(&read, &stage).is_err() {
             self.header.miss_pipe();
             // A full socket wakes the writer just as well.
             let _ = send(&self.here, &LOOK.to_le_bytes(), QUIET);
         }
         self.header.set_untold(false);
-        named?;
-        // It is the ledger's from now on.
-        let _ = read.into_raw_fd();
-        Ok(write)
+        if let Err(error) = named {
+            self.ledger.forget(&stage);
+            return Err(error);
+        }
+        // They are the ledger's from now on.
+        let _ = (read.into_raw_fd(), stage.into_raw_fd());
+        Ok(Opened { write, number })
+    }
+
+    /// This is the process that writes to a pipe.
+    pub(crate) fn born(&self, pipe: RawFd, pid: Pid) {
+        if let Ok(row) = self.stages.row(pipe) {
+            row.set_pid(pid.as_raw_nonzero().get() as u32);
+        }
+    }
+
+    /// How far the writer is at its sinks.
+    pub(crate) fn sinks(&self) -> &Sinks {
+        &self.sinks
     }
 
     /// The last that a process wrote to its standard error, what nobody has read yet included; empty if it does not write
@@ -109,9 +163,9 @@ impl Pipes {
             let before = self.tails.of(worker);
             let unread = self.unread(worker);
             let after = self.tails.of(worker);
-            let still = before == after && !after.as_ref().is_some_and(|tail| tail.reading);
+            let still = before == after && !after.as_ref().is_some_and(|tail| tail.moving);
             words = after.map_or_else(Vec::new, |tail: Tail| tail.bytes);
-            if still {
+            if let Some(unread) = unread.filter(|_| still) {
                 words.extend(unread);
                 break;
             }
@@ -122,46 +176,73 @@ impl Pipes {
         words
     }
 
-    /// What stands in a worker's pipe.
-    fn unread(&self, worker: WorkerId) -> Vec<u8> {
+    /// What the writer has not consumed yet of a worker's standard error: what stands in the stage, and in the pipe.
+    fn unread(&self, worker: WorkerId) -> Option<Vec<u8>> {
         let of_worker = |(number, meaning): &(RawFd, Meaning)| {
             let stderr = matches!(meaning, Meaning::Output { origin: Origin { stream: Stream::Stderr, .. }, .. });
             stderr && self.ledger.mark(number) == worker.0
         };
-        let Some(found) = self.ledger.named().find(of_worker) else { return Vec::new() };
-        let unread = fds::peek_pipe(found.0).unwrap_or_default();
-        // The keeper may have closed it meanwhile, and the number be another's.
-        let same = self.ledger.meaning_of(found.0) == Some(found.1) && self.ledger.mark(&found.0) == worker.0;
-        if same {
-            unread
-        } else {
-            Vec::new()
-        }
+        let Some((number, meaning)) = self.ledger.named().find(of_worker) else { return Some(Vec::new()) };
+        let row = self.stages.row(number).ok()?;
+        let consumed = row.consumed();
+        let before = fds::length(row.stage()).ok()?;
+        let in_pipe = fds::peek_pipe(number).unwrap_or_default();
+        let begin = consumed.max(before.saturating_sub(BYTES as u64));
+        let mut unread = fds::read_at(row.stage(), begin, before.saturating_sub(begin) as usize).ok()?;
+        // The writer may have moved some of it meanwhile, or the keeper closed it and the number be another's.
+        let still = fds::length(row.stage()).ok()? == before && row.consumed() == consumed;
+        let same = self.ledger.meaning_of(number) == Some(meaning) && self.ledger.mark(&number) == worker.0;
+        unread.extend(in_pipe);
+        (still && same).then_some(unread)
     }
 
-    /// The writer begins to read a pipe.
+    /// The writer begins with a pipe.
     pub(crate) fn begins(&self, pipe: &Pipe) {
         if pipe.origin.stream == Stream::Stderr {
             self.tails.begin(pipe.worker);
         }
     }
 
-    /// The writer reads a pipe once.
-    pub(crate) fn read(&self, pipe: &Pipe, buffer: &mut [u8]) -> rustix::io::Result<usize> {
-        if pipe.origin.stream != Stream::Stderr {
-            return rustix::io::read(&pipe.read, buffer);
+    /// The writer is done with these bytes of a pipe, and with all before this position.
+    pub(crate) fn consumed(&self, pipe: &Pipe, bytes: &[u8], position: u64) {
+        let kept = pipe.origin.stream == Stream::Stderr;
+        if kept {
+            self.tails.add(pipe.worker, bytes);
         }
-        self.tails.reads(pipe.worker);
-        let read = rustix::io::read(&pipe.read, &mut *buffer);
-        self.tails.add(pipe.worker, &buffer[..read.unwrap_or(0)]);
-        read
+        if let Ok(row) = self.stages.row(pipe.number) {
+            row.set_consumed(position);
+        }
+        if kept {
+            self.tails.settle(pipe.worker);
+        }
     }
 
-    fn tell(&self, read: &OwnedFd) -> rustix::io::Result<usize> {
+    /// How far the writer is with a pipe.
+    ///
+    /// # Errors
+    /// Its number is too high: it cannot have been opened here.
+    pub(crate) fn stage(&self, number: RawFd) -> io::Result<StageRow<'_>> {
+        self.stages.row(number)
+    }
+
+    /// The process that writes to a pipe and its generation; 0 where that is not known, or is a hook's.
+    pub(crate) fn writer_of(&self, pipe: &Pipe) -> (u32, u32) {
+        let Ok(row) = self.stages.row(pipe.number) else { return (0, 0) };
+        let known = row.pid();
+        if known > 0 {
+            return (known, row.generation());
+        }
+        // The kernel knows it before the thread that spawns does.
+        let place = Row(row.place());
+        let pid = self.table.pid(place).filter(|_| self.table.worker(place) == Some(pipe.worker));
+        (pid.map_or(0, |pid| pid.as_raw_nonzero().get() as u32), row.generation())
+    }
+
+    fn tell(&self, read: &OwnedFd, stage: &OwnedFd) -> rustix::io::Result<usize> {
         let number = read.as_raw_fd().to_le_bytes();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = [read.as_fd()];
+        let fds = [read.as_fd(), stage.as_fd()];
         control.push(SendAncillaryMessage::ScmRights(&fds));
         sendmsg(&self.here, &[IoSlice::new(&number)], &mut control, QUIET)
     }
@@ -173,6 +254,20 @@ impl Pipes {
             let _ = send(&self.here, &LOOK.to_le_bytes(), QUIET);
             self.header.set_untold(false);
         }
+        let orphan = |(number, meaning): &(RawFd, Meaning)| {
+            let Meaning::Stage { pipe, number: of } = meaning else { return false };
+            let named = self.ledger.meaning_of(*of as RawFd);
+            let whole = matches!(named, Some(Meaning::Output { pipe: is, .. }) if is == *pipe);
+            !(whole && self.stages.row(*of as RawFd).is_ok_and(|row| row.stage() == *number))
+        };
+        for (number, _) in self.ledger.named().filter(orphan) {
+            self.close(number);
+        }
+    }
+
+    fn close(&self, number: RawFd) {
+        self.ledger.forget(&number);
+        drop(fds::adopt(number));
     }
 
     /// Where the keeper hears which pipes are done; without a keeper, the daemon.
@@ -189,8 +284,15 @@ impl Pipes {
             let done = u32::from_le_bytes(which);
             let same = |meaning| matches!(meaning, Meaning::Output { pipe, .. } if pipe == done);
             if self.ledger.meaning_of(number).is_some_and(same) {
-                self.ledger.forget(&number);
-                drop(fds::adopt(number));
+                let stage = self.stages.row(number).map(StageRow::stage);
+                // Without its pipe a stage is closed by the next sweep, should this one be killed here.
+                self.close(number);
+                let of_pipe = |stage: &RawFd| {
+                    self.ledger.meaning_of(*stage) == Some(Meaning::Stage { pipe: done, number: number as u32 })
+                };
+                if let Some(stage) = stage.ok().filter(of_pipe) {
+                    self.close(stage);
+                }
             }
         }
     }
@@ -225,18 +327,22 @@ impl Pipes {
                 | Meaning::PinnedFolder { .. }
                 | Meaning::PinnedProgram { .. }
                 | Meaning::Spare
+                | Meaning::Stage { .. }
                 | Meaning::Notify { .. }
                 | Meaning::Stored { .. } => None,
             })
             .collect();
+        let stage = |number: RawFd| self.stages.row(number).map(StageRow::stage);
         let mut kept: Vec<RawFd> = outputs.iter().map(|(number, ..)| *number).collect();
+        kept.extend(outputs.iter().filter_map(|(number, ..)| stage(*number).ok()));
         kept.extend(voice);
         kept.push(self.there.as_raw_fd());
         kept.sort_unstable();
         fds::keep_only(kept.into_iter());
         let worker = |number| WorkerId(self.ledger.mark(&number));
         let own = |(number, pipe, origin)| {
-            Some(Pipe { read: fds::adopt(number)?, number, pipe, origin, worker: worker(number) })
+            let (read, stage) = (fds::adopt(number)?, fds::adopt(stage(number).ok()?)?);
+            Some(Pipe { read, stage, number, pipe, origin, worker: worker(number) })
         };
         outputs.into_iter().filter_map(own).filter(|pipe| which(&pipe.read).is_ok_and(|is| is == pipe.pipe)).collect()
     }
@@ -258,7 +364,7 @@ impl Pipes {
     /// None if it was a message that says nothing new.
     fn hear_one(&self) -> Option<Heard> {
         let mut bytes = [0; 4];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -267,24 +373,26 @@ impl Pipes {
             Err(_) if self.header.take_missed() => return Some(Heard::Missed),
             Err(_) => return Some(Heard::Nothing),
         };
-        let mut sent = None;
+        let mut sent = Vec::new();
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
-                sent = fds.last();
+                sent.extend(fds);
             }
         }
+        let sent: Result<[OwnedFd; 2], _> = sent.try_into();
         let number = RawFd::from_le_bytes(bytes);
         match (length, sent) {
             // There is no socket any more to be told by: what was missed is not found but by a successor.
             (0, _) if self.header.take_missed() => Some(Heard::Missed),
             (0, _) => Some(Heard::Over),
-            (_, None) if number == LOOK => None,
+            (_, Err(_)) if number == LOOK => None,
+            (_, Err(_)) if number == REOPEN => Some(Heard::Reopen),
             // There was no descriptor left for it.
-            (_, None) => Some(Heard::Missed),
-            (_, Some(read)) => match (self.ledger.meaning_of(number), which(&read)) {
+            (_, Err(_)) => Some(Heard::Missed),
+            (_, Ok([read, stage])) => match (self.ledger.meaning_of(number), which(&read)) {
                 (Some(Meaning::Output { pipe, origin }), Ok(is)) if is == pipe => {
                     let worker = WorkerId(self.ledger.mark(&number));
-                    Some(Heard::Pipe(Pipe { read, number, pipe, origin, worker }))
+                    Some(Heard::Pipe(Pipe { read, stage, number, pipe, origin, worker }))
                 }
                 // Known to the last writer, and done.
                 _ => None,
@@ -317,7 +425,12 @@ mod tests {
 
     fn pipes() -> Pipes {
         let (records, _) = super::super::create().unwrap();
-        Pipes::new(records.header, records.ledger).unwrap()
+        Pipes::new(records, 1).unwrap()
+    }
+
+    fn open(pipes: &Pipes, slot: u32) -> OwnedFd {
+        let newborn = Newborn { worker: WorkerId(slot.into()), row: Row(slot), generation: 1 };
+        pipes.open(origin(slot), &newborn).unwrap().write
     }
 
     fn origin(slot: u32) -> Origin {
@@ -334,7 +447,7 @@ mod tests {
     #[test]
     fn a_pipe_is_told_of_read_and_closed_when_done() {
         let pipes = pipes();
-        let write = pipes.open(origin(1), WorkerId(1)).unwrap();
+        let write = open(&pipes, 1);
         let pipe = heard(&pipes);
         assert_eq!(pipe.origin, origin(1));
         rustix::io::write(&write, b"hello").unwrap();
@@ -357,10 +470,10 @@ mod tests {
         let mut writes = Vec::new();
         let full = |pipes: &Pipes| send(&pipes.here, &LOOK.to_le_bytes(), QUIET).is_err();
         while !full(&pipes) {}
-        writes.push(pipes.open(origin(0), WorkerId(0)).unwrap());
+        writes.push(open(&pipes, 0));
         assert!(matches!(pipes.hear(), Heard::Missed));
         assert!(matches!(pipes.hear(), Heard::Nothing), "told once");
-        writes.push(pipes.open(origin(1), WorkerId(1)).unwrap());
+        writes.push(open(&pipes, 1));
         assert_eq!(heard(&pipes).origin, origin(1));
         // A daemon that died between the naming and the telling.
         pipes.header.set_untold(true);
@@ -373,9 +486,9 @@ mod tests {
     #[test]
     fn a_pipe_that_is_done_is_not_heard_of_again_and_the_end_comes_last() {
         let pipes = pipes();
-        let _first = pipes.open(origin(0), WorkerId(0)).unwrap();
+        let _first = open(&pipes, 0);
         let pipe = heard(&pipes);
-        let (again, _second) = (pipes.tell(&pipe.read), pipes.open(origin(1), WorkerId(1)).unwrap());
+        let (again, _second) = (pipes.tell(&pipe.read, &pipe.stage), open(&pipes, 1));
         again.unwrap();
         pipes.ledger.forget(&pipe.number);
         pipes.end();

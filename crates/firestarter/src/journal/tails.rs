@@ -1,6 +1,6 @@
 //! The last that processes wrote to their standard error by way of the writer: a little of each, in shared memory, written by
-//! the writer as it reads and read by the daemon when somebody is to be told why a worker failed. What the writer has not
-//! read yet stands in the pipe.
+//! the writer as it consumes and read by the daemon when somebody is to be told why a worker failed. What the writer has
+//! not consumed yet stands in the stage and in the pipe.
 //!
 //! A row is found by the worker's ordinal: its last words stay there after its pipe is closed, until so many others were
 //! born that one of them has the same row. So the memory is bounded whatever the number of workers is.
@@ -13,7 +13,7 @@ use firestarter_core::ids::WorkerId;
 
 use crate::sys::maps::SharedWords;
 
-/// All rows: the worker, how many bytes it has written, whether more are on their way here, and the last bytes.
+/// All rows: the worker, how many bytes it has written, whether some are on their way here, and the last bytes.
 pub(super) struct Tails(SharedWords);
 
 const ROWS: usize = 4096;
@@ -21,7 +21,7 @@ const ROWS: usize = 4096;
 pub(crate) const BYTES: usize = 2048;
 const WORKER: usize = 0;
 const WRITTEN: usize = 1;
-const READING: usize = 2;
+const MOVING: usize = 2;
 const HEAD: usize = 3;
 const WORDS: usize = HEAD + BYTES / 8;
 
@@ -31,8 +31,8 @@ pub(super) struct Tail {
     pub(super) bytes: Vec<u8>,
     /// Of how many.
     pub(super) written: u64,
-    /// The writer has more in hand.
-    pub(super) reading: bool,
+    /// The last of them may stand in the stage too.
+    pub(super) moving: bool,
 }
 
 impl Tails {
@@ -48,19 +48,13 @@ impl Tails {
             row[WRITTEN].store(0, Release);
             row[WORKER].store(worker.0, Release);
         }
-        row[READING].store(0, Release);
+        row[MOVING].store(0, Release);
     }
 
-    /// The writer is going to read from its pipe.
-    pub(super) fn reads(&self, worker: WorkerId) {
-        if let Some(row) = self.own_row(worker) {
-            row[READING].store(1, Release);
-        }
-    }
-
-    /// This is what it read; nothing, if there was nothing.
+    /// These bytes are consumed; until `settle` they may be found in the stage as well.
     pub(super) fn add(&self, worker: WorkerId, bytes: &[u8]) {
         let Some(row) = self.own_row(worker) else { return };
+        row[MOVING].store(1, Release);
         let written = row[WRITTEN].load(Acquire);
         let (skipped, last) = bytes.split_at(bytes.len().saturating_sub(BYTES));
         for (at, byte) in (written + skipped.len() as u64..).zip(last) {
@@ -69,19 +63,25 @@ impl Tails {
             word.store(word.load(Relaxed) & !(0xff << shift) | u64::from(*byte) << shift, Relaxed);
         }
         row[WRITTEN].store(written + bytes.len() as u64, Release);
-        row[READING].store(0, Release);
+    }
+
+    /// They are no longer in the stage.
+    pub(super) fn settle(&self, worker: WorkerId) {
+        if let Some(row) = self.own_row(worker) {
+            row[MOVING].store(0, Release);
+        }
     }
 
     /// What a worker wrote last.
     pub(super) fn of(&self, worker: WorkerId) -> Option<Tail> {
         let row = self.own_row(worker)?;
-        let (reading, written) = (row[READING].load(Acquire) != 0, row[WRITTEN].load(Acquire));
+        let (moving, written) = (row[MOVING].load(Acquire) != 0, row[WRITTEN].load(Acquire));
         let byte = |at: u64| {
             let at = at as usize % BYTES;
             (row[HEAD + at / 8].load(Relaxed) >> (at % 8 * 8)) as u8
         };
         let bytes = (written.saturating_sub(BYTES as u64)..written).map(byte).collect();
-        Some(Tail { bytes, written, reading })
+        Some(Tail { bytes, written, moving })
     }
 
     /// None if it is another's: of one who was born long before it, or after.
@@ -108,12 +108,12 @@ mod tests {
         for length in [0, 1, 7, 8, 100, 2000, 2048, 5000, 3] {
             let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + length) as u8).collect();
             all.extend(&bytes);
-            tails.reads(five);
-            assert!(tails.of(five).unwrap().reading);
             tails.add(five, &bytes);
+            assert!(tails.of(five).unwrap().moving);
+            tails.settle(five);
             let tail = tails.of(five).unwrap();
             assert_eq!(tail.bytes, all[all.len().saturating_sub(BYTES)..], "{length}");
-            assert_eq!((tail.written, tail.reading), (all.len() as u64, false));
+            assert_eq!((tail.written, tail.moving), (all.len() as u64, false));
         }
         tails.begin(WorkerId::new(6, 0));
         tails.begin(five);

@@ -93,6 +93,29 @@ pub(crate) fn is_unix_connection(number: RawFd) -> bool {
     unix && rustix::net::sockopt::socket_acceptconn(fd).is_ok_and(|listens| !listens)
 }
 
+/// How long the file of this number is.
+///
+/// # Errors
+/// The number is not open.
+pub(crate) fn length(number: RawFd) -> io::Result<u64> {
+    // SAFETY: the number is only looked at; one that is not open gives an error.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(rustix::fs::fstat(file)?.st_size as u64)
+}
+
+/// So many bytes from this position of the file of this number, or as many as there are.
+///
+/// # Errors
+/// The number is not open, or nothing that can be read from there.
+pub(crate) fn read_at(number: RawFd, position: u64, length: usize) -> io::Result<Vec<u8>> {
+    // SAFETY: the number is only read from; one that is not open gives an error.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    let mut bytes = vec![0; length];
+    let read = rustix::io::pread(file, &mut bytes, position)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
 /// What stands in a pipe, which it stays in. Nothing if it is at its end, or no pipe.
 ///
 /// # Errors

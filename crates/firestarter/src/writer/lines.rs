@@ -1,157 +1,144 @@
-//! Cuts what comes out of a pipe into whole lines, and keeps the lines of several pipes apart in one log. Used by the
-//! writer's loop for each pipe and by each sink; knows neither descriptors nor files.
+//! Cuts what stands in a stage into what is written at once. Pure: bytes in, a length out. Used by `sink`.
 
-/// A line that is longer is passed on in pieces.
-const LONGEST: usize = 64 * 1024;
-
-/// The beginning of a line whose end has not come yet.
-#[derive(Default)]
-pub(super) struct Cutter {
-    begun: Vec<u8>,
-}
-
-impl Cutter {
-    /// Passes on what is whole. A run of lines is passed on at once; only the piece of a line that is too long ends
-    /// without a newline.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut pass_on: impl FnMut(&[u8])) {
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let (lines, rest) = bytes.split_at(whole);
-        if self.begun.is_empty() {
-            if !lines.is_empty() {
-                pass_on(lines);
-            }
-        } else if !lines.is_empty() {
-            let first = lines.iter().position(|byte| *byte == b'\n').map_or(lines.len(), |newline| newline + 1);
-            self.begun.extend_from_slice(&lines[..first]);
-            pass_on(&std::mem::take(&mut self.begun));
-            if first < lines.len() {
-                pass_on(&lines[first..]);
-            }
-        }
-        self.begun.extend_from_slice(rest);
-        if self.begun.len() >= LONGEST {
-            pass_on(&std::mem::take(&mut self.begun));
-        }
-    }
-
-    /// Nothing more will come: passes on what is left, which has no newline.
-    pub(super) fn finish(&mut self, pass_on: impl FnOnce(&[u8])) {
-        if !self.begun.is_empty() {
-            pass_on(&std::mem::take(&mut self.begun));
-        }
-    }
-}
-
-/// Where the last line of a log may be unfinished: whose it is. Who comes next begins a new line, unless it is the same.
-#[derive(Default)]
-pub(super) struct Seam {
-    open: Option<u64>,
-}
-
-/// How a run joins what is there.
+/// What is to be written of the bytes at the front of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Join {
-    /// It begins a line.
-    Begins,
-    /// It goes on with its own line.
-    GoesOn,
-    /// It begins a line, and the last one wants a newline first.
-    Parts,
+pub(super) enum Cut {
+    /// So many bytes: whole lines, or the last piece of what a worker wrote before it ended.
+    Lines(usize),
+    /// So many bytes of a line that goes on behind them.
+    Piece(usize),
+    /// So many bytes of a line that is too long: they become a line of their own.
+    Split(usize),
+    /// Nothing before there is more.
+    Wait,
 }
 
-impl Seam {
-    /// How the next run of this pipe joins.
-    pub(super) fn join(&self, from: u64) -> Join {
-        match self.open {
-            None => Join::Begins,
-            Some(open) if open == from => Join::GoesOn,
-            Some(_) => Join::Parts,
+/// How the lines of a pipe may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Nobody else writes to this sink, and bytes stay as they are: a long line needs not be held until it is whole.
+    Free,
+    /// A line that is longer than so many bytes is split.
+    Whole(usize),
+}
+
+/// A line that is longer is written in pieces where that harms nobody.
+pub(super) const PIECE: usize = 64 * 1024;
+
+impl Rule {
+    /// So many bytes must be looked at to find a cut.
+    pub(super) fn sight(self) -> usize {
+        match self {
+            Rule::Free => PIECE,
+            Rule::Whole(longest) => longest + 1,
         }
-    }
-
-    /// Whether the last line is unfinished.
-    pub(super) fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// This much of a run was written last.
-    pub(super) fn wrote(&mut self, from: u64, run: &[u8]) {
-        if let Some(last) = run.last() {
-            self.open = (*last != b'\n').then_some(from);
-        }
-    }
-
-    /// Nobody goes on with the last line.
-    pub(super) fn closes(&mut self, from: u64) {
-        if self.open == Some(from) {
-            self.open = Some(NOBODY);
-        }
-    }
-
-    /// The last line is whole: what was unfinished is gone, or in another file.
-    pub(super) fn is_whole(&mut self) {
-        self.open = None;
-    }
-
-    /// The last line is unfinished, and nobody goes on with it.
-    pub(super) fn is_torn(&mut self) {
-        self.open = Some(NOBODY);
     }
 }
 
-/// No pipe bears this number.
-const NOBODY: u64 = u64::MAX;
+/// `ended`: nothing more will come behind these bytes.
+pub(super) fn cut(bytes: &[u8], ended: bool, rule: Rule) -> Cut {
+    if let Rule::Whole(longest) = rule {
+        if bytes.len() > longest {
+            if let Some(long) = first_longer(bytes, longest) {
+                return long;
+            }
+        }
+    }
+    match bytes.iter().rposition(|byte| *byte == b'\n') {
+        Some(newline) => Cut::Lines(newline + 1),
+        None if bytes.is_empty() => Cut::Wait,
+        None if ended => Cut::Lines(bytes.len()),
+        None if rule == Rule::Free && bytes.len() >= PIECE => Cut::Piece(bytes.len()),
+        None => Cut::Wait,
+    }
+}
+
+/// The lines before the first one that is too long, or, if it is the first of all, its piece.
+fn first_longer(bytes: &[u8], longest: usize) -> Option<Cut> {
+    let mut at = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.len() - usize::from(line.ends_with(b"\n"));
+        if text > longest {
+            return Some(if at > 0 { Cut::Lines(at) } else { Cut::Split(before_a_letter(line, longest)) });
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// A cut at this place or a little before it, so that no letter of UTF-8 is cut in two.
+fn before_a_letter(line: &[u8], longest: usize) -> usize {
+    const LONGEST_LETTER: usize = 4;
+    let continues = |at: &usize| line[*at] & 0xc0 == 0x80;
+    let begin = (longest.saturating_sub(LONGEST_LETTER - 1)..=longest).rev().find(|at| !continues(at));
+    begin.filter(|at| *at > 0).unwrap_or(longest)
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cut(parts: &[&[u8]]) -> Vec<Vec<u8>> {
-        let (mut cutter, mut runs) = (Cutter::default(), Vec::new());
-        for part in parts {
-            cutter.feed(part, |run| runs.push(run.to_vec()));
+    /// What is cut off `bytes` when they come in these parts.
+    fn all(parts: &[Vec<u8>], rule: Rule) -> Vec<(Vec<u8>, Cut)> {
+        let (mut stage, mut pieces) = (Vec::new(), Vec::new());
+        for index in 0..=parts.len() {
+            parts.get(index).into_iter().for_each(|part| stage.extend(part));
+            let ended = index == parts.len();
+            loop {
+                let seen = stage.len().min(rule.sight().max(16));
+                let whole = seen == stage.len();
+                match cut(&stage[..seen], ended && whole, rule) {
+                    Cut::Wait => break assert!(whole, "it waits for what is there"),
+                    cut @ (Cut::Lines(length) | Cut::Piece(length) | Cut::Split(length)) => {
+                        assert!(length > 0);
+                        pieces.push((stage.drain(..length).collect(), cut));
+                    }
+                }
+            }
         }
-        cutter.finish(|run| runs.push(run.to_vec()));
-        runs
+        assert!(stage.is_empty());
+        pieces
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost_or_added_and_runs_end_with_lines(parts in prop::collection::vec("[a\n]{0,12}", 0..12)) {
-            let parts: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
-            let runs = cut(&parts);
-            prop_assert_eq!(runs.concat(), parts.concat());
-            let (last, before) = runs.split_last().map_or((&[][..], &[][..]), |(last, before)| (&last[..], before));
-            prop_assert!(before.iter().all(|run| run.ends_with(b"\n")), "{:?}", runs);
-            prop_assert!(last.ends_with(b"\n") || !last.contains(&b'\n'), "{:?}", runs);
+        fn nothing_is_lost_and_only_long_lines_are_split(
+            parts in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), Just(0xc3), Just(0xa4)], 0..12), 0..12),
+            longest in 1usize..20,
+        ) {
+            let rule = Rule::Whole(longest);
+            let pieces = all(&parts, rule);
+            let written: Vec<u8> = pieces.iter().flat_map(|(bytes, _)| bytes.clone()).collect();
+            prop_assert_eq!(&written, &parts.concat());
+            for (at, (bytes, cut)) in pieces.iter().enumerate() {
+                match cut {
+                    Cut::Lines(_) => {
+                        prop_assert!(bytes.ends_with(b"\n") || at + 1 == pieces.len());
+                        for line in bytes.split(|byte| *byte == b'\n') {
+                            prop_assert!(line.len() <= longest);
+                        }
+                    }
+                    Cut::Split(_) => prop_assert!(bytes.len() <= longest && !bytes.contains(&b'\n')),
+                    Cut::Piece(_) | Cut::Wait => prop_assert!(false, "{:?}", cut),
+                }
+            }
         }
     }
 
     #[test]
-    fn a_line_without_end_is_passed_on_in_pieces_and_memory_is_given_back() {
-        let part = [b'x'; 1000];
-        let (mut cutter, mut passed) = (Cutter::default(), Vec::new());
-        for _ in 0..1000 {
-            cutter.feed(&part, |run| passed.push(run.len()));
-        }
-        assert!(passed.len() > 10 && passed.iter().all(|length| *length < LONGEST + 1000), "{passed:?}");
-        assert!(cutter.begun.len() < LONGEST);
-        cutter.feed(b"\n", |_| {});
-        assert_eq!(cutter.begun.capacity(), 0);
+    fn alone_a_long_line_goes_through_in_pieces() {
+        let line = vec![b'x'; PIECE + 5];
+        assert_eq!(cut(&line[..PIECE - 1], false, Rule::Free), Cut::Wait);
+        assert_eq!(cut(&line[..PIECE], false, Rule::Free), Cut::Piece(PIECE));
+        assert_eq!(cut(b"end", true, Rule::Free), Cut::Lines(3));
+        assert_eq!(cut(b"a\nend", false, Rule::Free), Cut::Lines(2));
     }
 
     #[test]
-    fn lines_of_two_pipes_are_kept_apart() {
-        let mut seam = Seam::default();
-        assert_eq!(seam.join(1), Join::Begins);
-        seam.wrote(1, b"a\nb");
-        assert_eq!((seam.join(1), seam.join(2)), (Join::GoesOn, Join::Parts));
-        seam.closes(2);
-        assert_eq!(seam.join(1), Join::GoesOn);
-        seam.closes(1);
-        assert_eq!(seam.join(1), Join::Parts, "a number may be used again");
-        seam.wrote(2, b"c\n");
-        assert_eq!(seam.join(1), Join::Begins);
+    fn letters_are_kept_whole() {
+        let line = "aäöü€x".as_bytes();
+        assert_eq!(cut(line, false, Rule::Whole(4)), Cut::Split(3));
+        assert_eq!(cut(&[0x80; 9], false, Rule::Whole(4)), Cut::Split(4), "no UTF-8 at all");
     }
 }

@@ -48,6 +48,21 @@ impl Folder {
         }
     }
 
+    /// Opens the file in this folder that has this inode, whatever its name is, to append to it; none if there is none.
+    pub(super) fn open_inode(&self, inode: u64) -> io::Result<Option<OwnedFd>> {
+        use std::os::unix::fs::DirEntryExt;
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.ino() == inode {
+                let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+                let opened = rustix::fs::openat(&self.fd, entry.file_name(), flags, Mode::empty())?;
+                let same = rustix::fs::fstat(&opened)?.st_ino == inode;
+                return Ok(same.then_some(opened));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the log ends in the middle of a line. One that may not be read is taken to end well.
     pub(super) fn is_torn(&self, size: u64) -> bool {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;

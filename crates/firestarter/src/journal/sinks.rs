@@ -1,0 +1,244 @@
+//! What the writer is in the middle of at each sink, in shared memory, so that the next writer finishes it: no byte is
+//! written twice and none is left out, whoever is killed.
+//!
+//! A writer records a *batch* before it writes it: from where to where in which stage, and how long the file was. The
+//! bytes of a batch follow from its record alone. So how much of it was written is seen from how long the file is now, and
+//! the next writer goes on in the middle of it. Where there is no length to see, at a FIFO or a terminal, the writer
+//! notes after each write how far it is: a kill in between repeats that write.
+//!
+//! The record has two places that take turns, and one store says which of them counts.
+//!
+//! Beside it stand a few counts, for people.
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+
+use crate::sys::maps::SharedWords;
+
+pub(crate) struct Sinks {
+    words: SharedWords,
+    count: usize,
+}
+
+const WORDS: usize = 32;
+const TURN: usize = 0;
+const PLACES: [usize; 2] = [1, 10];
+const KIND: usize = 0;
+const PIPE: usize = 1;
+const FROM: usize = 2;
+const TO: usize = 3;
+const TIME: usize = 4;
+const INODE: usize = 5;
+const BEFORE: usize = 6;
+const OPEN_LINE: usize = 7;
+const WRITTEN: usize = 19;
+const COUNTS: usize = 20;
+const ERRNO: usize = 25;
+const ASKED: usize = 26;
+const REOPENED: usize = 27;
+const BEGUN: usize = 28;
+const BEGUN_INODE: usize = 29;
+
+/// The row of a sink.
+#[derive(Clone, Copy)]
+pub(crate) struct SinkRow<'a>(&'a [AtomicU64]);
+
+/// What is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    pub(crate) kind: Kind,
+    /// The number and the inode of the pipe that it comes from.
+    pub(crate) pipe: (u32, u32),
+    /// The part of the stage.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// When: nanoseconds since 1970.
+    pub(crate) time: u64,
+    /// The file, and its length before; none where there is no length.
+    pub(crate) file: Option<(u64, u64)>,
+    /// Whose line is unfinished at the end of the sink, before the batch.
+    pub(crate) open_line: u64,
+}
+
+/// What a batch makes of its part of the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Lines, in the form of the sink.
+    Lines = 1,
+    /// A piece of a line that is too long: it becomes a line that says so.
+    Split = 2,
+    /// Nothing but the number of what is not there.
+    Gap = 3,
+    /// A newline behind a line that nobody goes on with.
+    Close = 4,
+}
+
+/// What is counted at a sink since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// Bytes written.
+    Bytes = 0,
+    /// Bytes dropped.
+    Dropped = 1,
+    /// Lines dropped.
+    DroppedLines = 2,
+    /// Lines that a worker's end left without a newline.
+    Torn = 3,
+    /// Rotations.
+    Rotations = 4,
+}
+
+impl Sinks {
+    pub(super) fn new(count: usize) -> io::Result<Sinks> {
+        Ok(Sinks { words: SharedWords::new("firestarter-sinks", count.max(1) * WORDS)?, count })
+    }
+
+    pub(crate) fn row(&self, sink: usize) -> SinkRow<'_> {
+        let sink = sink.min(self.count.saturating_sub(1));
+        SinkRow(&self.words[sink * WORDS..(sink + 1) * WORDS])
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = SinkRow<'_>> {
+        (0..self.count).map(|sink| self.row(sink))
+    }
+}
+
+impl SinkRow<'_> {
+    /// A batch is going to be written.
+    pub(crate) fn begin(self, batch: &Batch) {
+        self.0[WRITTEN].store(0, Release);
+        let (inode, before) = batch.file.unwrap_or((0, u64::MAX));
+        let (number, pipe) = batch.pipe;
+        self.publish([
+            batch.kind as u64,
+            u64::from(number) << 32 | u64::from(pipe),
+            batch.from,
+            batch.to,
+            batch.time,
+            inode,
+            before,
+            batch.open_line,
+        ]);
+    }
+
+    /// All of it is written. `open_line`: whose line is unfinished now.
+    pub(crate) fn end(self, open_line: u64) {
+        self.publish([0, 0, 0, 0, 0, 0, 0, open_line]);
+    }
+
+    /// What the last writer was in the middle of, and whose line is unfinished before it.
+    pub(crate) fn read(self) -> (Option<Batch>, u64) {
+        let place = &self.0[PLACES[self.0[TURN].load(Acquire) as usize & 1]..];
+        let word = |word: usize| place[word].load(Acquire);
+        let kind = match word(KIND) {
+            1 => Kind::Lines,
+            2 => Kind::Split,
+            3 => Kind::Gap,
+            4 => Kind::Close,
+            _ => return (None, word(OPEN_LINE)),
+        };
+        let (pipe, before) = (word(PIPE), word(BEFORE));
+        let batch = Batch {
+            kind,
+            pipe: ((pipe >> 32) as u32, pipe as u32),
+            from: word(FROM),
+            to: word(TO),
+            time: word(TIME),
+            file: (before != u64::MAX).then(|| (word(INODE), before)),
+            open_line: word(OPEN_LINE),
+        };
+        (Some(batch), batch.open_line)
+    }
+
+    fn publish(self, words: [u64; 8]) {
+        let turn = self.0[TURN].load(Acquire) + 1;
+        let place = PLACES[turn as usize & 1];
+        for (at, word) in (place..).zip(words) {
+            self.0[at].store(word, Release);
+        }
+        self.0[TURN].store(turn, Release);
+    }
+
+    /// So much of the batch is written, where no length shows it.
+    pub(crate) fn set_written(self, bytes: usize) {
+        self.0[WRITTEN].store(bytes as u64, Release);
+    }
+
+    pub(crate) fn written(self) -> usize {
+        self.0[WRITTEN].load(Acquire) as usize
+    }
+
+    pub(crate) fn add(self, count: Count, number: u64) {
+        self.0[COUNTS + count as usize].fetch_add(number, AcqRel);
+    }
+
+    pub(crate) fn count(self, count: Count) -> u64 {
+        self.0[COUNTS + count as usize].load(Acquire)
+    }
+
+    /// Why the sink does not work; 0: it does.
+    pub(crate) fn set_errno(self, errno: i32) {
+        self.0[ERRNO].store(errno as u64, Release);
+    }
+
+    pub(crate) fn errno(self) -> i32 {
+        self.0[ERRNO].load(Acquire) as i32
+    }
+
+    /// When the content of the file with this inode began, in seconds since 1970, as far as a writer has said.
+    pub(crate) fn begun(self, inode: u64) -> Option<i64> {
+        let known = self.0[BEGUN_INODE].load(Acquire) == inode;
+        known.then(|| self.0[BEGUN].load(Acquire) as i64)
+    }
+
+    pub(crate) fn set_begun(self, inode: u64, begun: i64) {
+        self.0[BEGUN_INODE].store(0, Release);
+        self.0[BEGUN].store(begun as u64, Release);
+        self.0[BEGUN_INODE].store(inode, Release);
+    }
+
+    /// Somebody wants the file to be opened anew.
+    pub(crate) fn ask_to_reopen(self) -> u64 {
+        self.0[ASKED].fetch_add(1, AcqRel) + 1
+    }
+
+    /// How often that was asked, and up to which time it was done.
+    pub(crate) fn reopen(self) -> (u64, u64) {
+        (self.0[ASKED].load(Acquire), self.0[REOPENED].load(Acquire))
+    }
+
+    pub(crate) fn set_reopened(self, asked: u64) {
+        self.0[REOPENED].store(asked, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_as_it_was_recorded_until_it_ends() {
+        let sinks = Sinks::new(2).unwrap();
+        assert_eq!(sinks.row(1).read(), (None, 0));
+        for (turn, kind) in [Kind::Lines, Kind::Split, Kind::Gap, Kind::Close].into_iter().enumerate() {
+            let file = (turn != 1).then_some((turn as u64, 1 << 40));
+            let batch = Batch {
+                kind,
+                pipe: (turn as u32 + 70, u32::MAX),
+                from: 1,
+                to: 2,
+                time: u64::MAX,
+                file,
+                open_line: turn as u64,
+            };
+            sinks.row(1).begin(&batch);
+            assert_eq!(sinks.row(1).read(), (Some(batch), batch.open_line));
+            sinks.row(1).set_written(5);
+            assert_eq!(sinks.row(1).written(), 5);
+            sinks.row(1).end(9);
+            assert_eq!(sinks.row(1).read(), (None, 9));
+        }
+        assert_eq!(sinks.row(0).read(), (None, 0), "rows are apart");
+    }
+}

@@ -1,0 +1,184 @@
+//! How far the writer is with each pipe, in shared memory, so that the next writer goes on at the same byte.
+//!
+//! What is read from a pipe is spliced to the end of its *stage*, a memfd of its own, and nowhere else: the length of the
+//! stage is the record of what was taken, kept by the kernel itself. A row holds the rest: up to where the stage is
+//! *consumed* (written, or dropped and counted), whose pipe it is, and the *gap*: a range of the stage that is dropped
+//! because the sink could not take it. Positions in a stage only grow while there is something in it; one that is consumed
+//! to its end may be made empty, and then begins at 0 again. A writer that dies between the two leaves a row that claims
+//! more than there is: that is an empty stage.
+//!
+//! Rows are found by the number that the pipe has in the shared table of descriptors. The daemon writes a row before it
+//! names the pipe in the ledger, from then on it is the writer's.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use std::io;
+
+use crate::sys::maps::SharedWords;
+
+pub(super) struct Stages(SharedWords);
+
+/// As many as the ledger has.
+const ROWS: usize = 1 << 18;
+const WORDS: usize = 9;
+const STAGE: usize = 0;
+const PID: usize = 1;
+const GENERATION: usize = 2;
+const CONSUMED: usize = 3;
+const GAP_FROM: usize = 4;
+const GAP_TO: usize = 5;
+const LINES: usize = 6;
+const COUNTED: usize = 7;
+const PLACE: usize = 8;
+/// In place of the end of a gap: it is still growing.
+const OPEN: u64 = u64::MAX;
+
+/// The row of a pipe.
+#[derive(Clone, Copy)]
+pub(crate) struct StageRow<'a>(&'a [AtomicU64]);
+
+/// A part of a stage that is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) from: u64,
+    /// None: it still grows.
+    pub(crate) to: Option<u64>,
+}
+
+impl Stages {
+    pub(super) fn new() -> io::Result<Stages> {
+        SharedWords::new("firestarter-stages", ROWS * WORDS).map(Stages)
+    }
+
+    /// The row of the pipe of this number.
+    ///
+    /// # Errors
+    /// `EMFILE`: the number is too high.
+    pub(super) fn row(&self, pipe: RawFd) -> io::Result<StageRow<'_>> {
+        let first = pipe as usize * WORDS;
+        let row = self.0.get(first..first + WORDS);
+        row.map(StageRow).ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))
+    }
+}
+
+impl StageRow<'_> {
+    /// The row of a new pipe with an empty stage.
+    pub(super) fn begin(self, stage: RawFd, generation: u32) {
+        for (word, value) in [(PID, 0), (CONSUMED, 0), (GAP_FROM, 0), (GAP_TO, 0), (LINES, 0), (COUNTED, 0)] {
+            self.set(word, value);
+        }
+        self.set(GENERATION, generation.into());
+        self.set(STAGE, stage as u64);
+    }
+
+    /// The number of the stage in the shared table.
+    pub(super) fn stage(self) -> RawFd {
+        self.word(STAGE) as RawFd
+    }
+
+    /// Where in the table of workers the kernel writes the pid.
+    pub(super) fn set_place(self, row: u32) {
+        self.set(PLACE, row.into());
+    }
+
+    pub(super) fn place(self) -> u32 {
+        self.word(PLACE) as u32
+    }
+
+    /// Says which process writes.
+    pub(super) fn set_pid(self, pid: u32) {
+        self.set(PID, pid.into());
+    }
+
+    /// The process that writes; 0 if nobody has said yet.
+    pub(super) fn pid(self) -> u32 {
+        self.word(PID) as u32
+    }
+
+    /// Of which generation it is; 0 for a hook.
+    pub(super) fn generation(self) -> u32 {
+        self.word(GENERATION) as u32
+    }
+
+    /// All before this position is written, or dropped and counted.
+    pub(crate) fn consumed(self) -> u64 {
+        self.word(CONSUMED)
+    }
+
+    pub(crate) fn set_consumed(self, position: u64) {
+        self.set(CONSUMED, position);
+    }
+
+    /// What is dropped, unless that was told and is done with.
+    pub(crate) fn gap(self) -> Option<Gap> {
+        let from = self.word(GAP_FROM).checked_sub(1)?;
+        let to = Some(self.word(GAP_TO)).filter(|to| *to != OPEN);
+        (to.is_none() || to > Some(self.consumed())).then_some(Gap { from, to })
+    }
+
+    /// All from this position on is dropped until further notice.
+    pub(crate) fn open_gap(self, from: u64) {
+        self.set(LINES, 0);
+        self.set(COUNTED, from);
+        self.set(GAP_TO, OPEN);
+        self.set(GAP_FROM, from + 1);
+    }
+
+    /// What comes from this position on is kept again.
+    pub(crate) fn close_gap(self, to: u64) {
+        self.set(GAP_TO, to);
+    }
+
+    /// So many more lines were found in the gap, which is looked through up to this position. A kill between the two
+    /// stores counts these lines twice; the bytes are counted by positions, and always right.
+    pub(crate) fn count(self, lines: u64, up_to: u64) {
+        self.set(LINES, self.word(LINES) + lines);
+        self.set(COUNTED, up_to);
+    }
+
+    /// How many lines the gap has, and up to where it was looked through.
+    pub(crate) fn counted(self) -> (u64, u64) {
+        (self.word(LINES), self.word(COUNTED))
+    }
+
+    /// The gap was told of.
+    pub(crate) fn end_gap(self) {
+        self.set(GAP_FROM, 0);
+    }
+
+    fn word(self, word: usize) -> u64 {
+        self.0[word].load(Acquire)
+    }
+
+    fn set(self, word: usize, value: u64) {
+        self.0[word].store(value, Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_stands_until_it_was_told_of() {
+        let stages = Stages::new().unwrap();
+        let row = stages.row(70).unwrap();
+        row.begin(71, 3);
+        assert_eq!((row.stage(), row.generation(), row.gap()), (71, 3, None));
+        row.set_consumed(10);
+        row.open_gap(10);
+        assert_eq!(row.gap(), Some(Gap { from: 10, to: None }));
+        row.count(2, 30);
+        row.count(1, 40);
+        row.close_gap(40);
+        assert_eq!((row.gap(), row.counted()), (Some(Gap { from: 10, to: Some(40) }), (3, 40)));
+        row.set_consumed(40);
+        assert_eq!(row.gap(), None, "a writer that died before `end_gap` must not tell it twice");
+        row.end_gap();
+        row.set_consumed(0);
+        assert_eq!(row.gap(), None);
+        assert!(stages.row(ROWS as RawFd).is_err());
+    }
+}

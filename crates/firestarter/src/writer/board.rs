@@ -1,0 +1,314 @@
+//! What the thread that reads pipes and the threads that write sinks have in common: which pipe has something for which
+//! sink, and who is at it. Used by `reader` and `hand`.
+//!
+//! A *seat* is a sink with the pipes that have something for it. It is in the queue when there is something to do and
+//! nobody at it; a hand takes the sink out of its seat and puts it back after each turn. So a sink whose disk hangs keeps
+//! one hand, and the others go on with the rest; if all hands hang while something waits, another one is hired.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{eventfd, EventfdFlags};
+
+use super::sink::{Sink, Turn};
+use super::source::Source;
+use crate::journal::Gap;
+
+pub(super) struct Board {
+    state: Mutex<State>,
+    /// There is something in the queue.
+    work: Condvar,
+    /// Wakes the thread that reads.
+    bell: OwnedFd,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) seats: Vec<Seat>,
+    pub(super) entries: BTreeMap<RawFd, Entry>,
+    queue: VecDeque<usize>,
+    /// What the thread that reads is to look at.
+    pub(super) told: Vec<Told>,
+    rung: bool,
+    /// Hands, and those that wait for work.
+    pub(super) hands: usize,
+    idle: usize,
+}
+
+/// A sink and who wants something of it.
+pub(super) struct Seat {
+    /// None while somebody is at it.
+    pub(super) sink: Option<Box<Sink>>,
+    ready: VecDeque<RawFd>,
+    queued: bool,
+    /// Its file is to be opened anew.
+    pub(super) reopen: bool,
+    /// Since when somebody is at it.
+    pub(super) since: Option<Instant>,
+    /// It does not work: the next attempt, and how long after the last one.
+    pub(super) retry_at: Option<Instant>,
+    patience: Duration,
+    /// Whoever reads it is slow.
+    pub(super) wants_room: bool,
+    /// So many pipes go there.
+    pub(super) pipes: usize,
+}
+
+/// A pipe.
+pub(super) struct Entry {
+    pub(super) source: Arc<Source>,
+    pub(super) seat: usize,
+    /// How long its stage is.
+    pub(super) size: u64,
+    /// Nothing more comes from the pipe.
+    pub(super) ended: bool,
+    ready: bool,
+    /// Somebody writes what it has, up to here.
+    pub(super) claimed: Option<u64>,
+    /// Nothing is read from it, for lack of room.
+    pub(super) held: bool,
+}
+
+impl Entry {
+    pub(super) fn new(source: Arc<Source>, seat: usize, size: u64) -> Entry {
+        Entry { source, seat, size, ended: false, ready: false, claimed: None, held: false }
+    }
+
+    /// Nobody is at it or about to be.
+    pub(super) fn rests(&self) -> bool {
+        !self.ready && self.claimed.is_none()
+    }
+}
+
+/// A message to the thread that reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// There is room in a stage that was full.
+    Room(RawFd),
+    /// All before the gap is written.
+    GapReached(RawFd),
+    /// All of an ended pipe is written.
+    Done(RawFd),
+    /// A sink needs to be waited for.
+    Seat(usize),
+}
+
+/// What a hand has taken on.
+pub(super) struct Task {
+    seat: usize,
+    pub(super) sink: Box<Sink>,
+    pub(super) job: Job,
+}
+
+/// What is to be done with a sink.
+pub(super) enum Job {
+    /// Its file is to be opened anew.
+    Reopen,
+    /// Something is to be written.
+    Write(Portion),
+}
+
+/// What a pipe has.
+pub(super) struct Portion {
+    number: RawFd,
+    pub(super) source: Arc<Source>,
+    pub(super) to: u64,
+    pub(super) ended: bool,
+    pub(super) alone: bool,
+    pub(super) gap: Option<Gap>,
+}
+
+/// The first wait after a failure, and the longest.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// A hand that is at a sink for so long hangs.
+const HANGS: Duration = Duration::from_millis(200);
+/// There are never more.
+const MOST_HANDS: usize = 32;
+
+impl Board {
+    pub(super) fn new(sinks: impl Iterator<Item = Sink>) -> rustix::io::Result<Board> {
+        let seats = sinks.map(Seat::new).collect();
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Board { state: Mutex::new(State { seats, ..State::default() }), work: Condvar::new(), bell })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.bell
+    }
+
+    /// A seat may have become ready.
+    pub(super) fn queue(&self, state: &mut State, seat: usize) {
+        if state.queue_seat(seat) && state.idle > 0 {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits for something to do. None: there are others who wait, too many.
+    pub(super) fn take(&self) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if let Some(task) = state.take() {
+                return Some(task);
+            }
+            if state.idle > 0 {
+                state.hands -= 1;
+                return None;
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
+    /// Puts a sink back after a turn, and takes the next thing, if there is one.
+    pub(super) fn put_back(&self, task: Task, turn: Turn) -> Option<Task> {
+        let mut state = self.lock();
+        let seat = task.seat;
+        state.put_back(task, turn);
+        state.queue_seat(seat);
+        if !state.told.is_empty() && !state.rung {
+            state.rung = true;
+            let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        }
+        let next = state.take();
+        if !state.queue.is_empty() && state.idle > 0 {
+            self.work.notify_one();
+        }
+        next
+    }
+}
+
+impl State {
+    /// A pipe has more, or has ended.
+    pub(super) fn make_ready(&mut self, number: RawFd, first: bool) -> Option<usize> {
+        let entry = self.entries.get_mut(&number)?;
+        let seat = &mut self.seats[entry.seat];
+        if !std::mem::replace(&mut entry.ready, true) {
+            match first {
+                true => seat.ready.push_front(number),
+                false => seat.ready.push_back(number),
+            }
+        }
+        Some(entry.seat)
+    }
+
+    /// Queues a seat, if there is something to do at it. Says whether that is new.
+    fn queue_seat(&mut self, index: usize) -> bool {
+        let seat = &mut self.seats[index];
+        let waits = seat.retry_at.is_some() || seat.wants_room;
+        if seat.queued || waits || seat.sink.is_none() || (seat.ready.is_empty() && !seat.reopen) {
+            return false;
+        }
+        seat.queued = true;
+        self.queue.push_back(index);
+        true
+    }
+
+    /// The first thing in the queue.
+    fn take(&mut self) -> Option<Task> {
+        loop {
+            let index = self.queue.pop_front()?;
+            let seat = &mut self.seats[index];
+            seat.queued = false;
+            if std::mem::take(&mut seat.reopen) {
+                let Some(sink) = seat.sink.take() else { continue };
+                seat.since = Some(Instant::now());
+                return Some(Task { seat: index, sink, job: Job::Reopen });
+            }
+            let Some(number) = seat.ready.pop_front() else { continue };
+            let Some(entry) = self.entries.get_mut(&number) else { continue };
+            entry.ready = false;
+            let Some(sink) = seat.sink.take() else { continue };
+            seat.since = Some(Instant::now());
+            let gap = entry.source.row.gap();
+            let to = gap.map_or(entry.size, |gap| entry.size.min(gap.from.max(entry.source.row.consumed())));
+            entry.claimed = Some(to);
+            let (source, alone) = (entry.source.clone(), seat.pipes == 1);
+            let ended = entry.ended && gap.is_none() || gap.is_some();
+            let portion = Portion { number, source, to, ended, alone, gap };
+            return Some(Task { seat: index, sink, job: Job::Write(portion) });
+        }
+    }
+
+    fn put_back(&mut self, task: Task, turn: Turn) {
+        let Task { seat: index, sink, job } = task;
+        let seat = &mut self.seats[index];
+        seat.sink = Some(sink);
+        seat.since = None;
+        let Job::Write(Portion { number, source, to, ended: task_ended, gap, .. }) = job else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        entry.claimed = None;
+        if matches!(turn, Turn::On | Turn::Waits) {
+            seat.patience = PATIENCE[0];
+        }
+        match turn {
+            Turn::Fails => {
+                seat.retry_at = Some(Instant::now() + seat.patience);
+                seat.patience = (seat.patience * 2).min(PATIENCE[1]);
+                self.told.push(Told::Seat(index));
+                self.make_ready(number, true);
+                return;
+            }
+            Turn::NoRoom => {
+                seat.wants_room = true;
+                self.told.push(Told::Seat(index));
+                self.make_ready(number, true);
+                return;
+            }
+            Turn::On | Turn::Waits => {}
+        }
+        let consumed = source.row.consumed();
+        if entry.held {
+            self.told.push(Told::Room(number));
+        }
+        match source.row.gap() {
+            Some(Gap { from, to: None }) if from == consumed => self.told.push(Told::GapReached(number)),
+            Some(_) => _ = self.make_ready(number, false),
+            None if entry.ended && !task_ended && consumed < entry.size => _ = self.make_ready(number, false),
+            None if entry.ended && consumed == entry.size => self.told.push(Told::Done(number)),
+            // What is left, or has come meanwhile.
+            None if consumed < entry.size && (turn == Turn::On || entry.size > to || gap.is_some()) => {
+                self.make_ready(number, false);
+            }
+            None => {}
+        }
+    }
+
+    /// The messages that have come.
+    pub(super) fn hear(&mut self) -> Vec<Told> {
+        self.rung = false;
+        std::mem::take(&mut self.told)
+    }
+
+    /// Whether another hand is wanted: all are at sinks that hang, and something waits. None: nothing waits; else when
+    /// it would be wanted.
+    pub(super) fn wants_hand(&self) -> Option<Instant> {
+        if self.queue.is_empty() || self.idle > 0 || self.hands >= MOST_HANDS {
+            return None;
+        }
+        let oldest = self.seats.iter().filter_map(|seat| seat.since).max();
+        Some(oldest.map_or_else(Instant::now, |since| since + HANGS))
+    }
+}
+
+impl Seat {
+    fn new(sink: Sink) -> Seat {
+        Seat {
+            sink: Some(Box::new(sink)),
+            ready: VecDeque::new(),
+            queued: false,
+            reopen: false,
+            since: None,
+            retry_at: None,
+            patience: PATIENCE[0],
+            wants_room: false,
+            pipes: 0,
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A pipe, as the thread that reads sees it: how much room its stage has, how long its worker has been waiting, and what is
+//! dropped when that is too long. Used by `reader`.
+//!
+//! A feed *flows* while its stage has room. Without room it is *held*: nothing is read, the pipe fills, the worker waits.
+//! Should that take too long, it *drops*: from the end of the last whole line in the stage on everything is read and
+//! thrown away, which is the gap. When all before the gap is written, so that the sink works again, the gap ends with the
+//! next line, and the feed flows. How long is too long says `Overflow`; a sink that takes a whole stageful in that time is
+//! slow, but works.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::source::{Source, Taken};
+use crate::output::Overflow;
+
+pub(super) struct Feed {
+    pub(super) source: Arc<Source>,
+    /// How long the stage is.
+    pub(super) size: u64,
+    pub(super) state: State,
+    overflow: Overflow,
+    /// So much may stand in the stage.
+    most: u64,
+    /// The pipe was made larger, or cannot be.
+    wide: bool,
+    /// How long its worker has been waiting since so much was consumed.
+    waited: Duration,
+    since: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Flows,
+    Held { since: Instant },
+    Drops(Dropping),
+}
+
+/// A gap that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dropping {
+    from: u64,
+    /// What is dropped by now ends with a line.
+    whole: bool,
+    /// All before the gap is written.
+    reached: bool,
+}
+
+/// What reading a feed came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fed {
+    /// There is more in the stage.
+    More,
+    /// Nothing has changed.
+    Nothing,
+    /// The stage is full.
+    Full,
+    /// Nobody can write to the pipe any more.
+    End,
+}
+
+/// How long a worker waits, in all, for a sink that takes nothing.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
+/// A stage holds so much beyond the longest line.
+const ROOM: u64 = 256 * 1024;
+/// So much is read at a time.
+const BITE: usize = 1024 * 1024;
+/// So much is looked through at a time.
+const LOOK: usize = 64 * 1024;
+/// A stage that is consumed to its end begins anew when it is so long.
+const LONG: u64 = 64 * 1024;
+
+impl Feed {
+    /// # Errors
+    /// The kernel's.
+    pub(super) fn new(source: Arc<Source>, overflow: Overflow, line_max: usize) -> io::Result<Feed> {
+        let size = source.length()?;
+        let mut feed = Feed {
+            size,
+            state: State::Flows,
+            overflow,
+            most: line_max as u64 + ROOM,
+            wide: false,
+            waited: Duration::ZERO,
+            since: source.row.consumed(),
+            source,
+        };
+        if let Some(gap) = feed.source.row.gap().filter(|gap| gap.to.is_none()) {
+            let mut dropping = Dropping { from: gap.from, whole: false, reached: false };
+            feed.look_through(&mut dropping)?;
+            feed.state = State::Drops(dropping);
+        }
+        Ok(feed)
+    }
+
+    /// How much more the stage may hold.
+    pub(super) fn room(&self) -> u64 {
+        self.most.saturating_sub(self.size - self.source.row.consumed())
+    }
+
+    /// There is enough room again to go on.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.room() >= self.most / 2
+    }
+
+    /// The stage is consumed and could begin anew. The board must agree.
+    pub(super) fn is_spent(&self) -> bool {
+        self.state == State::Flows && self.size >= LONG && self.source.row.consumed() == self.size
+    }
+
+    pub(super) fn begin_anew(&mut self) {
+        if self.source.empty() {
+            (self.size, self.since) = (0, 0);
+        }
+    }
+
+    /// Reads from the pipe once.
+    pub(super) fn read(&mut self) -> Fed {
+        match self.state {
+            State::Held { .. } => Fed::Nothing,
+            State::Flows => match self.room() {
+                0 => Fed::Full,
+                room => self.take(BITE.min(room as usize)),
+            },
+            State::Drops(dropping) => self.drop_more(dropping),
+        }
+    }
+
+    fn drop_more(&mut self, mut dropping: Dropping) -> Fed {
+        let fed = self.take(BITE);
+        // What cannot be looked at is dropped all the same; only its lines are not counted.
+        let line = self.look_through(&mut dropping).unwrap_or(None);
+        self.state = State::Drops(dropping);
+        let end = match fed {
+            Fed::End => Some(self.size),
+            Fed::More | Fed::Nothing | Fed::Full => line.filter(|_| dropping.reached),
+        };
+        match (fed, end) {
+            (Fed::End, Some(end)) => {
+                self.close_gap(end);
+                Fed::End
+            }
+            (_, Some(end)) => {
+                self.close_gap(end);
+                Fed::More
+            }
+            (_, None) => Fed::Nothing,
+        }
+    }
+
+    fn take(&mut self, most: usize) -> Fed {
+        match self.source.take(self.size, most) {
+            Taken::Nothing => Fed::Nothing,
+            Taken::End => Fed::End,
+            Taken::Bytes(length) => {
+                self.size += length as u64;
+                self.wide = self.wide || self.source.widen(length);
+                Fed::More
+            }
+        }
+    }
+
+    /// There is no room.
+    pub(super) fn hold(&mut self) {
+        self.state = State::Held { since: Instant::now() };
+    }
+
+    /// There is room again.
+    pub(super) fn flow(&mut self) {
+        let State::Held { since } = self.state else { return };
+        let consumed = self.source.row.consumed();
+        self.waited += since.elapsed();
+        if consumed.saturating_sub(self.since) >= self.most {
+            (self.waited, self.since) = (Duration::ZERO, consumed);
+        }
+        self.state = State::Flows;
+    }
+
+    /// When a feed that is held begins to drop.
+    pub(super) fn drops_at(&self) -> Option<Instant> {
+        let State::Held { since } = self.state else { return None };
+        match self.overflow {
+            Overflow::Block => None,
+            Overflow::Drop => Some(since),
+            Overflow::Wait => Some(since + WAIT.saturating_sub(self.waited)),
+        }
+    }
+
+    /// Whether it is worth while to begin to drop: nothing was consumed for so long that a slow sink would have.
+    pub(super) fn is_stuck(&mut self) -> bool {
+        let consumed = self.source.row.consumed();
+        if self.overflow == Overflow::Drop || consumed.saturating_sub(self.since) < self.most {
+            return true;
+        }
+        (self.waited, self.since) = (Duration::ZERO, consumed);
+        self.hold();
+        false
+    }
+
+    /// Begins to drop. The board is locked, so that nobody begins a batch meanwhile; one that has begun ends at a line, or
+    /// at `claimed`.
+    ///
+    /// # Errors
+    /// The stage cannot be read: it is held on.
+    pub(super) fn begin_gap(&mut self, claimed: Option<u64>, in_pieces: bool) -> io::Result<()> {
+        let consumed = self.source.row.consumed();
+        let line = self.end_of_last_line(consumed)?;
+        let from = match line {
+            Some(line) if !(in_pieces && claimed.is_some()) => line,
+            Some(_) | None => self.size,
+        };
+        self.source.row.open_gap(from);
+        self.state = State::Drops(Dropping { from, whole: line == Some(self.size), reached: false });
+        (self.waited, self.since) = (Duration::ZERO, self.size);
+        Ok(())
+    }
+
+    fn end_of_last_line(&self, begin: u64) -> io::Result<Option<u64>> {
+        let mut buffer = vec![0; LOOK];
+        let mut end = self.size;
+        while end > begin {
+            let from = end.saturating_sub(LOOK as u64).max(begin);
+            let bytes = self.source.read(from, &mut buffer[..(end - from) as usize])?;
+            if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
+                return Ok(Some(from + newline as u64 + 1));
+            }
+            end = from;
+        }
+        Ok(None)
+    }
+
+    /// All before the gap is written. Says whether the gap could be closed at once: where it ends with a line.
+    pub(super) fn reach_gap(&mut self) -> bool {
+        let State::Drops(dropping) = &mut self.state else { return false };
+        dropping.reached = true;
+        let whole = dropping.whole;
+        if whole {
+            self.close_gap(self.size);
+        }
+        whole
+    }
+
+    fn close_gap(&mut self, to: u64) {
+        self.source.row.close_gap(to);
+        self.state = State::Flows;
+    }
+
+    /// Counts the lines of what has come into the gap, and gives its memory back; returns the end of the last of them. If
+    /// the gap ends with it, what stands behind it is kept.
+    fn look_through(&mut self, dropping: &mut Dropping) -> io::Result<Option<u64>> {
+        let mut buffer = vec![0; LOOK];
+        let (_, mut at) = self.source.row.counted();
+        let begin = at;
+        let mut last = None;
+        while at < self.size {
+            let most = LOOK.min((self.size - at) as usize);
+            let bytes = self.source.read(at, &mut buffer[..most])?;
+            if bytes.is_empty() {
+                break;
+            }
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
+                last = Some(at + newline as u64 + 1);
+            }
+            at += bytes.len() as u64;
+            self.source.row.count(lines, at);
+        }
+        if at > begin {
+            dropping.whole = last == Some(at);
+        }
+        let end = last.filter(|_| dropping.reached).unwrap_or(at);
+        self.source.give_back(begin.max(dropping.from), end);
+        Ok(last)
+    }
+}

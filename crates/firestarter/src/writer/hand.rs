@@ -1,0 +1,33 @@
+//! A thread that writes: takes what is next from the board, gives the sink a turn, puts it back. It alone waits for disks.
+
+use super::board::{Board, Job, Portion};
+use super::sink::{Scratch, Work};
+
+/// Hires a hand. Called with the board unlocked; whoever calls has counted it already.
+///
+/// # Errors
+/// No memory, or no room for another thread.
+pub(super) fn hire(board: &'static Board) -> std::io::Result<()> {
+    std::thread::Builder::new().name("firestarter-log".to_owned()).spawn(move || work(board)).map(|_| ())
+}
+
+fn work(board: &'static Board) {
+    let mut scratch = Scratch::default();
+    while let Some(first) = board.take() {
+        let mut next = Some(first);
+        while let Some(mut task) = next {
+            let turn = match &task.job {
+                Job::Reopen => task.sink.reopen(),
+                Job::Write(portion) => {
+                    let Portion { source, to, ended, alone, gap, .. } = portion;
+                    let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap };
+                    let turn = task.sink.turn(&work, &mut scratch);
+                    source.give_back_consumed();
+                    turn
+                }
+            };
+            next = board.put_back(task, turn);
+        }
+        scratch.shrink();
+    }
+}

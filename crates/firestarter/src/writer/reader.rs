@@ -1,0 +1,411 @@
+//! The thread that reads: whatever comes out of a pipe goes to its stage, and the board hears of it. It never waits for a
+//! disk, nor for whoever reads what is passed on. The writer's first thread.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::Timespec;
+
+use super::board::{Board, Entry, Told};
+use super::feed::{Fed, Feed};
+use super::source::Source;
+use super::{hand, Plan, Way};
+use crate::journal::{Heard, Origin, Pipe, Pipes, Speaker};
+use crate::output::{Form, LogFile, Overflow};
+use crate::say::say;
+use crate::sys::clone::exit_now;
+
+use super::label::Label;
+
+pub(super) struct Reader {
+    plan: &'static Plan,
+    pipes: &'static Pipes,
+    board: &'static Board,
+    epoll: OwnedFd,
+    /// By their numbers in the shared table.
+    feeds: BTreeMap<RawFd, Feed>,
+    /// Feeds that are held.
+    held: BTreeSet<RawFd>,
+    /// Seats that wait for their next attempt.
+    resting: BTreeSet<usize>,
+    /// Pipes at their end of which the keeper could not be told.
+    untold: Vec<(RawFd, u32)>,
+    /// All is over: until then what is left is written.
+    ending: Option<Instant>,
+}
+
+/// So many descriptors are looked at in one turn.
+const READY: usize = 64;
+/// How descriptors are marked in the epoll set; pipes by their number, which is larger, sinks above that.
+const DOOR: u64 = 0;
+const BELL: u64 = 1;
+const ROOM: u64 = 1 << 32;
+/// At the end, a pipe that somebody still holds open is read for so long.
+const LAST_READS: Duration = Duration::from_millis(100);
+/// At the end, sinks that take nothing are waited for so long.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// When there is no other thread to be had, or a stage has no memory.
+const LATER: Duration = Duration::from_millis(50);
+
+impl Reader {
+    pub(super) fn new(plan: &'static Plan, pipes: &'static Pipes, board: &'static Board) -> rustix::io::Result<Reader> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, pipes.door(), EventData::new_u64(DOOR), EventFlags::IN)?;
+        epoll::add(&epoll, board.bell(), EventData::new_u64(BELL), EventFlags::IN)?;
+        Ok(Reader {
+            plan,
+            pipes,
+            board,
+            epoll,
+            feeds: BTreeMap::new(),
+            held: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            untold: Vec::new(),
+            ending: None,
+        })
+    }
+
+    /// What dead writers have begun comes first, before anything else is written there.
+    pub(super) fn take_over(&mut self, found: Vec<Pipe>) -> std::io::Result<()> {
+        found.into_iter().try_for_each(|pipe| self.take_in(pipe))?;
+        let mut state = self.board.lock();
+        for seat in 0..state.seats.len() {
+            let Some(name) = state.seats[seat].sink.as_ref().and_then(|sink| sink.pending()) else { continue };
+            let there = state.entries.get(&(name.0 as RawFd)).is_some_and(|entry| entry.source.name() == name);
+            if there {
+                state.make_ready(name.0 as RawFd, true);
+            } else if let Some(sink) = &mut state.seats[seat].sink {
+                sink.forget_pending();
+            }
+        }
+        let all: Vec<RawFd> = state.entries.keys().copied().collect();
+        all.into_iter().for_each(|number| _ = state.make_ready(number, false));
+        (0..state.seats.len()).for_each(|seat| self.board.queue(&mut state, seat));
+        state.hands += 1;
+        drop(state);
+        hand::hire(self.board)
+    }
+
+    pub(super) fn run(&mut self) -> ! {
+        loop {
+            let mut ready = [const { MaybeUninit::uninit() }; READY];
+            let wait = self.next_time().map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+            let events: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, wait.as_ref()) {
+                Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
+                Err(_) => Vec::new(),
+            };
+            for key in events {
+                match key {
+                    DOOR => self.hear(),
+                    BELL => self.answer_bell(),
+                    key if key >= ROOM => self.room((key - ROOM) as usize),
+                    key => self.read(key as RawFd),
+                }
+            }
+            self.mind_time();
+            let pipes = self.pipes;
+            self.untold.retain(|(number, pipe)| !pipes.done(*number, *pipe));
+            if self.ending.is_some() {
+                self.end_if_done();
+            }
+        }
+    }
+
+    fn hear(&mut self) {
+        loop {
+            match self.pipes.hear() {
+                Heard::Nothing => return,
+                Heard::Over => return self.begin_end(),
+                // What is under way is in the records; the next writer finds what this one was not told.
+                Heard::Missed => exit_now(0),
+                Heard::Reopen => self.reopen(),
+                Heard::Pipe(pipe) => {
+                    if self.take_in(pipe).is_err() {
+                        exit_now(0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pipe is read from now on.
+    fn take_in(&mut self, pipe: Pipe) -> std::io::Result<()> {
+        let number = pipe.number;
+        if self.feeds.get(&number).is_some_and(|known| known.source.pipe.pipe == pipe.pipe) {
+            return Ok(());
+        }
+        rustix::fs::fcntl_setfl(&pipe.read, rustix::fs::OFlags::NONBLOCK)?;
+        self.pipes.begins(&pipe);
+        let (seat, overflow, line_max, source) = self.source_of(pipe)?;
+        let source = Arc::new(source);
+        let feed = Feed::new(source.clone(), overflow, line_max)?;
+        epoll::add(&self.epoll, source.fd(), EventData::new_u64(number as u64), EventFlags::IN)?;
+        let mut state = self.board.lock();
+        state.entries.insert(number, Entry::new(source, seat, feed.size));
+        state.seats[seat].pipes += 1;
+        drop(state);
+        self.feeds.insert(number, feed);
+        Ok(())
+    }
+
+    fn source_of(&self, pipe: Pipe) -> std::io::Result<(usize, Overflow, usize, Source)> {
+        let Origin { group, speaker, stream } = pipe.origin;
+        let own = self.plan.logs.len() + stream as usize;
+        let outlet = self.plan.groups.get(group as usize);
+        let name = outlet.map_or("", |outlet| &outlet.name);
+        let way = outlet.map_or(Way::Own(Form::Plain), |outlet| outlet.streams[stream as usize]);
+        let (mark, way) = match speaker {
+            Speaker::Slot(slot) => (slot.to_string(), way),
+            Speaker::StopHook => ("exec_stop".to_owned(), Way::Own(Form::Plain)),
+            Speaker::Upgrader => ("upgrader".to_owned(), Way::Own(Form::Plain)),
+        };
+        let (seat, form, label) = match way {
+            Way::Log(log) => (log, self.plan.logs[log].form, String::new()),
+            Way::Own(form) if self.plan.marked[stream as usize] && form == Form::Plain => {
+                (own, form, format!("{name}/{mark} | "))
+            }
+            Way::Own(form) => (own, form, String::new()),
+        };
+        let log = self.plan.logs.get(seat);
+        let overflow = log.map_or(Overflow::Drop, |log| log.overflow);
+        let line_max = log.map_or(LogFile::LINE_MAX, |log| log.line_max) as usize;
+        let source = Source::new(pipe, self.pipes, name, form, Label::new(label))?;
+        Ok((seat, overflow, line_max, source))
+    }
+
+    /// Reads once from a pipe.
+    fn read(&mut self, number: RawFd) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        if feed.is_spent() {
+            let state = self.board.lock();
+            if state.entries.get(&number).is_some_and(Entry::rests) {
+                feed.begin_anew();
+            }
+        }
+        match feed.read() {
+            Fed::More => self.pass_on(number, false),
+            Fed::End => self.pass_on(number, true),
+            Fed::Full => self.hold(number),
+            Fed::Nothing if self.ending.is_some() => self.pass_on(number, true),
+            Fed::Nothing => {}
+        }
+    }
+
+    /// The board hears how long a stage is now. `ended`: nothing more will come.
+    fn pass_on(&mut self, number: RawFd, ended: bool) {
+        let Some(feed) = self.feeds.get(&number) else { return };
+        if ended {
+            // It leaves the epoll set with its last descriptor only, which the shared table has.
+            let _ = epoll::delete(&self.epoll, feed.source.fd());
+        }
+        let mut state = self.board.lock();
+        let Some(entry) = state.entries.get_mut(&number) else { return };
+        entry.size = feed.size;
+        entry.ended |= ended;
+        if entry.ended && entry.rests() && feed.source.row.consumed() == feed.size {
+            drop(state);
+            return self.finish(number);
+        }
+        if let Some(seat) = state.make_ready(number, false) {
+            self.board.queue(&mut state, seat);
+        }
+    }
+
+    /// All of a pipe that is at its end is written.
+    fn finish(&mut self, number: RawFd) {
+        let Some(feed) = self.feeds.remove(&number) else { return };
+        self.held.remove(&number);
+        let mut state = self.board.lock();
+        if let Some(entry) = state.entries.remove(&number) {
+            state.seats[entry.seat].pipes -= 1;
+        }
+        drop(state);
+        let pipe = feed.source.pipe.pipe;
+        drop(feed);
+        if !self.pipes.done(number, pipe) {
+            self.untold.push((number, pipe));
+        }
+    }
+
+    /// There is no room in a stage: its worker waits.
+    fn hold(&mut self, number: RawFd) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        let mut state = self.board.lock();
+        let Some(entry) = state.entries.get_mut(&number) else { return };
+        // The board may have made room just now, and nobody will tell of that again.
+        if feed.is_roomy() {
+            return;
+        }
+        entry.held = true;
+        drop(state);
+        feed.hold();
+        self.held.insert(number);
+        let _ = epoll::modify(&self.epoll, feed.source.fd(), EventData::new_u64(number as u64), EventFlags::empty());
+    }
+
+    /// A pipe is read again.
+    fn let_go(&mut self, number: RawFd) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        self.held.remove(&number);
+        feed.flow();
+        let _ = epoll::modify(&self.epoll, feed.source.fd(), EventData::new_u64(number as u64), EventFlags::IN);
+        if let Some(entry) = self.board.lock().entries.get_mut(&number) {
+            entry.held = false;
+        }
+    }
+
+    fn answer_bell(&mut self) {
+        let mut bell = [0; 8];
+        let _ = rustix::io::read(self.board.bell(), &mut bell);
+        let told = self.board.lock().hear();
+        for told in told {
+            match told {
+                Told::Done(number) => self.finish(number),
+                Told::Room(number) => {
+                    if self.feeds.get(&number).is_some_and(|feed| self.held.contains(&number) && feed.is_roomy()) {
+                        self.let_go(number);
+                    }
+                }
+                Told::GapReached(number) => {
+                    if self.feeds.get_mut(&number).is_some_and(Feed::reach_gap) {
+                        self.pass_on(number, false);
+                    }
+                }
+                Told::Seat(seat) => self.wait_for(seat),
+            }
+        }
+    }
+
+    /// A sink takes nothing: waits for room, or for the next attempt.
+    fn wait_for(&mut self, seat: usize) {
+        let mut state = self.board.lock();
+        let waiting = &mut state.seats[seat];
+        if waiting.wants_room {
+            let fd = waiting.sink.as_ref().and_then(|sink| sink.fd());
+            let key = EventData::new_u64(ROOM + seat as u64);
+            let added = fd.map(|fd| {
+                let _ = epoll::delete(&self.epoll, fd);
+                epoll::add(&self.epoll, fd, key, EventFlags::OUT | EventFlags::ONESHOT)
+            });
+            if !matches!(added, Some(Ok(()))) {
+                waiting.wants_room = false;
+                waiting.retry_at = Some(Instant::now() + LATER);
+            }
+        }
+        if waiting.retry_at.is_some() {
+            self.resting.insert(seat);
+        }
+    }
+
+    /// There is room in a sink.
+    fn room(&mut self, seat: usize) {
+        let mut state = self.board.lock();
+        let waiting = &mut state.seats[seat];
+        waiting.wants_room = false;
+        if let Some(fd) = waiting.sink.as_ref().and_then(|sink| sink.fd()) {
+            let _ = epoll::delete(&self.epoll, fd.as_fd());
+        }
+        self.board.queue(&mut state, seat);
+    }
+
+    /// Files that were asked to be opened anew are, also where nothing is to be written.
+    fn reopen(&mut self) {
+        let mut state = self.board.lock();
+        for seat in 0..state.seats.len() {
+            let (asked, done) = self.pipes.sinks().row(seat).reopen();
+            if asked != done {
+                state.seats[seat].retry_at = None;
+                state.seats[seat].reopen = true;
+                self.board.queue(&mut state, seat);
+            }
+        }
+    }
+
+    /// When something is to be done without an event.
+    fn next_time(&self) -> Option<Instant> {
+        let drops = self.held.iter().filter_map(|number| self.feeds.get(number)?.drops_at()).min();
+        let state = self.board.lock();
+        let retry = self.resting.iter().filter_map(|seat| state.seats[*seat].retry_at).min();
+        [drops, retry, state.wants_hand(), self.ending].into_iter().flatten().min()
+    }
+
+    fn mind_time(&mut self) {
+        let now = Instant::now();
+        let due: Vec<RawFd> = self.held.iter().copied().filter(|number| self.drops(*number, now)).collect();
+        due.into_iter().for_each(|number| self.begin_gap(number));
+        let mut state = self.board.lock();
+        let board = self.board;
+        self.resting.retain(|seat| {
+            let retry = &mut state.seats[*seat].retry_at;
+            let due = retry.is_none_or(|at| at <= now);
+            if due {
+                *retry = None;
+                board.queue(&mut state, *seat);
+            }
+            !due
+        });
+        if state.wants_hand().is_some_and(|at| at <= now) {
+            state.hands += 1;
+            drop(state);
+            if hand::hire(board).is_err() {
+                self.board.lock().hands -= 1;
+                std::thread::sleep(LATER);
+            }
+        }
+    }
+
+    fn drops(&self, number: RawFd, now: Instant) -> bool {
+        self.feeds.get(&number).and_then(Feed::drops_at).is_some_and(|at| at <= now)
+    }
+
+    /// A worker has waited for long enough.
+    fn begin_gap(&mut self, number: RawFd) {
+        let Some(feed) = self.feeds.get_mut(&number) else { return };
+        if !feed.is_stuck() {
+            return;
+        }
+        let state = self.board.lock();
+        let Some(entry) = state.entries.get(&number) else { return };
+        let in_pieces = state.seats[entry.seat].pipes == 1;
+        let begun = feed.begin_gap(entry.claimed, in_pieces);
+        drop(state);
+        if begun.is_ok() {
+            self.let_go(number);
+            self.pass_on(number, false);
+        }
+    }
+
+    /// All is over: what the pipes hold is read, whoever may still hold their other ends, and written.
+    fn begin_end(&mut self) {
+        if self.ending.is_some() {
+            return;
+        }
+        let _ = epoll::delete(&self.epoll, self.pipes.door());
+        self.ending = Some(Instant::now() + LAST_READS);
+        let numbers: Vec<RawFd> = self.feeds.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.read(number));
+    }
+
+    fn end_if_done(&mut self) {
+        if self.ending.is_some_and(|end| Instant::now() < end) && !self.feeds.is_empty() {
+            return;
+        }
+        let open: Vec<RawFd> = self.feeds.keys().copied().collect();
+        open.iter().for_each(|number| self.pass_on(*number, true));
+        if !self.feeds.is_empty() && self.ending.is_some_and(|end| Instant::now() < end + LAST_WAIT) {
+            self.ending = self.ending.map(|end| end.max(Instant::now() + LATER));
+            return;
+        }
+        let left: u64 = self.feeds.values().map(|feed| feed.size - feed.source.row.consumed()).sum();
+        if left > 0 {
+            say(format_args!("{left} bytes that workers wrote could not be written anywhere"));
+        }
+        self.pipes.set_all_written();
+        exit_now(0)
+    }
+}

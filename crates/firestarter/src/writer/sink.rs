@@ -1,0 +1,454 @@
+//! Where lines go, and how far that is: takes what stands in a stage, cuts it, gives it its form, records it as a batch
+//! and writes it. Used by the threads that write; one of them has a sink at a time.
+//!
+//! **A batch** is recorded before it is written (`journal::Sinks`), and its bytes follow from its record and the stage. So
+//! whoever goes on with it, this thread after a full disk or another writer after a kill, makes the same bytes again and
+//! leaves out those that the file has already. Only when all are written the part of the stage counts as consumed.
+//!
+//! **Lines** of several pipes do not mix: only whole ones are written, but for the last that a worker left unfinished, and
+//! but for one so long that it is written in pieces. Then `open_line` says whose line it is; who is another begins with a
+//! newline.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::file::{End, LogFile};
+use super::form::{shape, Voice};
+use super::lines::{cut, Cut, Rule};
+use super::own::Own;
+use super::source::Source;
+use crate::journal::{Batch, Count, Gap, Kind, SinkRow};
+use crate::output::Form;
+use crate::say::{plain, say};
+
+pub(super) struct Sink {
+    row: SinkRow<'static>,
+    place: Place,
+    /// Whose line is unfinished at the end; `WHOLE`: nobody's.
+    open_line: u64,
+    /// Begun and not finished, and how much of it is written, if that is known.
+    pending: Option<(Batch, Option<usize>)>,
+    /// It was said that it does not work; so much was dropped before.
+    trouble: Option<u64>,
+}
+
+pub(super) enum Place {
+    File(LogFile),
+    Own(Own),
+}
+
+/// What a thread writes with: memory that it has for all sinks.
+#[derive(Default)]
+pub(super) struct Scratch {
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Scratch {
+    /// Gives memory back before a rest.
+    pub(super) fn shrink(&mut self) {
+        for buffer in [&mut self.input, &mut self.output] {
+            if buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// What there is to write.
+pub(super) struct Work<'a> {
+    pub(super) source: &'a Source,
+    /// Up to here the stage may be looked at.
+    pub(super) to: u64,
+    /// Nothing will follow on what stands before that.
+    pub(super) ended: bool,
+    /// No other pipe goes here.
+    pub(super) alone: bool,
+    pub(super) gap: Option<Gap>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something was written, or there was nothing.
+    On,
+    /// There is no whole line.
+    Waits,
+    /// The reader of the sink is slow.
+    NoRoom,
+    /// The sink does not work.
+    Fails,
+}
+
+const WHOLE: u64 = 0;
+/// Of who has ended.
+const NOBODY: u64 = u64::MAX;
+/// So much is looked at in one turn, if that is enough to find a line in.
+const CHUNK: usize = 256 * 1024;
+/// A hand that rests keeps so much memory.
+const KEPT: usize = 16 * 1024;
+/// At the end of a piece of a line.
+const SPLIT: &[u8] = b" [split]\n";
+
+impl Sink {
+    /// Goes on where the last writer was.
+    pub(super) fn new(row: SinkRow<'static>, place: Place) -> Sink {
+        let (pending, open_line) = row.read();
+        let pending = pending.map(|batch| (batch, batch.file.is_none().then(|| row.written())));
+        let trouble = (row.errno() != 0).then_some(0);
+        Sink { row, place, open_line, pending, trouble }
+    }
+
+    /// The pipe whose batch is to be finished before anything else.
+    pub(super) fn pending(&self) -> Option<(u32, u32)> {
+        self.pending.map(|(batch, _)| batch.pipe)
+    }
+
+    /// Its pipe is not there: nothing can be finished.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending = None;
+        self.row.end(self.open_line);
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.place {
+            Place::File(file) => file.fd(),
+            Place::Own(own) => Some(own.fd()),
+        }
+    }
+
+    /// Writes one batch, or a few of one chunk.
+    pub(super) fn turn(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> Turn {
+        match self.write_some(work, scratch) {
+            Ok(turn) => {
+                self.works();
+                turn
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Turn::NoRoom,
+            Err(error) => {
+                self.fails(&error);
+                Turn::Fails
+            }
+        }
+    }
+
+    /// Opens the file anew, if that was asked for.
+    pub(super) fn reopen(&mut self) -> Turn {
+        let Place::File(file) = &mut self.place else { return Turn::On };
+        match file.reopen() {
+            Ok(end) => self.found(end),
+            // Whoever writes next tries again, and tells.
+            Err(_) => {}
+        }
+        Turn::On
+    }
+
+    fn write_some(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> io::Result<Turn> {
+        let source = work.source;
+        if let Some((batch, written)) = self.pending {
+            self.resume(batch, written, source, work.ended, scratch)?;
+        }
+        let from = source.row.consumed();
+        if let Some(Gap { from: begin, to: Some(to) }) = work.gap {
+            if begin == from {
+                self.write_gap(source, from..to, scratch)?;
+                return Ok(Turn::On);
+            }
+        }
+        let rule = self.rule(work);
+        let there = work.to.saturating_sub(from) as usize;
+        scratch.input.resize(there.min(CHUNK.max(rule.sight())), 0);
+        let read = source.read(from, &mut scratch.input)?.len();
+        scratch.input.truncate(read);
+        let (kind, length) = match cut(&scratch.input, work.ended && read == there, rule) {
+            Cut::Wait => return Ok(Turn::Waits),
+            Cut::Lines(length) | Cut::Piece(length) => (Kind::Lines, length),
+            Cut::Split(length) => (Kind::Split, length),
+        };
+        let time = now();
+        let shaped = self.shape(kind, source, time, &scratch.input[..length], &mut scratch.output);
+        let output = if shaped { &scratch.output[..] } else { &scratch.input[..length] };
+        self.put(kind, work, time, from, &scratch.input[..length], output)?;
+        Ok(Turn::On)
+    }
+
+    fn rule(&self, work: &Work<'_>) -> Rule {
+        let untouched = work.source.form == Form::Plain && work.source.label.is_empty();
+        if work.alone && untouched {
+            return Rule::Free;
+        }
+        Rule::Whole(self.line_max())
+    }
+
+    pub(super) fn line_max(&self) -> usize {
+        match &self.place {
+            Place::File(file) => file.log().line_max as usize,
+            Place::Own(_) => crate::output::LogFile::LINE_MAX as usize,
+        }
+    }
+
+    /// Gives bytes their form. False: they stay as they are.
+    fn shape(&self, kind: Kind, source: &Source, time: u64, bytes: &[u8], out: &mut Vec<u8>) -> bool {
+        let (plain, bare) = (source.form == Form::Plain, source.label.is_empty());
+        if plain && bare && kind == Kind::Lines {
+            return false;
+        }
+        out.clear();
+        let split: Vec<u8>;
+        let lines = if kind == Kind::Split {
+            split = [bytes, SPLIT].concat();
+            &split[..]
+        } else {
+            bytes
+        };
+        let (pid, generation) = source.writer();
+        let origin = source.pipe.origin;
+        let voice =
+            Voice { group: source.group, speaker: origin.speaker, stream: origin.stream, pid, generation };
+        if bare {
+            shape(source.form, &voice, time, lines, out);
+        } else if plain {
+            source.label.put(lines, out);
+        } else {
+            let mut shaped = Vec::with_capacity(lines.len() * 2);
+            shape(source.form, &voice, time, lines, &mut shaped);
+            source.label.put(&shaped, out);
+        }
+        true
+    }
+
+    /// Writes what a part of a stage has become, with a rotation wherever one is due. Each line of the one is a line of the
+    /// other.
+    fn put(&mut self, kind: Kind, work: &Work<'_>, time: u64, mut from: u64, input: &[u8], output: &[u8]) -> io::Result<()> {
+        let (mut input, mut output) = (input, output);
+        let untouched = std::ptr::eq(input, output);
+        while !output.is_empty() {
+            let file = self.look()?;
+            let goes_on = self.open_line == work.source.id();
+            let fits = match &mut self.place {
+                Place::File(file) => file.room(output, goes_on),
+                Place::Own(_) => output.len(),
+            };
+            if fits == 0 {
+                self.rotate();
+                continue;
+            }
+            if self.open_line != WHOLE && !goes_on {
+                self.close_line(work, from)?;
+                continue;
+            }
+            let taken = match fits == output.len() {
+                true => input.len(),
+                false if untouched => fits,
+                false => length_of_lines(input, count_lines(&output[..fits])),
+            };
+            let to = from + taken as u64;
+            let pipe = work.source.name();
+            let batch = Batch { kind, pipe, from, to, time, file, open_line: self.open_line };
+            self.begin(batch);
+            self.append(&output[..fits], 0)?;
+            self.finish(work, &input[..taken], output[..fits].last() == Some(&b'\n'));
+            (from, input, output) = (to, &input[taken..], &output[fits..]);
+        }
+        Ok(())
+    }
+
+    fn close_line(&mut self, work: &Work<'_>, at: u64) -> io::Result<()> {
+        let (file, pipe) = (self.look()?, work.source.name());
+        let batch = Batch { kind: Kind::Close, pipe, from: at, to: at, time: 0, file, open_line: self.open_line };
+        self.begin(batch);
+        self.append(b"\n", 0)?;
+        self.finish(work, b"", true);
+        Ok(())
+    }
+
+    fn write_gap(&mut self, source: &Source, gap: std::ops::Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
+        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None };
+        while self.open_line != WHOLE {
+            self.look()?;
+            if self.open_line != WHOLE {
+                self.close_line(&work, gap.start)?;
+            }
+        }
+        let (time, file) = (now(), self.look()?);
+        let (from, to, pipe) = (gap.start, gap.end, source.name());
+        let batch = Batch { kind: Kind::Gap, pipe, from, to, time, file, open_line: WHOLE };
+        let text = self.compose(&batch, source, scratch)?;
+        self.begin(batch);
+        self.append(text, 0)?;
+        self.finish(&work, b"", true);
+        Ok(())
+    }
+
+    /// The bytes of a batch, from its record and the stage.
+    fn compose<'s>(&self, batch: &Batch, source: &Source, scratch: &'s mut Scratch) -> io::Result<&'s [u8]> {
+        let Scratch { input, output } = scratch;
+        match batch.kind {
+            Kind::Close => {
+                input.clear();
+                input.push(b'\n');
+                return Ok(input);
+            }
+            Kind::Gap => {
+                let (lines, _) = source.row.counted();
+                let bytes = batch.to - batch.from;
+                let text = format!("firestarter: {lines} lines ({bytes} bytes) are missing here: they could not be written\n");
+                *input = text.into_bytes();
+            }
+            Kind::Lines | Kind::Split => {
+                input.resize((batch.to - batch.from) as usize, 0);
+                let read = source.read(batch.from, input)?.len();
+                input.truncate(read);
+            }
+        }
+        let kind = if batch.kind == Kind::Gap { Kind::Lines } else { batch.kind };
+        let shaped = self.shape(kind, source, batch.time, input, output);
+        Ok(if shaped { output } else { input })
+    }
+
+    /// Finishes what this thread or a dead writer has begun.
+    fn resume(
+        &mut self,
+        batch: Batch,
+        written: Option<usize>,
+        source: &Source,
+        ended: bool,
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
+        let bytes = self.compose(&batch, source, scratch)?.to_vec();
+        let written = match (written, &mut self.place, batch.file) {
+            (None, Place::File(file), Some((inode, before))) => {
+                let size = file.look_for(inode)?;
+                size.map_or(0, |size| size.saturating_sub(before)) as usize
+            }
+            (written, Place::File(file), _) => {
+                file.look()?;
+                written.unwrap_or(0)
+            }
+            (written, Place::Own(_), _) => written.unwrap_or(0),
+        };
+        self.append(&bytes, written.min(bytes.len()))?;
+        let part = if batch.kind == Kind::Lines { &scratch.input[..] } else { b"" };
+        let work = Work { source, to: batch.to, ended, alone: false, gap: None };
+        let part = part.to_vec();
+        self.finish(&work, &part, bytes.last() == Some(&b'\n'));
+        Ok(())
+    }
+
+    fn begin(&mut self, batch: Batch) {
+        self.row.begin(&batch);
+        self.pending = Some((batch, Some(0)));
+    }
+
+    /// Writes the rest of the batch that has begun.
+    fn append(&mut self, bytes: &[u8], mut written: usize) -> io::Result<()> {
+        while written < bytes.len() {
+            let more = match &mut self.place {
+                Place::File(file) => file.write(&bytes[written..]),
+                Place::Own(own) => own.write(&bytes[written..]),
+            };
+            match more {
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if let Some((batch, progress)) = &mut self.pending {
+                *progress = Some(written);
+                if batch.file.is_none() {
+                    self.row.set_written(written);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All of a batch is written. `part`: what of the stage it was.
+    fn finish(&mut self, work: &Work<'_>, part: &[u8], whole: bool) {
+        let Some((batch, _)) = self.pending.take() else { return };
+        let source = work.source;
+        self.open_line = match whole {
+            true => WHOLE,
+            false if work.ended && batch.to == work.to => NOBODY,
+            false => source.id(),
+        };
+        source.consumed(part, batch.to);
+        match batch.kind {
+            Kind::Gap => {
+                self.row.add(Count::Dropped, batch.to - batch.from);
+                self.row.add(Count::DroppedLines, source.row.counted().0);
+                source.row.end_gap();
+            }
+            Kind::Lines | Kind::Split => self.row.add(Count::Bytes, batch.to - batch.from),
+            Kind::Close => {}
+        }
+        if part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to {
+            self.row.add(Count::Torn, 1);
+        }
+        self.row.end(self.open_line);
+    }
+
+    /// The sink is open now. Returns where its end is.
+    fn look(&mut self) -> io::Result<Option<(u64, u64)>> {
+        match &mut self.place {
+            Place::Own(_) => Ok(None),
+            Place::File(file) => {
+                let end = file.look()?;
+                self.found(end);
+                Ok(end.file)
+            }
+        }
+    }
+
+    /// A file that was opened just now tells whether its last line is whole.
+    fn found(&mut self, end: End) {
+        match end.torn {
+            Some(true) if self.open_line == WHOLE => self.open_line = NOBODY,
+            Some(false) => self.open_line = WHOLE,
+            Some(true) | None => {}
+        }
+    }
+
+    fn rotate(&mut self) {
+        if let Place::File(file) = &mut self.place {
+            file.rotate();
+        }
+    }
+
+    fn fails(&mut self, error: &io::Error) {
+        self.row.set_errno(error.raw_os_error().unwrap_or(libc::EIO));
+        if self.trouble.is_none() {
+            self.trouble = Some(self.row.count(Count::Dropped));
+            if let Place::File(file) = &self.place {
+                let path = file.log().path.display();
+                say(format_args!("log {path}: {}; what is written to it waits until that is mended", plain(error)));
+            }
+        }
+    }
+
+    fn works(&mut self) {
+        let Some(before) = self.trouble.take() else { return };
+        self.row.set_errno(0);
+        if let Place::File(file) = &self.place {
+            let (path, dropped) = (file.log().path.display(), self.row.count(Count::Dropped) - before);
+            match dropped {
+                0 => say(format_args!("log {path}: works again; nothing is lost")),
+                _ => say(format_args!("log {path}: works again; {dropped} bytes are missing")),
+            }
+        }
+    }
+}
+
+/// Nanoseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+fn count_lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// How long so many lines are.
+fn length_of_lines(bytes: &[u8], lines: usize) -> usize {
+    bytes.split_inclusive(|byte| *byte == b'\n').take(lines).map(<[u8]>::len).sum()
+}
