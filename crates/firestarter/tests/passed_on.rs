@@ -76,7 +76,7 @@ fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
     lines.iter().for_each(|line| text += &format!("{line}\n"));
     let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
     assert!(
-        !lost.is_empty() && lost.iter().all(|line| line.ends_with("lines of workers found nobody who reads")),
+        !lost.is_empty() && lost.iter().all(|line| line.ends_with("bytes) of workers found nobody who reads")),
         "{lost:?}"
     );
     let lost: u64 = lost.iter().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum();

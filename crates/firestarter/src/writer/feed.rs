@@ -55,6 +55,8 @@ pub(super) enum Fed {
     Nothing,
     /// The stage is full.
     Full,
+    /// The stage takes nothing, for now.
+    Fails,
     /// Nobody can write to the pipe any more.
     End,
 }
@@ -133,7 +135,7 @@ impl Feed {
         self.state = State::Drops(dropping);
         let end = match fed {
             Fed::End => Some(self.size),
-            Fed::More | Fed::Nothing | Fed::Full => line.filter(|_| dropping.reached),
+            Fed::More | Fed::Nothing | Fed::Full | Fed::Fails => line.filter(|_| dropping.reached),
         };
         match (fed, end) {
             (Fed::End, Some(end)) => {
@@ -151,6 +153,7 @@ impl Feed {
     fn take(&mut self, most: usize) -> Fed {
         match self.source.take(self.size, most) {
             Taken::Nothing => Fed::Nothing,
+            Taken::Fails => Fed::Fails,
             Taken::End => Fed::End,
             Taken::Bytes(length) => {
                 self.size += length as u64;

@@ -191,6 +191,8 @@ impl Reader {
             Fed::More => self.pass_on(number, false),
             Fed::End => self.pass_on(number, true),
             Fed::Full => self.hold(number),
+            // There is no event for memory that has become free.
+            Fed::Fails => std::thread::sleep(LATER),
             Fed::Nothing if self.ending.is_some() => self.pass_on(number, true),
             Fed::Nothing => {}
         }

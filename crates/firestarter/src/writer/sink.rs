@@ -293,7 +293,11 @@ impl Sink {
             Kind::Gap => {
                 let (lines, _) = source.row.counted();
                 let bytes = batch.to - batch.from;
-                let text = format!("firestarter: {lines} lines ({bytes} bytes) are missing here: they could not be written\n");
+                let why = match &self.place {
+                    Place::File(_) => "could not be written",
+                    Place::Own(_) => "found nobody who reads",
+                };
+                let text = format!("firestarter: {lines} lines ({bytes} bytes) of workers {why}\n");
                 *input = text.into_bytes();
             }
             Kind::Lines | Kind::Split => {

@@ -33,6 +33,8 @@ pub(super) enum Taken {
     Bytes(usize),
     /// Nothing for now.
     Nothing,
+    /// Nothing can be taken, whatever there is.
+    Fails,
     /// Nobody is left who could write.
     End,
 }
@@ -84,7 +86,7 @@ impl Source {
             Ok(taken) => Taken::Bytes(taken),
             Err(Errno::AGAIN | Errno::INTR) => Taken::Nothing,
             // No memory for the stage: later there may be.
-            Err(_) => Taken::Nothing,
+            Err(_) => Taken::Fails,
         }
     }
 
