@@ -199,7 +199,7 @@ fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
 fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
-        if matches!(meaning, Meaning::Keeper | Meaning::Output { .. } | Meaning::Stage { .. }) {
+        if matches!(meaning, Meaning::Keeper | Meaning::Kept { .. } | Meaning::Output { .. } | Meaning::Stage { .. }) {
             continue;
         }
         let Some(fd) = fds::adopt(number) else {
@@ -208,7 +208,7 @@ fn find(shared: Shared) -> Found {
             continue;
         };
         match meaning {
-            Meaning::Keeper | Meaning::Output { .. } | Meaning::Stage { .. } => {}
+            Meaning::Keeper | Meaning::Kept { .. } | Meaning::Output { .. } | Meaning::Stage { .. } => {}
             Meaning::Control => found.control = Some(fd),
             Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
             Meaning::SlotListener { group, index, slot } => {

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
 /// The words.
@@ -39,8 +40,8 @@ pub(crate) enum Door {
 }
 
 impl Header {
-    pub(super) fn new() -> io::Result<Header> {
-        SharedWords::new("firestarter-header", ORDERS + SIGNALS).map(Header)
+    pub(super) fn new(memory: Memory<'_>) -> io::Result<Header> {
+        memory.words(Part::Header, ORDERS + SIGNALS).map(Header)
     }
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_stop_signal_stands_until_taken_and_an_exit_code_of_zero_is_one() {
-        let header = Header::new().unwrap();
+        let header = Header::new(Memory::Loose).unwrap();
         let asked = |header: &Header| header.asked_to_stop().collect::<Vec<_>>();
         assert_eq!((header.halted(), asked(&header)), (None, vec![]));
         header.ask_to_stop(15);

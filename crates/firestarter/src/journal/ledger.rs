@@ -3,10 +3,11 @@
 //! open, or not named.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::memory::{Memory, Part};
 use super::texts::Texts;
 use crate::sys::maps::SharedWords;
 
@@ -16,11 +17,12 @@ use crate::sys::maps::SharedWords;
 pub(crate) struct Ledger {
     words: SharedWords,
     /// What workers called what they have stored, by descriptor number.
-    names: Texts,
+    names: Option<Texts>,
 }
 
 const CAPACITY: usize = 1 << 18;
 const WORDS: usize = 4;
+const LENGTH: usize = (CAPACITY + 1) * WORDS;
 
 /// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,9 @@ pub(crate) enum Meaning {
         /// Who writes.
         origin: Origin,
     },
+    /// What a program that takes this one's place finds by its number: a part of the journal's memory, or the socket to
+    /// the writer.
+    Kept { part: u32 },
     /// Where the writer puts what it reads from the pipe of this number. It is closed with the pipe.
     Stage { pipe: u32, number: u32 },
 }
@@ -126,9 +131,20 @@ pub(crate) enum Phase {
 }
 
 impl Ledger {
+    /// An empty one, which names itself.
     pub(super) fn new() -> io::Result<Ledger> {
-        let words = SharedWords::new("firestarter-descriptors", (CAPACITY + 1) * WORDS)?;
-        Ok(Ledger { words, names: Texts::new("firestarter-stored", CAPACITY)? })
+        let ledger = Ledger { words: SharedWords::new("firestarter-descriptors", LENGTH)?, names: None };
+        let number = ledger.words.as_fd().as_raw_fd();
+        ledger.name(&number, Meaning::Kept { part: Part::Descriptors as u32 })?;
+        let names = Texts::new(Memory::Fresh(&ledger), Part::StoredNames, CAPACITY)?;
+        Ok(Ledger { names: Some(names), ..ledger })
+    }
+
+    /// That of another program, in this memory.
+    pub(super) fn adopt(memory: OwnedFd) -> io::Result<Ledger> {
+        let ledger = Ledger { words: SharedWords::adopt(memory, LENGTH)?, names: None };
+        let names = Texts::new(Memory::Kept(&ledger), Part::StoredNames, CAPACITY)?;
+        Ok(Ledger { names: Some(names), ..ledger })
     }
 
     /// Says what an open descriptor means.
@@ -156,7 +172,7 @@ impl Ledger {
     /// As `name`.
     pub(crate) fn store(&self, fd: &impl AsRawFd, meaning: Meaning, called: &str, turn: u64) -> io::Result<()> {
         if (fd.as_raw_fd() as usize) < CAPACITY {
-            self.names.set(fd.as_raw_fd() as usize, called);
+            self.names.iter().for_each(|names| names.set(fd.as_raw_fd() as usize, called));
         }
         self.name(fd, meaning)?;
         self.set_mark(fd, turn);
@@ -165,7 +181,7 @@ impl Ledger {
 
     /// How a worker called what it has stored.
     pub(crate) fn called(&self, fd: &impl AsRawFd) -> String {
-        self.names.get(fd.as_raw_fd() as usize)
+        self.names.as_ref().map_or_else(String::new, |names| names.get(fd.as_raw_fd() as usize))
     }
 
     /// A descriptor is about to be closed.
@@ -251,6 +267,7 @@ impl Ledger {
             11 => output(group, Stream::Stderr, value),
             12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
             13 => Meaning::Stage { pipe: (value >> 32) as u32, number: value as u32 },
+            14 => Meaning::Kept { part: value as u32 },
             20 => Meaning::PinnedFolder { group, edition: value as u32 },
             21 => Meaning::PinnedProgram { group, edition: value as u32, place: (value >> 32) as u32 },
             30 => Meaning::Notify { group },
@@ -281,6 +298,7 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::Client { client } => (8, 0, client),
         Meaning::Spare => (9, 0, 0),
         Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
+        Meaning::Kept { part } => (14, 0, part.into()),
         Meaning::Stage { pipe, number } => (13, 0, u64::from(pipe) << 32 | u64::from(number)),
         Meaning::PinnedFolder { group, edition } => (20, group, edition.into()),
         Meaning::PinnedProgram { group, edition, place } => (21, group, u64::from(place) << 32 | u64::from(edition)),
@@ -322,18 +340,19 @@ mod tests {
             output_of(Speaker::StopHook, Stream::Stderr),
             output_of(Speaker::Upgrader, Stream::Stdout),
             Meaning::Stage { pipe: u32::MAX, number: 88 },
+            Meaning::Kept { part: 3 },
             Meaning::PinnedFolder { group: 6, edition: u32::MAX },
             Meaning::PinnedProgram { group: 6, edition: u32::MAX, place: 9 },
         ];
-        for (number, meaning) in (70..).zip(meanings) {
+        for (number, meaning) in (1070..).zip(meanings) {
             ledger.name(&number, meaning).unwrap();
         }
-        let read: Vec<_> = ledger.named().collect();
-        assert_eq!(read, (70..).zip(meanings).collect::<Vec<_>>());
-        assert_eq!(ledger.of_slot(3, u32::MAX).collect::<Vec<_>>(), [(47, 73)]);
+        let read: Vec<_> = ledger.named().filter(|(number, _)| *number >= 1070).collect();
+        assert_eq!(read, (1070..).zip(meanings).collect::<Vec<_>>());
+        assert_eq!(ledger.of_slot(3, u32::MAX).collect::<Vec<_>>(), [(47, 1073)]);
         assert_eq!(ledger.of_slot(3, 47).count() + ledger.of_slot(2, u32::MAX).count(), 0);
-        ledger.forget(&71);
-        assert!(!ledger.named().any(|(number, _)| number == 71));
+        ledger.forget(&1071);
+        assert!(!ledger.named().any(|(number, _)| number == 1071));
         assert!(ledger.name(&(CAPACITY as RawFd), Meaning::Keeper).is_err());
     }
 

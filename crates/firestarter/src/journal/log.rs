@@ -10,6 +10,7 @@ use firestarter_core::journal::{self, Unreadable, MAX_ENTRY};
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::{SharedBytes, SharedWords};
 
 /// The two buffers, and words that say which is active and how much of each counts.
@@ -42,12 +43,9 @@ pub(crate) enum LogError {
 }
 
 impl Log {
-    pub(super) fn new() -> io::Result<Log> {
-        let buffers = [
-            SharedBytes::new("firestarter-journal-a", CAPACITY)?,
-            SharedBytes::new("firestarter-journal-b", CAPACITY)?,
-        ];
-        Ok(Log { words: SharedWords::new("firestarter-journal", 4)?, buffers, threshold: STRIDE })
+    pub(super) fn new(memory: Memory<'_>) -> io::Result<Log> {
+        let buffers = [memory.bytes(Part::JournalA, CAPACITY)?, memory.bytes(Part::JournalB, CAPACITY)?];
+        Ok(Log { words: memory.words(Part::Journal, 4)?, buffers, threshold: STRIDE })
     }
 
     /// Appends an event before it is handled. `core` is the state before it, for a snapshot if there is no room left.
@@ -134,7 +132,7 @@ mod tests {
     #[test]
     fn a_replay_leads_to_the_same_state_with_and_without_snapshots_between() {
         let mut core = Supervisor::new(Vec::new(), Policy::default(), 1, Instant(0));
-        let mut log = Log::new().unwrap();
+        let mut log = Log::new(Memory::Loose).unwrap();
         log.snapshot(&core).unwrap();
         for turn in 0..40_000 {
             let event = Event::Deadline;
@@ -152,6 +150,6 @@ mod tests {
 
     #[test]
     fn a_log_without_a_snapshot_is_no_log() {
-        assert!(Log::new().unwrap().replay(|_, _| ()).is_err());
+        assert!(Log::new(Memory::Loose).unwrap().replay(|_, _| ()).is_err());
     }
 }

@@ -12,6 +12,7 @@
 mod header;
 mod ledger;
 mod log;
+mod memory;
 mod pipes;
 mod sinks;
 mod stages;
@@ -26,6 +27,7 @@ use crate::sys::fds;
 pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
+use memory::Memory;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
 pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
@@ -69,7 +71,7 @@ impl Records {
     /// # Errors
     /// No descriptors.
     pub(crate) fn with_pipes(self, sinks: usize) -> io::Result<Records> {
-        let pipes = Pipes::new(self, sinks)?;
+        let pipes = Pipes::new(self, Memory::Fresh(self.ledger), sinks)?;
         Ok(Records { pipes: Some(Box::leak(Box::new(pipes))), ..self })
     }
 }
@@ -83,8 +85,9 @@ const PROBED: i32 = 1024;
 /// # Errors
 /// No descriptors or no memory.
 pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
-    let header = Box::leak(Box::new(Header::new()?));
-    let table = Box::leak(Box::new(Table::new()?));
-    let ledger = Box::leak(Box::new(Ledger::new()?));
-    Ok((Records { header, table, ledger, pipes: None }, Box::leak(Box::new(Log::new()?))))
+    let ledger: &'static Ledger = Box::leak(Box::new(Ledger::new()?));
+    let memory = Memory::Fresh(ledger);
+    let header = Box::leak(Box::new(Header::new(memory)?));
+    let table = Box::leak(Box::new(Table::new(memory)?));
+    Ok((Records { header, table, ledger, pipes: None }, Box::leak(Box::new(Log::new(memory)?))))
 }

@@ -27,6 +27,7 @@ use rustix::net::{
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::Pid;
 
+use super::memory::Memory;
 use super::sinks::Sinks;
 use super::stages::{StageRow, Stages};
 use super::tails::{Tail, Tails, BYTES};
@@ -98,13 +99,15 @@ const REOPEN: RawFd = -2;
 const QUIET: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 impl Pipes {
-    pub(super) fn new(records: Records, sinks: usize) -> io::Result<Pipes> {
+    pub(super) fn new(records: Records, memory: Memory<'_>, sinks: usize) -> io::Result<Pipes> {
         let Records { header, table, ledger, .. } = records;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        ledger.name(&here, Meaning::Keeper)?;
-        ledger.name(&there, Meaning::Keeper)?;
-        let (stages, sinks, tails) = (Stages::new()?, Sinks::new(sinks)?, Tails::new()?);
+        let make = || {
+            let (here, there) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+            Ok([here, there])
+        };
+        let [here, there] = memory.pair(make)?;
+        let (stages, sinks, tails) = (Stages::new(memory)?, Sinks::new(memory, sinks)?, Tails::new(memory)?);
         Ok(Pipes { header, ledger, table, here, there, stages, sinks, tails })
     }
 
@@ -327,6 +330,7 @@ impl Pipes {
                 | Meaning::PinnedFolder { .. }
                 | Meaning::PinnedProgram { .. }
                 | Meaning::Spare
+                | Meaning::Kept { .. }
                 | Meaning::Stage { .. }
                 | Meaning::Notify { .. }
                 | Meaning::Stored { .. } => None,
@@ -425,7 +429,7 @@ mod tests {
 
     fn pipes() -> Pipes {
         let (records, _) = super::super::create().unwrap();
-        Pipes::new(records, 1).unwrap()
+        Pipes::new(records, Memory::Fresh(records.ledger), 1).unwrap()
     }
 
     fn open(pipes: &Pipes, slot: u32) -> OwnedFd {

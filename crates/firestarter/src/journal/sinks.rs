@@ -14,6 +14,7 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
 pub(crate) struct Sinks {
@@ -90,8 +91,8 @@ pub(crate) enum Count {
 }
 
 impl Sinks {
-    pub(super) fn new(count: usize) -> io::Result<Sinks> {
-        Ok(Sinks { words: SharedWords::new("firestarter-sinks", count.max(1) * WORDS)?, count })
+    pub(super) fn new(memory: Memory<'_>, count: usize) -> io::Result<Sinks> {
+        Ok(Sinks { words: memory.words(Part::Sinks, count.max(1) * WORDS)?, count })
     }
 
     pub(crate) fn row(&self, sink: usize) -> SinkRow<'_> {
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_read_as_it_was_recorded_until_it_ends() {
-        let sinks = Sinks::new(2).unwrap();
+        let sinks = Sinks::new(Memory::Loose, 2).unwrap();
         assert_eq!(sinks.row(1).read(), (None, 0));
         for (turn, kind) in [Kind::Lines, Kind::Split, Kind::Gap, Kind::Close].into_iter().enumerate() {
             let file = (turn != 1).then_some((turn as u64, 1 << 40));

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use std::io;
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
 pub(super) struct Stages(SharedWords);
@@ -48,8 +49,8 @@ pub(crate) struct Gap {
 }
 
 impl Stages {
-    pub(super) fn new() -> io::Result<Stages> {
-        SharedWords::new("firestarter-stages", ROWS * WORDS).map(Stages)
+    pub(super) fn new(memory: Memory<'_>) -> io::Result<Stages> {
+        memory.words(Part::Stages, ROWS * WORDS).map(Stages)
     }
 
     /// The row of the pipe of this number.
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_gap_stands_until_it_was_told_of() {
-        let stages = Stages::new().unwrap();
+        let stages = Stages::new(Memory::Loose).unwrap();
         let row = stages.row(70).unwrap();
         row.begin(71, 3);
         assert_eq!((row.stage(), row.generation(), row.gap()), (71, 3, None));

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use firestarter_core::ids::{GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
+use super::memory::{Memory, Part};
 use super::texts::Texts;
 use crate::sys::clone::{Progress, Record};
 use crate::sys::maps::SharedWords;
@@ -46,9 +47,9 @@ const ATTEMPTS: usize = (CAPACITY as usize + 1) * WORDS;
 const GROUPS: usize = 1 << 16;
 
 impl Table {
-    pub(super) fn new() -> io::Result<Table> {
-        let words = SharedWords::new("firestarter-workers", ATTEMPTS + GROUPS)?;
-        Ok(Table { words, said: Texts::new("firestarter-said", CAPACITY as usize)? })
+    pub(super) fn new(memory: Memory<'_>) -> io::Result<Table> {
+        let words = memory.words(Part::Workers, ATTEMPTS + GROUPS)?;
+        Ok(Table { words, said: Texts::new(memory, Part::Said, CAPACITY as usize)? })
     }
 
     /// Names a worker that is going to be spawned, or, without a slot, a hook. The caller gives a row that is free, and
@@ -188,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_row_names_its_worker_until_it_is_cleared() {
-        let table = Table::new().unwrap();
+        let table = Table::new(Memory::Loose).unwrap();
         let row = table.unused().unwrap();
         let labels = Labels { index: 5, attempt: u32::MAX };
         table.claim(row, WorkerId(7), GroupId(3), Some(Slot(9)), labels);

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use firestarter_core::ids::WorkerId;
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
 /// All rows: the worker, how many bytes it has written, whether some are on their way here, and the last bytes.
@@ -36,8 +37,8 @@ pub(super) struct Tail {
 }
 
 impl Tails {
-    pub(super) fn new() -> io::Result<Tails> {
-        SharedWords::new("firestarter-tails", ROWS * WORDS).map(Tails)
+    pub(super) fn new(memory: Memory<'_>) -> io::Result<Tails> {
+        memory.words(Part::Tails, ROWS * WORDS).map(Tails)
     }
 
     /// A worker's pipe is read from now on, or by another writer.
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_last_bytes_are_those_that_were_written_last() {
-        let tails = Tails::new().unwrap();
+        let tails = Tails::new(Memory::Loose).unwrap();
         let mut all: Vec<u8> = Vec::new();
         let (five, far) = (WorkerId::new(5, 0), WorkerId::new(5 + ROWS as u64, 0));
         tails.begin(five);

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
+use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
 /// All texts. Each has a word for its length, below the number, and then its bytes.
@@ -17,8 +18,8 @@ const WORDS: usize = 1 + LONGEST / 8;
 
 impl Texts {
     /// So many texts, all empty.
-    pub(super) fn new(name: &str, count: usize) -> io::Result<Texts> {
-        SharedWords::new(name, count * WORDS).map(Texts)
+    pub(super) fn new(memory: Memory<'_>, part: Part, count: usize) -> io::Result<Texts> {
+        memory.words(part, count * WORDS).map(Texts)
     }
 
     /// Empties a text, and sets its number to 0.
@@ -76,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_text_is_read_as_it_was_set_and_cut_between_characters() {
-        let texts = Texts::new("test", 3).unwrap();
+        let texts = Texts::new(Memory::Loose, Part::Said, 3).unwrap();
         let long = "ä".repeat(LONGEST);
         for text in ["", "a", "eight by", "nine byte", &long] {
             texts.set(1, text);

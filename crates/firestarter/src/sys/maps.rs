@@ -1,12 +1,14 @@
-//! Shared memory that outlives a process: memfds mapped once by the keeper and inherited by every daemon it forks.
+//! Shared memory that outlives a process: memfds mapped once by the keeper and inherited by every daemon it forks. Their
+//! descriptors stay open, so that a program that is executed in place of the keeper's can map them again.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::atomic::AtomicU64;
 
-use rustix::fs::{ftruncate, memfd_create, MemfdFlags};
+use rustix::fs::{fstat, ftruncate, memfd_create, MemfdFlags};
 
 /// Words that several processes read and write at once.
 pub(crate) struct SharedWords(Mapping);
@@ -20,6 +22,7 @@ unsafe impl Sync for SharedWords {}
 struct Mapping {
     start: NonNull<u8>,
     len: usize,
+    memory: OwnedFd,
 }
 
 impl SharedWords {
@@ -29,6 +32,14 @@ impl SharedWords {
     /// No descriptor, or no memory.
     pub(crate) fn new(name: &str, words: usize) -> io::Result<SharedWords> {
         Mapping::new(name, words * size_of::<AtomicU64>()).map(SharedWords)
+    }
+
+    /// Maps what another program has made.
+    ///
+    /// # Errors
+    /// It is not of this length, so it means something else; or the kernel's.
+    pub(crate) fn adopt(memory: OwnedFd, words: usize) -> io::Result<SharedWords> {
+        Mapping::adopt(memory, words * size_of::<AtomicU64>()).map(SharedWords)
     }
 }
 
@@ -51,6 +62,14 @@ impl SharedBytes {
         Mapping::new(name, len).map(SharedBytes)
     }
 
+    /// Maps what another program has made.
+    ///
+    /// # Errors
+    /// It is not of this length, so it means something else; or the kernel's.
+    pub(crate) fn adopt(memory: OwnedFd, len: usize) -> io::Result<SharedBytes> {
+        Mapping::adopt(memory, len).map(SharedBytes)
+    }
+
     /// Gives the memory back; all bytes are zero again.
     ///
     /// # Errors
@@ -59,6 +78,18 @@ impl SharedBytes {
         // SAFETY: the range is exactly the mapping, and `&mut self` says that nobody holds a reference into it.
         let result = unsafe { libc::madvise(self.0.start.as_ptr().cast(), self.0.len, libc::MADV_REMOVE) };
         super::check(result.into()).map(|_| ())
+    }
+}
+
+impl AsFd for SharedWords {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.memory.as_fd()
+    }
+}
+
+impl AsFd for SharedBytes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.memory.as_fd()
     }
 }
 
@@ -81,23 +112,33 @@ impl DerefMut for SharedBytes {
 
 impl Mapping {
     fn new(name: &str, len: usize) -> io::Result<Mapping> {
-        let fd = memfd_create(name, MemfdFlags::CLOEXEC)?;
-        ftruncate(&fd, len as u64)?;
-        // The mapping keeps the file; its descriptor is needed no more.
+        let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
+        ftruncate(&memory, len as u64)?;
+        Mapping::of(memory, len)
+    }
+
+    fn adopt(memory: OwnedFd, len: usize) -> io::Result<Mapping> {
+        if fstat(&memory)?.st_size as u64 != len as u64 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory of another length"));
+        }
+        Mapping::of(memory, len)
+    }
+
+    fn of(memory: OwnedFd, len: usize) -> io::Result<Mapping> {
         // SAFETY: a new shared mapping at an address of the kernel's choice cannot alias anything; the file is as long
-        // as the mapping and nobody else has it, so it cannot shrink under it.
+        // as the mapping, and only this program has it, which never shortens it.
         let start = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
                 len,
                 rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
                 rustix::mm::MapFlags::SHARED | rustix::mm::MapFlags::NORESERVE,
-                &fd,
+                &memory,
                 0,
             )
         }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { start, len })
+        Ok(Mapping { start, len, memory })
     }
 }
 
