@@ -23,12 +23,16 @@ mod writer;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = start::resume::resume() {
+        return ExitCode::from(code);
+    }
     let code = match cli::main(std::env::args_os().skip(1)) {
         cli::Next::Exit(code) => code,
         cli::Next::Run { config, socket, exit_when } => start::run(config, socket, exit_when),
         cli::Next::Check { config } => start::check(config),
         cli::Next::Init { config, command } => init::run(config, &command),
         cli::Next::Einhorn { args } => serve(front::einhorn::main(args)),
+        cli::Next::CheckHandover => start::resume::check_handover(),
         cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
         cli::Next::StartServer { args } => serve(front::server_starter::main(args)),
         cli::Next::Demo => demo::main(),

@@ -1,9 +1,11 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
 mod logs;
+mod record;
+pub(crate) mod resume;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,12 +17,12 @@ use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
 use crate::daemon::{self, inherit, limits, Setup, Signals};
 use crate::front::Served;
-use crate::journal::{self, Meaning};
+use crate::journal::{self, Log, Meaning, Part, Records};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
 use crate::sys::{self, fds, maps, oom};
-use crate::writer;
+use crate::writer::{self, Plan};
 
 /// Where a configuration is looked for that nobody named.
 const PLACES: [&str; 2] = ["firestarter.toml", "/etc/firestarter/config.toml"];
@@ -91,9 +93,20 @@ fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
 }
 
 fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
-    let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    let around = Surroundings { cwd, env: &env, read: &config::read, accounts: &System };
-    config::load(path, &around).map_err(|faults| {
+    say_faults(config::load(path, &surroundings(cwd, &|name| std::env::var_os(name))))
+}
+
+/// Reads a configuration that is in memory already.
+fn load_text(path: &Path, text: &str, cwd: &Path) -> Result<(Config, Warnings), u8> {
+    say_faults(config::parse(path, text, &surroundings(cwd, &|name| std::env::var_os(name))))
+}
+
+fn surroundings<'a>(cwd: &'a Path, env: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
+    Surroundings { cwd, env, read: &config::read, accounts: &System }
+}
+
+fn say_faults(loaded: Result<(Config, Warnings), config::Faults>) -> Result<(Config, Warnings), u8> {
+    loaded.map_err(|faults| {
         eprintln!("{faults}");
         code::USAGE
     })
@@ -101,17 +114,12 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
 
 fn start(served: Served) -> Result<u8, OpenError> {
     let Served { config, socket, exit_when, signals, pid_file, status_file, ready } = served;
-    let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
     let (outputs, plan) = logs::plan(&config)?;
     limits::check(&config, &outputs, open_files.1)?;
     let oom_score = oom::lower_score();
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(kernel("/dev/null"))?;
-    fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
-    // Its number is one of the stage's; the placeholders are copies of it.
-    std::mem::forget(null);
-    let voice = say::prepare();
+    let voice = prepare()?;
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
@@ -132,9 +140,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     };
     let setup = Box::leak(Box::new(setup));
     let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
-    if let Some(voice) = voice {
-        records.ledger.name(&voice, Meaning::Keeper).map_err(kernel("standard error"))?;
-    }
+    name_voice(records, voice)?;
     if let Some(plan) = &plan {
         records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
     }
@@ -147,19 +153,50 @@ fn start(served: Served) -> Result<u8, OpenError> {
     for remark in remarks(&setup.config, policy, init) {
         say(format_args!("{remark}"));
     }
+    resume::record(setup, exit_when, hangup_ignored, records);
+    if let Some(ready) = ready {
+        let _ = rustix::io::write(&ready, b"1");
+    }
+    keep(setup, records, log, plan, hangup_ignored)
+}
+
+fn kernel(what: &'static str) -> impl Fn(std::io::Error) -> OpenError {
+    move |source| OpenError::Kernel { what, source }
+}
+
+/// Makes the low numbers the stage of spawns, and finds the voice. Nothing was opened before.
+fn prepare() -> Result<Option<BorrowedFd<'static>>, OpenError> {
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").map_err(kernel("/dev/null"))?;
+    fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
+    // Its number is one of the stage's; the placeholders are copies of it.
+    std::mem::forget(null);
+    Ok(say::prepare())
+}
+
+fn name_voice(records: Records, voice: Option<BorrowedFd<'_>>) -> Result<(), OpenError> {
+    let kept = Meaning::Kept { part: Part::Voice as u32 };
+    voice.map_or(Ok(()), |voice| records.ledger.name(&voice, kept)).map_err(kernel("standard error"))
+}
+
+/// Becomes the keeper. All is open.
+fn keep(
+    setup: &'static Setup,
+    records: Records,
+    log: &mut Log,
+    plan: Option<Plan>,
+    hangup_ignored: bool,
+) -> Result<u8, OpenError> {
     maps::give_back_text();
     let plan: Option<&writer::Plan> = plan.map(|plan| &*Box::leak(Box::new(plan)));
-    let voice = voice.map(|voice| voice.as_raw_fd());
+    let voice = records.ledger.kept(Part::Voice);
     let writer = || {
         if let (Some(plan), Some(pipes)) = (plan, records.pipes) {
             writer::live(plan, pipes, voice);
         }
     };
-    if let Some(ready) = ready {
-        let _ = rustix::io::write(&ready, b"1");
-    }
     let heard = heard(&setup.signals, hangup_ignored);
-    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
+    let next = |program: BorrowedFd<'_>| resume::execute(program, records.ledger);
+    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer, next)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
 }

@@ -45,6 +45,8 @@ pub(crate) enum Invocation {
         /// The words after it.
         args: Vec<OsString>,
     },
+    /// Say whether this program can take over from another; hidden.
+    CheckHandover,
     /// Serve Einhorn's command socket; hidden, all that follows is its own.
     EinhornSocket {
         /// The words after it.
@@ -96,6 +98,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         Word::DemoWorker => return Ok(Invocation::DemoWorker { args: rest() }),
         Word::StartServer => return Ok(Invocation::StartServer { args: rest() }),
         Word::Einhorn => return Ok(Invocation::Einhorn { args: rest() }),
+        Word::CheckHandover => return Ok(Invocation::CheckHandover),
         Word::EinhornSocket => return Ok(Invocation::EinhornSocket { args: rest() }),
         Word::Run
         | Word::Check
@@ -229,6 +232,7 @@ impl Given {
             }
             Word::DemoWorker => Ok(Invocation::DemoWorker { args: Vec::new() }),
             Word::Einhorn => Ok(Invocation::Einhorn { args: Vec::new() }),
+            Word::CheckHandover => Ok(Invocation::CheckHandover),
             Word::EinhornSocket => Ok(Invocation::EinhornSocket { args: Vec::new() }),
             Word::StartServer => Ok(Invocation::StartServer { args: Vec::new() }),
             Word::Help => match self.operands.as_slice() {

@@ -83,6 +83,8 @@ pub(crate) enum Next {
         /// What it is told.
         args: Vec<OsString>,
     },
+    /// Say whether this program can take over from the one whose state stands on the standard input.
+    CheckHandover,
     /// Show what Firestarter does.
     Demo,
     /// Be start_server.
@@ -123,6 +125,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::Check { config } => Next::Check { config },
         Invocation::Init { config, command } => Next::Init { config, command },
         Invocation::Einhorn { args } => Next::Einhorn { args },
+        Invocation::CheckHandover => Next::CheckHandover,
         Invocation::EinhornSocket { args } => Next::EinhornSocket { args },
         Invocation::Demo => Next::Demo,
         Invocation::StartServer { args } => Next::StartServer { args },

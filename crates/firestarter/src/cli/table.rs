@@ -17,6 +17,7 @@ pub(super) enum Word {
     DemoWorker,
     Einhorn,
     EinhornSocket,
+    CheckHandover,
     Help,
 }
 
@@ -59,7 +60,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 13] = [
+pub(super) const COMMANDS: [CommandRow; 14] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -153,6 +154,7 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
         about: "run a command with Einhorn's options",
         more: "Its options stand before COMMAND: firestarter einhorn --help. einhornsh works with it.",
     },
+    CommandRow { word: Word::CheckHandover, name: "check-handover", operands: "", options: &[], about: "", more: "" },
     CommandRow { word: Word::EinhornSocket, name: "einhorn-socket", operands: "", options: &[], about: "", more: "" },
     CommandRow {
         word: Word::Demo,
@@ -381,7 +383,7 @@ options:
         for row in &COMMANDS {
             assert_eq!(
                 help.contains(&format!("\n  {}", row.name)) && !row.about.is_empty(),
-                !matches!(row.word, Word::DemoWorker | Word::EinhornSocket)
+                !matches!(row.word, Word::DemoWorker | Word::EinhornSocket | Word::CheckHandover)
             );
         }
         assert!(!help.contains("demo-worker") && !help.contains("einhorn-socket"));

@@ -61,6 +61,8 @@ use fault::Ledger;
 pub(crate) struct Config {
     /// The file it was read from, as the user named it.
     pub(crate) path: PathBuf,
+    /// What stands in it.
+    pub(crate) text: String,
     /// The groups, in the order of the file. At least one; no two of the same name.
     pub(crate) groups: Vec<Group>,
     /// `stop_timeout` of `[firestarter]`: how long the stop of everything may take. None: it was left out.
@@ -254,7 +256,7 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
         let message = format!("no group is configured in {}", path.display());
         return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
     }
-    Ok((Config { path: path.to_owned(), groups, stop_timeout: settings.stop_timeout }, warnings))
+    Ok((Config { path: path.to_owned(), text: text.to_owned(), groups, stop_timeout: settings.stop_timeout }, warnings))
 }
 
 /// `[firestarter]` is a group like any other if it has a command.

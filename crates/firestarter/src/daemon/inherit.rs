@@ -3,7 +3,7 @@
 //! becomes a listener like any other; what nobody asks for is closed, since who connects there would wait for ever.
 
 use std::net::SocketAddr;
-use std::os::fd::{IntoRawFd, OwnedFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use rustix::net::{self, sockopt, SocketAddrUnix, SocketType};
 
 use super::open::OpenError;
 use crate::config::{Address, Config, Kind, SocketSpec};
+use crate::journal::{Ledger, Meaning};
 use crate::say::say;
 use crate::sys::fds;
 
@@ -70,6 +71,29 @@ pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) 
         let what = described(&fd).map_or_else(|| "no socket that listens".to_owned(), |(address, _)| shown(&address));
         drop(fd);
         say(format_args!("the inherited socket {name:?} ({what}) is closed: no socket_address names systemd::{name}"));
+    }
+    Ok(())
+}
+
+/// Finds the inherited sockets again in the ledger, where they are listeners like any other.
+///
+/// # Errors
+/// One is not there.
+pub(crate) fn resume(config: &mut Config, ledger: &Ledger) -> Result<(), OpenError> {
+    let listeners: Vec<(Meaning, RawFd)> = ledger.named().map(|(number, meaning)| (meaning, number)).collect();
+    for (group, of) in config.groups.iter_mut().zip(0..) {
+        for (socket, index) in group.sockets.iter_mut().zip(0..) {
+            let Address::Inherited(name) = socket.address.clone() else { continue };
+            let gone = || OpenError::NotInherited { group: group.spec.name.clone(), name: name.clone(), there: String::new() };
+            let here = |(meaning, _): &&(Meaning, RawFd)| *meaning == Meaning::Listener { group: of, index };
+            let number = listeners.iter().find(here).map(|(_, number)| *number).ok_or_else(gone)?;
+            let copy = fds::copy(number).map_err(|_| gone())?;
+            if !describe(socket, &copy) {
+                return Err(gone());
+            }
+            socket.name.get_or_insert(name);
+            socket.inherited = Some(number);
+        }
     }
     Ok(())
 }

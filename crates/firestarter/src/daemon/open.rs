@@ -105,6 +105,11 @@ impl Runtime {
         &self.place.path
     }
 
+    /// Whether the folder of the control socket stands where anybody may make one.
+    pub(crate) fn shared_parent(&self) -> bool {
+        self.place.shared_parent
+    }
+
     /// Where the workers of a group connect.
     pub(super) fn worker_socket(&self, group: &Group, index: u32) -> PathBuf {
         let here = || self.folder.join(format!("worker-{index}.sock"));

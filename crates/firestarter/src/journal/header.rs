@@ -4,8 +4,10 @@
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::handover::{self, HandoverWords};
 use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
+use rustix::process::Pid;
 
 /// The words.
 pub(crate) struct Header(SharedWords);
@@ -22,6 +24,9 @@ const STOPS_ASKED: usize = 7;
 const ORDERS: usize = 8;
 /// Signals have numbers from 1 to 64.
 const SIGNALS: usize = 65;
+const HANDOVER: usize = ORDERS + SIGNALS;
+const WRITER: usize = HANDOVER + handover::WORDS;
+const LENGTH: usize = WRITER + 1;
 
 /// A pipe may have been named of which the writer was not told.
 const UNTOLD: u64 = 1;
@@ -41,7 +46,7 @@ pub(crate) enum Door {
 
 impl Header {
     pub(super) fn new(memory: Memory<'_>) -> io::Result<Header> {
-        memory.words(Part::Header, ORDERS + SIGNALS).map(Header)
+        memory.words(Part::Header, LENGTH).map(Header)
     }
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
@@ -159,6 +164,21 @@ impl Header {
     /// Whether all is over and what was in the pipes is written.
     pub(super) fn written(&self) -> bool {
         self.0[PIPES].load(Acquire) & WRITTEN != 0
+    }
+
+    /// How a handover to another program goes.
+    pub(crate) fn handover(&self) -> HandoverWords<'_> {
+        HandoverWords(&self.0[HANDOVER..HANDOVER + handover::WORDS])
+    }
+
+    /// The writer that lives; 0: none. Whoever takes the keeper's place has it as a child.
+    pub(crate) fn set_writer(&self, pid: i32) {
+        self.0[WRITER].store(pid as u64, Release);
+    }
+
+    /// The writer that the last program has forked.
+    pub(crate) fn writer(&self) -> Option<Pid> {
+        Pid::from_raw(self.0[WRITER].load(Acquire) as i32)
     }
 
     /// A number that no connection had before.

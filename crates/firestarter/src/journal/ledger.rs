@@ -3,12 +3,13 @@
 //! open, or not named.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use super::memory::{Memory, Part};
 use super::texts::Texts;
+use crate::sys::fds;
 use crate::sys::maps::SharedWords;
 
 /// All rows, by descriptor number, of four words: the meaning, a value that belongs to it, a client's phase, and a mark:
@@ -188,6 +189,30 @@ impl Ledger {
     pub(crate) fn forget(&self, fd: &impl AsRawFd) {
         if (fd.as_raw_fd() as usize) < CAPACITY {
             self.word(fd.as_raw_fd(), 0).store(0, Release);
+        }
+    }
+
+    /// Names what a program that takes this one's place is to find; it is the ledger's from now on. What was named so
+    /// before is closed.
+    ///
+    /// # Errors
+    /// As `name`.
+    pub(crate) fn keep(&self, part: Part, fd: OwnedFd) -> io::Result<RawFd> {
+        self.let_go(part);
+        self.name(&fd, Meaning::Kept { part: part as u32 })?;
+        Ok(fd.into_raw_fd())
+    }
+
+    /// The number of what is kept.
+    pub(crate) fn kept(&self, part: Part) -> Option<RawFd> {
+        self.named().find(|(_, meaning)| *meaning == Meaning::Kept { part: part as u32 }).map(|(number, _)| number)
+    }
+
+    /// Closes what is kept, if there is such a thing.
+    pub(crate) fn let_go(&self, part: Part) {
+        if let Some(number) = self.kept(part) {
+            self.forget(&number);
+            drop(fds::adopt(number));
         }
     }
 

@@ -24,6 +24,16 @@ pub(crate) enum Part {
     Tails = 11,
     PipesHere = 20,
     PipesThere = 21,
+    /// What the start was like.
+    Record = 22,
+    /// The program that is to take this one's place.
+    Next = 23,
+    /// The program whose place this one has taken.
+    Before = 24,
+    /// Where lines for people go.
+    Voice = 25,
+    /// Where the keeper hears of signals.
+    Signals = 26,
 }
 
 /// Where memory comes from.
@@ -85,8 +95,7 @@ impl Memory<'_> {
 }
 
 fn kept(ledger: &Ledger, part: Part) -> io::Result<OwnedFd> {
-    let found = ledger.named().find(|(_, meaning)| *meaning == Meaning::Kept { part: part as u32 });
-    let found = found.and_then(|(number, _)| fds::adopt(number));
+    let found = ledger.kept(part).and_then(fds::adopt);
     found.ok_or_else(|| of(part, &io::ErrorKind::NotFound.into()))
 }
 
@@ -109,5 +118,9 @@ fn name(part: Part) -> &'static str {
         Part::Sinks => "firestarter-sinks",
         Part::Tails => "firestarter-tails",
         Part::PipesHere | Part::PipesThere => "the socket to the writer",
+        Part::Record => "the record of the start",
+        Part::Next | Part::Before => "the other program",
+        Part::Voice => "standard error",
+        Part::Signals => "signals",
     }
 }

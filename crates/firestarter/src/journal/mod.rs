@@ -9,6 +9,7 @@
 //! Table and ledger hold facts that change in place: one store takes effect at once or not at all. The log holds what
 //! must be replayed in order. None of them holds environments or other secrets.
 
+mod handover;
 mod header;
 mod ledger;
 mod log;
@@ -21,13 +22,16 @@ mod tails;
 mod texts;
 
 use std::io;
+use std::os::fd::RawFd;
 
 use crate::sys::fds;
 
+pub(crate) use handover::{Handover, Reason};
 pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
 use memory::Memory;
+pub(crate) use memory::Part;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
 pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
@@ -66,15 +70,20 @@ impl Records {
         }
     }
 
-    /// Makes what pipes to a writer with so many sinks need.
+    /// Makes what pipes to a writer with so many sinks need, or finds it.
     ///
     /// # Errors
     /// No descriptors.
     pub(crate) fn with_pipes(self, sinks: usize) -> io::Result<Records> {
-        let pipes = Pipes::new(self, Memory::Fresh(self.ledger), sinks)?;
+        let kept = self.ledger.kept(Part::Sinks).is_some();
+        let memory = if kept { Memory::Kept(self.ledger) } else { Memory::Fresh(self.ledger) };
+        let pipes = Pipes::new(self, memory, sinks)?;
         Ok(Records { pipes: Some(Box::leak(Box::new(pipes))), ..self })
     }
 }
+
+/// What all this memory means, in one number: a program with another one cannot take it over.
+pub(crate) const LAYOUT: u32 = 1;
 
 /// So many numbers above the highest named one are looked at.
 const PROBED: i32 = 1024;
@@ -86,7 +95,20 @@ const PROBED: i32 = 1024;
 /// No descriptors or no memory.
 pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
     let ledger: &'static Ledger = Box::leak(Box::new(Ledger::new()?));
-    let memory = Memory::Fresh(ledger);
+    make(ledger, Memory::Fresh(ledger))
+}
+
+/// The journal of the program in whose place this one is, from the number of its ledger.
+///
+/// # Errors
+/// It is none, or one of another layout.
+pub(crate) fn adopt(ledger: RawFd) -> io::Result<(Records, &'static mut Log)> {
+    let memory = fds::adopt(ledger).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
+    let ledger: &'static Ledger = Box::leak(Box::new(Ledger::adopt(memory)?));
+    make(ledger, Memory::Kept(ledger))
+}
+
+fn make(ledger: &'static Ledger, memory: Memory<'_>) -> io::Result<(Records, &'static mut Log)> {
     let header = Box::leak(Box::new(Header::new(memory)?));
     let table = Box::leak(Box::new(Table::new(memory)?));
     Ok((Records { header, table, ledger, pipes: None }, Box::leak(Box::new(Log::new(memory)?))))

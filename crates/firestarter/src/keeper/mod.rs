@@ -24,6 +24,7 @@
 mod last_resort;
 mod link;
 mod lives;
+mod succession;
 mod writer;
 
 use std::io;
@@ -34,12 +35,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
-use crate::journal::{Meaning, Records};
+use crate::journal::{Handover, Meaning, Part, Records};
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};
+use succession::{Execute, Trial};
 use writer::Writer;
 
 /// So many exits are told in one write, which a pipe takes whole or not at all.
@@ -60,6 +62,8 @@ struct Keeper {
     writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
+    /// This program has taken another's place, and has to show that it can.
+    trial: Option<Trial>,
 }
 
 /// The numbers of the signals that the keeper passes on.
@@ -79,27 +83,46 @@ struct Daemon {
 }
 
 /// Runs `daemon` in a process of its own, and again whenever that dies, until it says in the journal that all is over;
-/// likewise `writer`, if there are pipes for it. Returns the exit code.
+/// likewise `writer`, if there are pipes for it; `next` executes another program in place of this one. Returns the exit
+/// code.
 ///
 /// # Errors
 /// No descriptor at the start. Later nothing fails.
-pub(crate) fn run(journal: Records, heard: Heard, mut daemon: impl FnMut(Link), writer: impl Fn()) -> io::Result<u8> {
+pub(crate) fn run(
+    journal: Records,
+    heard: Heard,
+    mut daemon: impl FnMut(Link),
+    writer: impl Fn(),
+    next: impl Execute,
+) -> io::Result<u8> {
     // Whose parent dies comes to the keeper, wherever it runs; the pid given is only "yes".
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
     let numbers = [libc::SIGCHLD].into_iter().chain(heard.stops).chain(heard.orders.iter().copied());
     let signals = SignalFd::new(&numbers.collect::<Vec<_>>())?;
-    journal.ledger.name(signals.fd(), Meaning::Keeper)?;
-    let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new());
+    journal.ledger.name(signals.fd(), Meaning::Kept { part: Part::Signals as u32 })?;
+    let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new(journal.header));
+    let trial = Trial::begin(journal.header.handover().state());
+    // What ended while one program took another's place was told to neither.
+    let look_at = trial.is_some().then(Instant::now);
     let orders = heard.orders;
-    let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at: None };
+    let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at, trial };
     loop {
+        if keeper.daemon.is_none() {
+            keeper.hand_over(&next);
+        }
+        keeper.judge(false, &next);
         if keeper.daemon.is_none() && keeper.lives.may_begin() {
             keeper.fork(&mut daemon);
         }
         if keeper.journal.pipes.is_some() {
             keeper.writer.fork(&writer);
         }
-        if let Some(code) = keeper.step() {
+        let had_daemon = keeper.daemon.is_some();
+        let ended = keeper.step();
+        if had_daemon && keeper.daemon.is_none() {
+            keeper.judge(true, &next);
+        }
+        if let Some(code) = ended {
             last_resort::kill_the_rest(keeper.journal.table);
             keeper.finish_logs(&writer);
             return Ok(code);
@@ -153,7 +176,8 @@ impl Keeper {
         let fork = self.daemon.is_none().then(|| self.lives.not_before());
         let no_writer = self.writer.pid.is_none() && self.journal.pipes.is_some();
         let fork_writer = no_writer.then(|| self.writer.lives.not_before());
-        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).min();
+        let trial = self.trial.as_ref().map(Trial::until);
+        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).chain(trial).min();
         // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
         let _ = poll(&mut fds, next.and_then(until).as_ref());
         fds.map(|fd| !fd.revents().is_empty())
@@ -256,7 +280,7 @@ impl Keeper {
             daemon.joint.close(self.journal.ledger);
         }
         self.journal.sweep();
-        if self.journal.header.halted().is_some() {
+        if self.journal.header.halted().is_some() || self.journal.header.handover().state() == Handover::Asked {
             return;
         }
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };

@@ -8,6 +8,7 @@ use rustix::process::Pid;
 
 use super::lives::Lives;
 use super::Keeper;
+use crate::journal::Header;
 use crate::say::say;
 use crate::sys::wait::Ended;
 use crate::sys::{clone, signals, wait};
@@ -18,11 +19,14 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 pub(super) struct Writer {
     pub(super) pid: Option<Pid>,
     pub(super) lives: Lives,
+    header: &'static Header,
 }
 
 impl Writer {
-    pub(super) fn new() -> Writer {
-        Writer { pid: None, lives: Lives::new("writer", "what workers write waits in their pipes") }
+    /// The program before may have left one, which ends as soon as it hears that it is to be succeeded.
+    pub(super) fn new(header: &'static Header) -> Writer {
+        let lives = Lives::new("writer", "what workers write waits in their pipes");
+        Writer { pid: header.writer(), lives, header }
     }
 
     /// Forks one, if it is time to.
@@ -34,6 +38,7 @@ impl Writer {
             Ok(pid) => {
                 self.lives.begins();
                 self.pid = Some(pid);
+                self.header.set_writer(pid.as_raw_nonzero().get());
             }
             Err(error) => self.lives.not_forked(&error),
         }
@@ -43,6 +48,7 @@ impl Writer {
     fn reap(&mut self) -> Option<Ended> {
         let ended = self.pid.and_then(wait::reap)?;
         self.pid = None;
+        self.header.set_writer(0);
         Some(ended)
     }
 

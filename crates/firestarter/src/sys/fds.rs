@@ -93,6 +93,16 @@ pub(crate) fn is_unix_connection(number: RawFd) -> bool {
     unix && rustix::net::sockopt::socket_acceptconn(fd).is_ok_and(|listens| !listens)
 }
 
+/// Another descriptor of what this number is.
+///
+/// # Errors
+/// The number is not open; no descriptor.
+pub(crate) fn copy(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the number is only copied; one that is not open gives an error.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(rustix::io::fcntl_dupfd_cloexec(fd, STAGE_END)?)
+}
+
 /// How long the file of this number is.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 
 pub(crate) mod clone;
 pub(crate) mod credentials;
+pub(crate) mod exec;
 pub(crate) mod fds;
 pub(crate) mod image;
 pub(crate) mod leases;
