@@ -1,5 +1,6 @@
 //! `run` and `check`: from a configuration file to a keeper that runs. Called by `main`.
 
+mod fault;
 mod logs;
 mod record;
 pub(crate) mod resume;
@@ -137,6 +138,8 @@ fn start(served: Served) -> Result<u8, OpenError> {
         signals,
         pid_file,
         status_file,
+        before: None,
+        cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
     };
     let setup = Box::leak(Box::new(setup));
     let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
@@ -196,7 +199,11 @@ fn keep(
     };
     let heard = heard(&setup.signals, hangup_ignored);
     let next = |program: BorrowedFd<'_>| resume::execute(program, records.ledger);
-    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer, next)
+    let daemon = |link| {
+        fault::in_daemon(records);
+        daemon::live(setup, records, log, link);
+    };
+    keeper::run(records, heard, daemon, writer, next)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
 }
@@ -206,7 +213,9 @@ fn heard(signals: &Signals, hangup_ignored: bool) -> keeper::Heard {
     let number = |signal: &Signal| i32::from(signal.number());
     let ignored = |signal: &&Signal| hangup_ignored && **signal == Signal::HUP;
     let stops = signals.stops.iter().map(|(signal, _)| signal).filter(|signal| !ignored(signal)).map(number);
-    keeper::Heard { stops: stops.collect(), orders: signals.orders.iter().map(|(signal, _)| number(signal)).collect() }
+    let orders =
+        signals.orders.iter().map(|(signal, _)| signal).chain(signals.succession.then_some(&daemon::SUCCESSION));
+    keeper::Heard { stops: stops.collect(), orders: orders.map(number).collect() }
 }
 
 /// What holds for all groups. `init`: as PID 1, the end of Firestarter is the end of its container, so a container that has

@@ -110,6 +110,15 @@ pub(crate) enum What {
         pids: Vec<Pid>,
     },
     ShutDown,
+    /// Another program is in the daemon's place.
+    Replaced {
+        /// The version before.
+        from: String,
+        /// The version now.
+        to: String,
+        /// How long there was no daemon, in milliseconds.
+        took_ms: u64,
+    },
     /// Nobody waits for the end of this; no verb: the stop of everything.
     Begun {
         #[serde(default, with = "word::verb", skip_serializing_if = "Option::is_none")]
@@ -213,6 +222,12 @@ pub(crate) enum Trouble {
     NothingToCancel,
     /// The daemon is being stopped.
     ShuttingDown,
+    /// Another program did not come into the daemon's place.
+    NotReplaced {
+        /// Why, in a sentence.
+        #[serde(default)]
+        reason: String,
+    },
 }
 
 /// Why a rollout was aborted.
@@ -358,6 +373,16 @@ impl Outcome {
             Order::Shutdown => (None, None),
         };
         Outcome::Answer(Answer::Done(Done { group, what: What::Begun { verb } }))
+    }
+
+    /// Another program is in the daemon's place.
+    pub(crate) fn replaced(from: String, to: String, took_ms: u64) -> Outcome {
+        Outcome::Answer(Answer::Done(Done { group: None, what: What::Replaced { from, to, took_ms } }))
+    }
+
+    /// No other program is.
+    pub(crate) fn not_replaced(reason: String) -> Outcome {
+        Outcome::problem(None, Trouble::NotReplaced { reason })
     }
 
     /// A question is about a worker that is not there.

@@ -57,6 +57,11 @@ pub(crate) enum Question {
         /// One worker of it.
         slot: Option<Slot>,
     },
+    /// Whether another program has taken this one's place: it is to, and the answer comes when it has, or could not.
+    Succeed {
+        /// Its path; none: where this one was found.
+        binary: Option<String>,
+    },
 }
 
 /// What can be ordered.
@@ -93,7 +98,7 @@ pub(crate) struct Fault {
 
 /// The methods, for the message about an unknown one.
 const METHODS: &str =
-    "list, status, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
+    "list, status, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -126,6 +131,7 @@ pub(crate) fn request_line(request: &Request) -> String {
     let (method, mut params) = match &request.call {
         Call::Ask(Question::List) => ("list", json!({})),
         Call::Ask(Question::Status) => ("status", json!({})),
+        Call::Ask(Question::Succeed { binary }) => ("upgrade_daemon", json!({ "binary": binary })),
         Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
         Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
@@ -182,6 +188,7 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
             (None, None) => Question::Status,
             (None, Some(_)) => return Err(Fault::params(id, "slot: of which group? group is missing")),
         }),
+        "upgrade_daemon" => Call::Ask(Question::Succeed { binary: params.text("binary")? }),
         "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
             Some(verb) => {

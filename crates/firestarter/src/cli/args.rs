@@ -106,6 +106,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         | Word::List
         | Word::Status
         | Word::Stop
+        | Word::UpgradeDaemon
         | Word::Ctrl
         | Word::Demo
         | Word::Help => {}
@@ -221,6 +222,15 @@ impl Given {
             Word::Stop => {
                 self.no_operands(": it stops everything and the daemon; one group: firestarter ctrl NAME stop")?;
                 self.errand(Wanted::Stop)
+            }
+            Word::UpgradeDaemon => {
+                self.no_operands(": the new program is named by --binary")?;
+                let binary = self.path(Opt::Binary);
+                // What is relative counts from here, not from where the daemon was started.
+                let binary = binary.map(|path| std::path::absolute(&path).unwrap_or(path));
+                let binary = binary.map(|path| path.into_os_string().into_string());
+                let binary = binary.transpose().map_err(|path| self.wrong(format!("{path:?}: not UTF-8")))?;
+                self.errand(Wanted::UpgradeDaemon { binary })
             }
             Word::Ctrl => {
                 let wanted = self.ctrl()?;

@@ -38,6 +38,11 @@ pub(crate) enum Wanted {
     Status,
     /// `stop`.
     Stop,
+    /// `upgrade-daemon`.
+    UpgradeDaemon {
+        /// `--binary`.
+        binary: Option<String>,
+    },
     /// `ctrl NAME status`.
     GroupStatus {
         /// The group.
@@ -83,6 +88,7 @@ impl Errand {
             Wanted::GroupStatus { group, slot } => {
                 return Call::Ask(Question::GroupStatus { group: group.clone(), slot: *slot })
             }
+            Wanted::UpgradeDaemon { binary } => return Call::Ask(Question::Succeed { binary: binary.clone() }),
             Wanted::Stop => Order::Shutdown,
             Wanted::Ctrl { group, slot, verb, signal } => {
                 Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: *slot }

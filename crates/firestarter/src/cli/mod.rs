@@ -217,12 +217,13 @@ impl Page<'_> {
         let default = match errand.wanted {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Some(QUESTION_TIMEOUT),
             Wanted::Stop | Wanted::Ctrl { .. } => (!errand.wait).then_some(QUESTION_TIMEOUT),
+            Wanted::UpgradeDaemon { .. } => None,
         };
         let client = Client::connect(path, errand.timeout.or(default))?;
         let announcement = match &errand.wanted {
             Wanted::Ctrl { group, slot, verb, signal: _ } => render::announcement(verb.word(), group, *slot),
             Wanted::GroupStatus { group, slot } => render::announcement("status", group, *slot),
-            Wanted::List | Wanted::Status | Wanted::Stop => String::new(),
+            Wanted::List | Wanted::Status | Wanted::Stop | Wanted::UpgradeDaemon { .. } => String::new(),
         };
         if !errand.quiet && !errand.json {
             // Whether anybody reads it or not: the order is what counts.
@@ -259,9 +260,16 @@ impl Page<'_> {
             (Wanted::GroupStatus { slot: Some(slot), .. }, Answer::Status(status)) => {
                 render::worker_block(status, *slot)
             }
-            (Wanted::Stop | Wanted::Ctrl { .. }, Answer::Done(done)) => render::done(done),
+            (Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. }, Answer::Done(done)) => {
+                render::done(done)
+            }
             (
-                Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Stop | Wanted::Ctrl { .. },
+                Wanted::List
+                | Wanted::Status
+                | Wanted::GroupStatus { .. }
+                | Wanted::Stop
+                | Wanted::UpgradeDaemon { .. }
+                | Wanted::Ctrl { .. },
                 Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
             ) => {
                 self.complain(&trouble::wrong_answer());
@@ -322,6 +330,7 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::NoWorker { .. }
             | Trouble::NothingBefore
             | Trouble::NothingToCancel
+            | Trouble::NotReplaced { .. }
             | Trouble::Upgrader { .. }
             | Trouble::ShuttingDown => code::FAILED,
         },

@@ -43,6 +43,10 @@ pub(crate) fn done(done: &Done) -> String {
         What::Decremented { pid, count: _ } => format!("decrements worker process pid {}\n", list(pid.as_slice())),
         What::Killed { pids } => format!("kill processes pid {}\n", list(pids)),
         What::ShutDown => "stopped all groups and the daemon\n".to_owned(),
+        What::Replaced { from, to, took_ms } if from == to => {
+            format!("replaced {to} by {to}, {took_ms} ms without a daemon\n")
+        }
+        What::Replaced { from, to, took_ms } => format!("replaced {from} by {to}, {took_ms} ms without a daemon\n"),
         What::Begun { verb } => format!("{} begun; see: firestarter status\n", verb.map_or("stop", Verb::word)),
     }
 }

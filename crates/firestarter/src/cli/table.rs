@@ -11,6 +11,7 @@ pub(super) enum Word {
     List,
     Status,
     Stop,
+    UpgradeDaemon,
     Ctrl,
     Demo,
     StartServer,
@@ -33,6 +34,7 @@ pub(super) enum Opt {
     Timeout,
     NoWait,
     Progress,
+    Binary,
     ExitWhen,
     Help,
 }
@@ -60,7 +62,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 14] = [
+pub(super) const COMMANDS: [CommandRow; 15] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -113,6 +115,16 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
         options: &[Opt::NoWait, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
         about: "stop everything and the daemon",
         more: "To stop one group: firestarter ctrl NAME stop",
+    },
+    CommandRow {
+        word: Word::UpgradeDaemon,
+        name: "upgrade-daemon",
+        operands: "",
+        options: &[Opt::Binary, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "replace firestarter itself by a new version",
+        more: "Workers, listeners and clients notice nothing. The new program is asked first whether it can take over, and if it
+does not come to work the old one goes on. Without --binary: the file that firestarter was started from.
+The signal USR2 does the same.",
     },
     CommandRow {
         word: Word::Ctrl,
@@ -184,7 +196,7 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 10] = [
+pub(super) const OPTIONS: [OptionRow; 11] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -192,6 +204,7 @@ pub(super) const OPTIONS: [OptionRow; 10] = [
         value: Some("FILE"),
         about: "the configuration; without it firestarter.toml here",
     },
+    OptionRow { opt: Opt::Binary, short: None, long: "binary", value: Some("PATH"), about: "the new program" },
     OptionRow {
         opt: Opt::Signal,
         short: Some('s'),

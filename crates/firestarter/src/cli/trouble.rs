@@ -61,6 +61,9 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
         Trouble::NothingBefore => {
             refused("there is no generation before this one", format!("firestarter ctrl {group} upgrade"))
         }
+        Trouble::NotReplaced { reason } => {
+            refused(&format!("not replaced: {reason}"), "nothing was touched".to_owned())
+        }
         Trouble::NothingToCancel => refused("no upgrade is under way", look),
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
@@ -114,9 +117,12 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
                 Wanted::Ctrl { group, verb: Verb::Upgrade | Verb::Rollback, .. } => {
                     format!("to end it: firestarter ctrl {group} cancel")
                 }
-                Wanted::List | Wanted::Status | Wanted::Stop | Wanted::GroupStatus { .. } | Wanted::Ctrl { .. } => {
-                    "see how far it is: firestarter status".to_owned()
-                }
+                Wanted::List
+                | Wanted::Status
+                | Wanted::Stop
+                | Wanted::UpgradeDaemon { .. }
+                | Wanted::GroupStatus { .. }
+                | Wanted::Ctrl { .. } => "see how far it is: firestarter status".to_owned(),
             },
         },
         ClientError::TimedOut { after } => match wanted {
@@ -131,7 +137,7 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
                 ),
                 next: "whether it has begun is not known; see: firestarter status".to_owned(),
             },
-            Wanted::Stop | Wanted::Ctrl { .. } => Words {
+            Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. } => Words {
                 what: format!("{} not finished within {after:?}; the work goes on", verb_word(wanted)),
                 next: "see how far it is: firestarter status".to_owned(),
             },
@@ -143,7 +149,12 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
         {
             Some(group.as_str())
         }
-        Wanted::Ctrl { .. } | Wanted::GroupStatus { .. } | Wanted::List | Wanted::Status | Wanted::Stop => None,
+        Wanted::Ctrl { .. }
+        | Wanted::GroupStatus { .. }
+        | Wanted::List
+        | Wanted::Status
+        | Wanted::Stop
+        | Wanted::UpgradeDaemon { .. } => None,
     };
     words.about(group)
 }
@@ -323,6 +334,7 @@ fn verb_word(wanted: &Wanted) -> &'static str {
         Wanted::List => "list",
         Wanted::Status | Wanted::GroupStatus { .. } => "status",
         Wanted::Stop => "stop",
+        Wanted::UpgradeDaemon { .. } => "upgrade of firestarter itself",
         Wanted::Ctrl { verb, .. } => verb.word(),
     }
 }

@@ -84,7 +84,8 @@ pub(crate) fn resume(config: &mut Config, ledger: &Ledger) -> Result<(), OpenErr
     for (group, of) in config.groups.iter_mut().zip(0..) {
         for (socket, index) in group.sockets.iter_mut().zip(0..) {
             let Address::Inherited(name) = socket.address.clone() else { continue };
-            let gone = || OpenError::NotInherited { group: group.spec.name.clone(), name: name.clone(), there: String::new() };
+            let gone =
+                || OpenError::NotInherited { group: group.spec.name.clone(), name: name.clone(), there: String::new() };
             let here = |(meaning, _): &&(Meaning, RawFd)| *meaning == Meaning::Listener { group: of, index };
             let number = listeners.iter().find(here).map(|(_, number)| *number).ok_or_else(gone)?;
             let copy = fds::copy(number).map_err(|_| gone())?;

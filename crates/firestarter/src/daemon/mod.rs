@@ -40,6 +40,7 @@ mod slots;
 mod spawner;
 mod status_file;
 mod store;
+mod succession;
 mod yard;
 
 use std::collections::VecDeque;
@@ -64,6 +65,7 @@ use crate::sys::maps;
 use open::Runtime;
 pub(crate) use orders::Signals;
 pub(crate) use outputs::Outputs;
+pub(crate) use succession::SIGNAL as SUCCESSION;
 
 /// What a daemon is given: all of it was made before the keeper forked the first one, and is the same for the next.
 pub(crate) struct Setup {
@@ -86,6 +88,10 @@ pub(crate) struct Setup {
     pub(crate) pid_file: Option<PathBuf>,
     /// Where the living workers are listed, if anywhere.
     pub(crate) status_file: Option<PathBuf>,
+    /// The version in whose place this program is.
+    pub(crate) before: Option<String>,
+    /// Where relative paths count from.
+    pub(crate) cwd: PathBuf,
 }
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
@@ -132,6 +138,9 @@ struct Daemon<'a> {
     last_words: last_words::LastWords,
     status_file: status_file::StatusFile,
     probes: probes::Probes,
+    succession: succession::Succession,
+    /// When this daemon was at work, on the clock of `now`.
+    took_over: u64,
     halted: bool,
     /// The first workers have been started.
     settled: bool,
@@ -197,6 +206,8 @@ enum Source {
     Notify(u32),
     /// The other end of what a worker has stored is gone.
     Stored(i32),
+    /// A program has answered whether it could take this one's place.
+    Successor,
 }
 
 impl Source {
@@ -218,6 +229,7 @@ impl Source {
             Source::Probe(worker) => (13, worker),
             Source::Notify(group) => (20, group.into()),
             Source::Stored(number) => (21, number.unsigned_abs().into()),
+            Source::Successor => (22, 0),
         };
         kind << 56 | value
     }
@@ -241,6 +253,7 @@ impl Source {
             13 => Source::Probe(value),
             20 => Source::Notify(value as u32),
             21 => Source::Stored(value as i32),
+            22 => Source::Successor,
             _ => return None,
         })
     }

@@ -21,13 +21,15 @@ pub(crate) struct Signals {
     pub(crate) stops: Vec<(Signal, Option<Signal>)>,
     /// Those that stand for a command.
     pub(crate) orders: Vec<(Signal, Command)>,
+    /// Whether USR2 wants another program in place of this one.
+    pub(crate) succession: bool,
 }
 
 impl Signals {
-    /// INT, TERM, QUIT and HUP stop everything.
+    /// INT, TERM, QUIT and HUP stop everything; USR2 upgrades Firestarter itself.
     pub(crate) fn only_stops() -> Signals {
         let stops = [Signal::INT, Signal::TERM, Signal::QUIT, Signal::HUP];
-        Signals { stops: stops.map(|signal| (signal, None)).into(), orders: Vec::new() }
+        Signals { stops: stops.map(|signal| (signal, None)).into(), orders: Vec::new(), succession: true }
     }
 }
 
@@ -40,6 +42,7 @@ impl Daemon<'_> {
     pub(super) fn hear_signals(&mut self) {
         self.hear_stops();
         self.hear_orders();
+        self.hear_succession();
     }
 
     fn hear_stops(&mut self) {

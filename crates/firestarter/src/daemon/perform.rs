@@ -116,7 +116,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn answer(&mut self, client: u64, outcome: &Outcome) {
+    pub(super) fn answer(&mut self, client: u64, outcome: &Outcome) {
         self.control.answer(client, outcome);
         self.control.watch_again(client, &self.epoll);
     }
@@ -125,6 +125,7 @@ impl Daemon<'_> {
     pub(super) fn serve(&mut self, client: u64) {
         let outcome = match self.control.next_call(client) {
             None => return,
+            Some(Call::Ask(Question::Succeed { binary })) => return self.succession_asked(client, binary.as_deref()),
             Some(Call::Ask(question)) => self.answer_to(question),
             Some(Call::Do(order) | Call::Follow(order) | Call::Begin(order)) => match self.command(&order) {
                 Ok(command) => {
@@ -154,7 +155,8 @@ impl Daemon<'_> {
     fn answer_to(&self, question: Question) -> Outcome {
         match question {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
-            Question::Status => Outcome::status(self.status()),
+            // It is no question that has its answer at once.
+            Question::Status | Question::Succeed { .. } => Outcome::status(self.status()),
             Question::GroupStatus { group: name, slot } => match (self.status().only(&name), slot) {
                 (None, _) => self.unknown_group(&name),
                 (Some(status), None) => Outcome::status(status),

@@ -40,6 +40,7 @@ use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
 use super::store::Store;
+use super::succession::Succession;
 use super::yard::Yard;
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
 use crate::journal::{Log, LogError, Meaning, Row};
@@ -134,6 +135,8 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         progress: Progress::default(),
         last_words: LastWords::default(),
         status_file: must(StatusFile::start(shared.setup)),
+        succession: Succession::default(),
+        took_over: 0,
         halted: false,
         settled: false,
     };

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use firestarter_core::event::Event;
 use firestarter_core::ids::WorkerId;
+use firestarter_core::time::Instant;
 use rustix::event::{epoll, Timespec};
 
 use super::{now, Daemon, Fact, Receipt, Source};
@@ -17,6 +18,8 @@ const READY: usize = 128;
 impl Daemon<'_> {
     pub(super) fn run(mut self) -> ! {
         self.shared.header.set_taken_over(true);
+        self.took_over = now().0;
+        self.tell_of_succession();
         loop {
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);
@@ -64,8 +67,9 @@ impl Daemon<'_> {
                 say(format_args!("{error}"));
             }
         }
+        let handover = self.hand_over().map(|wait| Instant(now().0 + wait.as_nanos() as u64));
         let look = self.children.look.as_ref().map(|(at, _)| *at);
-        let others = look.into_iter().chain(self.progress.due()).chain(self.probes.next_deadline());
+        let others = look.into_iter().chain(handover).chain(self.progress.due()).chain(self.probes.next_deadline());
         let timeout = self.core.next_deadline().into_iter().chain(others).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
@@ -113,6 +117,7 @@ impl Daemon<'_> {
                 let unborn = |worker| self.children.is_unborn(worker);
                 self.notify.hear(group, &mut self.inbox, &self.epoll, &unborn);
             }
+            Source::Successor => self.hear_successor(),
             Source::Stored(number) => self.notify.store.hung_up(number, &self.epoll),
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),

@@ -78,6 +78,11 @@ impl Yard {
         self.lock().in_work.get(&job.worker) == Some(&true)
     }
 
+    /// Whether somebody spawns at the moment.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().in_hand.is_some()
+    }
+
     /// All that came since the last call.
     pub(super) fn take(&self) -> Vec<Outcome> {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);

@@ -6,7 +6,7 @@
 //! the place back if that fails. *Kept* and *Failed* say how it ended, until whoever asked was told.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 /// How far a handover is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub(super) const WORDS: usize = 4;
 const STATE: usize = 0;
 const CLIENT: usize = 1;
 const BEGUN: usize = 2;
+const SIGNALS: usize = 3;
 
 /// The part of the header that is about it.
 #[derive(Clone, Copy)]
@@ -75,6 +76,11 @@ impl HandoverWords<'_> {
         self.0[CLIENT].store(client.unwrap_or(0), Release);
         self.0[BEGUN].store(now, Release);
         self.set(Handover::Asked);
+    }
+
+    /// So many signals have asked for a handover in all; says whether there is one more than was taken.
+    pub(crate) fn take_signals(self, asked: u32) -> bool {
+        self.0[SIGNALS].swap(asked.into(), AcqRel) < u64::from(asked)
     }
 
     /// Who asked; none: nobody waits for an answer.

@@ -106,6 +106,10 @@ pub(crate) fn run(
     let look_at = trial.is_some().then(Instant::now);
     let orders = heard.orders;
     let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at, trial };
+    keeper.writer.died();
+    if let (Some(_), Some(pipes)) = (keeper.writer.pid, journal.pipes) {
+        pipes.succeed();
+    }
     loop {
         if keeper.daemon.is_none() {
             keeper.hand_over(&next);

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use super::{wait, Keeper};
 use crate::journal::{Handover, Part, Reason};
 use crate::say::{plain, say};
-use crate::sys::{fds, signals};
+use crate::sys::fds;
 
 /// How a program is executed in place of this one; returns what went wrong.
 pub(crate) trait Execute: Fn(std::os::fd::BorrowedFd<'_>) -> std::io::Error {}
@@ -69,7 +69,6 @@ impl Keeper {
         if words.state() != Handover::Trial {
             self.trial = None;
             self.journal.ledger.let_go(Part::Before);
-            self.journal.ledger.let_go(Part::Next);
             return;
         }
         trial.deaths += u32::from(died);
@@ -95,6 +94,7 @@ impl Keeper {
 }
 
 fn kill(pid: Pid) {
-    let _ = signals::signal_group(pid, libc::SIGKILL as u8);
+    // It may not have a process group of its own yet.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     let _ = wait::reap_blocking(pid);
 }

@@ -8,19 +8,19 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use firestarter_core::journal::read_snapshot;
 use firestarter_core::spec::ExitWhen;
 use firestarter_core::time::Instant;
 
 use super::record::{exit_to_word, Record};
-use super::{keep, kernel, load_text, logs, name_voice, policy, prepare};
+use super::{fault, keep, kernel, load_text, logs, name_voice, policy, prepare};
 use crate::cli::code;
 use crate::config::Config;
 use crate::daemon::open::{OpenError, Runtime};
 use crate::daemon::{inherit, Setup, Signals};
-use crate::journal::{self, Handover, Ledger, Meaning, Part, Reason, Records, LAYOUT};
+use crate::journal::{self, Handover, Ledger, Part, Reason, Records, LAYOUT};
 use crate::say::{plain, say};
 use crate::sys::exec;
 use crate::sys::{self, fds};
@@ -56,6 +56,9 @@ pub(crate) fn resume() -> Option<u8> {
 
 /// What stands in the ledger becomes this program's, and it the keeper.
 fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> {
+    if fault::refuses(records) {
+        return Err(kernel("a fault of the test")(io::ErrorKind::Other.into()));
+    }
     let record = records.ledger.kept(Part::Record).ok_or_else(|| io::ErrorKind::NotFound.into());
     let record = record.and_then(|number| fds::copy(number)).and_then(Record::read_file);
     let record = record.map_err(kernel("the record of the start"))?;
@@ -63,8 +66,7 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
     inherit::resume(&mut config, records.ledger)?;
     sys::signals::block_and_reset();
     let (outputs, plan) = logs::plan(&config)?;
-    records.ledger.let_go(Part::Voice);
-    records.ledger.let_go(Part::Signals);
+    [Part::Voice, Part::Signals, Part::Next].into_iter().for_each(|part| records.ledger.let_go(part));
     name_voice(records, prepare()?)?;
     let records = match &plan {
         Some(plan) => records.with_pipes(plan.sinks()).map_err(kernel("the socket to the writer"))?,
@@ -83,6 +85,8 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
         signals: Signals::only_stops(),
         pid_file: None,
         status_file: None,
+        before: Some(record.release.clone()),
+        cwd: record.cwd.clone(),
     };
     let setup = Box::leak(Box::new(setup));
     refresh(&record, records).map_err(kernel("the record of the start"))?;
@@ -119,7 +123,7 @@ pub(super) fn record(setup: &Setup, exit_when: Option<ExitWhen>, hangup_ignored:
         program: own_path(),
         config: setup.config.path.clone(),
         text: setup.config.text.clone(),
-        cwd: std::env::current_dir().unwrap_or_else(|_| Path::new("/").to_owned()),
+        cwd: setup.cwd.clone(),
         socket: setup.runtime.control().to_owned(),
         shared_parent: setup.runtime.shared_parent(),
         exit_when: exit_when.map(exit_to_word),
@@ -133,6 +137,9 @@ pub(super) fn record(setup: &Setup, exit_when: Option<ExitWhen>, hangup_ignored:
 
 /// Executes a program in place of this one, with all that the ledger names. Returns what went wrong.
 pub(super) fn execute(program: BorrowedFd<'_>, ledger: &Ledger) -> io::Error {
+    if fault::in_execution() {
+        return io::Error::from_raw_os_error(libc::ENOEXEC);
+    }
     let Some(number) = ledger.kept(Part::Descriptors) else { return io::ErrorKind::NotFound.into() };
     let args: Vec<OsString> = std::env::args_os().collect();
     let assign = |(name, value): (OsString, OsString)| {
@@ -164,6 +171,7 @@ fn give_back(ledger: &'static Ledger) -> u8 {
 /// Says whether this program could take over from the one whose record and state stand on the standard input: prints its
 /// version if so, and else why not. Returns the exit code.
 pub(crate) fn check_handover() -> u8 {
+    fault::in_answer();
     let mut bytes = Vec::new();
     let checked = io::stdin().lock().read_to_end(&mut bytes).and_then(|_| check(&bytes));
     match checked {
@@ -179,7 +187,8 @@ pub(crate) fn check_handover() -> u8 {
 }
 
 fn check(bytes: &[u8]) -> io::Result<()> {
-    let short = || io::Error::other("what is to be taken over comes on the standard input: run `firestarter upgrade-daemon`");
+    let short =
+        || io::Error::other("what is to be taken over comes on the standard input: run `firestarter upgrade-daemon`");
     let (length, rest) = bytes.split_first_chunk().ok_or_else(short)?;
     let (record, snapshot) = rest.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(short)?;
     let record = Record::read(record)?;

@@ -87,6 +87,7 @@ fn signals() -> Signals {
     Signals {
         stops: stops.map(|(signal, with)| (signal, Some(with))).into(),
         orders: orders.map(|signal| (signal, upgrade)).collect(),
+        succession: false,
     }
 }
 

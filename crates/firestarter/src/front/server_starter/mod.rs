@@ -110,6 +110,7 @@ fn signals() -> Signals {
     Signals {
         stops: vec![(Signal::TERM, None), (Signal::INT, term), (Signal::QUIT, term)],
         orders: vec![(Signal::HUP, upgrade)],
+        succession: false,
     }
 }
 

@@ -1,0 +1,267 @@
+//! An upgrade of Firestarter itself, as the daemon sees it. The new program is first asked whether it could take over: it gets
+//! a copy of the record and of the state, in a process that has nothing else. If so the daemon ends at a quiet point, with
+//! a snapshot that stands alone; the keeper does the rest. The first daemon that is at work afterwards, of the new program or
+//! again of this one, answers whoever asked: the request stands in its client's socket until then.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use firestarter_core::journal::write_snapshot;
+use firestarter_core::spec::Signal;
+use rustix::event::{epoll, eventfd, EventfdFlags};
+use rustix::fs::{memfd_create, open, FileType, MemfdFlags, Mode, OFlags};
+
+use super::{now, Daemon, Shared, Source};
+use crate::api::Outcome;
+use crate::journal::{Handover, Part, Reason};
+use crate::say::{plain, say};
+use crate::sys::clone::exit_now;
+use crate::sys::fds;
+
+/// What asks for it, beside a request: a signal to the keeper.
+pub(crate) const SIGNAL: Signal = Signal::USR2;
+
+/// How far it is, in this daemon.
+#[derive(Default)]
+pub(super) enum Succession {
+    #[default]
+    Rest,
+    /// The new program is being asked.
+    Asking { asker: Option<u64>, program: OwnedFd, answer: Receiver<Result<(), String>>, bell: OwnedFd },
+    /// It could take over: the next quiet point is the end of this daemon. From then on nobody who does not take a reply
+    /// is waited for.
+    Ready { asker: Option<u64>, program: OwnedFd, since: Instant },
+}
+
+/// So long a program may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(5);
+/// So long clients are waited for that do not take their replies.
+const LAST_REPLIES: Duration = Duration::from_secs(1);
+/// What the answer of a program begins with that could take over.
+const YES: &str = "firestarter ";
+
+impl Daemon<'_> {
+    /// A client wants another program in place of this one; or this is the answer to that.
+    pub(super) fn succession_asked(&mut self, client: u64, binary: Option<&str>) {
+        let words = self.shared.header.handover();
+        if words.client() == Some(client) && matches!(words.state(), Handover::Kept | Handover::Failed(_)) {
+            let outcome = self.succession_outcome();
+            words.set(Handover::Rest);
+            return self.answer(client, &outcome);
+        }
+        if let Err(reason) = self.begin_succession(Some(client), binary.map(Path::new)) {
+            say(format_args!("not replaced: {reason}"));
+            self.answer(client, &Outcome::not_replaced(reason));
+        }
+    }
+
+    /// Signals that ask for it may stand in the header.
+    pub(super) fn hear_succession(&mut self) {
+        if !self.shared.setup.signals.succession {
+            return;
+        }
+        let (header, words) = (self.shared.header, self.shared.header.handover());
+        let asked = header.orders_asked(SIGNAL.number());
+        if words.take_signals(asked) {
+            if let Err(reason) = self.begin_succession(None, None) {
+                say(format_args!("not replaced: {reason}"));
+            }
+        }
+    }
+
+    fn begin_succession(&mut self, asker: Option<u64>, binary: Option<&Path>) -> Result<(), String> {
+        if !matches!(self.succession, Succession::Rest) {
+            return Err("another upgrade of Firestarter itself is under way".to_owned());
+        }
+        if self.children.keeper.is_none() {
+            return Err("the keeper is dead: restart Firestarter".to_owned());
+        }
+        let record = record(self.shared)?;
+        let program = match binary {
+            Some(path) => self.shared.setup.cwd.join(path),
+            None => PathBuf::from(record.1),
+        };
+        let opened = look_at(&program)?;
+        let input = question(&record.0, &write_snapshot(&self.core)).map_err(|error| plain(&error))?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| plain(&error.into()))?;
+        let data = epoll::EventData::new_u64(Source::Successor.key());
+        epoll::add(&self.epoll, &bell, data, epoll::EventFlags::IN).map_err(|error| plain(&error.into()))?;
+        let (sender, answer) = channel();
+        let ring = bell.try_clone().map_err(|error| plain(&error))?;
+        let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        std::thread::Builder::new().spawn(move || ask(&path, input, &sender, &ring)).map_err(|error| plain(&error))?;
+        say(format_args!("asking {} whether it could take over", program.display()));
+        self.succession = Succession::Asking { asker, program: opened, answer, bell };
+        Ok(())
+    }
+
+    /// The new program has answered.
+    pub(super) fn hear_successor(&mut self) {
+        let Succession::Asking { asker, program, answer, bell } = std::mem::take(&mut self.succession) else { return };
+        let said = answer.try_recv().unwrap_or_else(|_| Err("nobody has asked it".to_owned()));
+        drop(bell);
+        match said {
+            Ok(()) => self.succession = Succession::Ready { asker, program, since: Instant::now() },
+            Err(reason) => {
+                say(format_args!("not replaced: {reason}"));
+                if let Some(client) = asker {
+                    self.answer(client, &Outcome::not_replaced(reason));
+                    self.serve(client);
+                }
+            }
+        }
+    }
+
+    /// Nothing is to be done at the moment: the time for a handover, if one is wanted. Returns when to look again.
+    pub(super) fn hand_over(&mut self) -> Option<Duration> {
+        let Succession::Ready { since, .. } = &self.succession else { return None };
+        let press = since.elapsed() >= LAST_REPLIES;
+        if !press && self.children.yard.is_busy() || !self.control.owes_no_rest(press) {
+            return Some(LOOK);
+        }
+        if let Err(error) = self.log.snapshot(&self.core) {
+            say(format_args!("not replaced: {error}"));
+            self.succession = Succession::Rest;
+            return None;
+        }
+        let Succession::Ready { asker, program, .. } = std::mem::take(&mut self.succession) else { return None };
+        match self.shared.ledger.keep(Part::Next, program) {
+            Ok(_) => {
+                self.shared.header.handover().ask(asker, now().0);
+                exit_now(0)
+            }
+            Err(error) => {
+                say(format_args!("not replaced: {}", plain(&error)));
+                None
+            }
+        }
+    }
+
+    /// This daemon is at work: the first of a new program, or of the one whose place was given back.
+    pub(super) fn tell_of_succession(&mut self) {
+        let words = self.shared.header.handover();
+        match words.state() {
+            Handover::Trial => words.set(Handover::Kept),
+            Handover::Failed(_) => {}
+            Handover::Rest | Handover::Asked | Handover::Kept => return,
+        }
+        match words.state() {
+            Handover::Failed(reason) => say(format_args!("not replaced: {}", describe(reason))),
+            _ => {
+                let took = now().0.saturating_sub(words.begun()) / 1_000_000;
+                let own = env!("CARGO_PKG_VERSION");
+                say(format_args!("firestarter {own} took the place of {} within {took} ms", self.before()));
+            }
+        }
+        if words.client().is_none() {
+            words.set(Handover::Rest);
+        }
+    }
+
+    fn succession_outcome(&self) -> Outcome {
+        let words = self.shared.header.handover();
+        match words.state() {
+            Handover::Failed(reason) => Outcome::not_replaced(describe(reason)),
+            _ => {
+                let took = self.took_over.saturating_sub(words.begun()) / 1_000_000;
+                Outcome::replaced(self.before(), env!("CARGO_PKG_VERSION").to_owned(), took)
+            }
+        }
+    }
+
+    fn before(&self) -> String {
+        self.shared.setup.before.clone().unwrap_or_default()
+    }
+}
+
+/// What stands in the record of the start, and where the program was found.
+fn record(shared: Shared) -> Result<(Vec<u8>, String), String> {
+    const NONE: &str = "einhorn and start-server are not replaced in place: restart them";
+    let number = shared.ledger.kept(Part::Record).ok_or(NONE)?;
+    let bytes = fds::read_at(number, 0, fds::length(number).unwrap_or(0) as usize).map_err(|error| plain(&error))?;
+    let record: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let program = record["program"].as_str().unwrap_or_default().to_owned();
+    Ok((bytes, program))
+}
+
+/// Opens a program that is to be executed.
+fn look_at(program: &Path) -> Result<OwnedFd, String> {
+    let shown = program.display();
+    let told = |errno: rustix::io::Errno| format!("{shown}: {}", plain(&errno.into()));
+    let opened = open(program, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).map_err(told)?;
+    let stat = rustix::fs::fstat(&opened).map_err(told)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(format!("{shown}: no file"));
+    }
+    if stat.st_mode & 0o111 == 0 {
+        return Err(format!("{shown}: not executable"));
+    }
+    let mut magic = [0; 4];
+    if rustix::io::pread(&opened, &mut magic, 0) != Ok(4) || magic != *b"\x7fELF" {
+        return Err(format!("{shown}: no program that can be executed in the keeper's place (a script?)"));
+    }
+    Ok(opened)
+}
+
+/// What a program is asked, as a file in memory: the length of the record, the record, the state.
+fn question(record: &[u8], snapshot: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(memfd_create("firestarter-question", MemfdFlags::CLOEXEC)?);
+    file.write_all(&(record.len() as u64).to_le_bytes())?;
+    file.write_all(record)?;
+    file.write_all(snapshot)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// Asks in a thread: a program may take its time.
+fn ask(path: &str, input: File, sender: &Sender<Result<(), String>>, bell: &OwnedFd) {
+    let _ = sender.send(converse(path, input));
+    let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+}
+
+fn converse(path: &str, input: File) -> Result<(), String> {
+    let mut command = Command::new(path);
+    command.arg0("firestarter").arg("check-handover").stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("it cannot be executed: {}", plain(&error)))?;
+    let end = Instant::now() + PATIENCE;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < end => std::thread::sleep(LOOK),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("it has not answered within {} s", PATIENCE.as_secs()));
+            }
+            Err(error) => return Err(plain(&error)),
+        }
+    };
+    let (mut said, mut complained) = (String::new(), String::new());
+    let _ = child.stdout.take().map(|out| out.take(4096).read_to_string(&mut said));
+    let _ = child.stderr.take().map(|err| err.take(4096).read_to_string(&mut complained));
+    let complaint = complained.lines().next().unwrap_or_default();
+    match (status.success(), said.starts_with(YES), complaint) {
+        (true, true, _) => Ok(()),
+        (_, _, "") => Err(format!("it is no Firestarter that could take over ({status})")),
+        (_, _, complaint) => Err(format!("it cannot take over: {complaint}")),
+    }
+}
+
+fn describe(reason: Reason) -> String {
+    match reason {
+        Reason::Execute(errno) => {
+            format!("it cannot be executed: {}", plain(&std::io::Error::from_raw_os_error(errno)))
+        }
+        Reason::Refused => "it could not take over after all; its reason stands in the log".to_owned(),
+        Reason::Died => "its daemons died before they were at work".to_owned(),
+        Reason::Late => "its daemon was not at work in time".to_owned(),
+    }
+}
