@@ -6,7 +6,6 @@ pub(crate) mod credentials;
 pub(crate) mod fds;
 pub(crate) mod image;
 pub(crate) mod leases;
-pub(crate) mod localtime;
 pub(crate) mod maps;
 pub(crate) mod oom;
 pub(crate) mod signals;

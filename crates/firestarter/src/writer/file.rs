@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{fstat, ftruncate, FileType, Stat};
 
+use super::calendar::zone;
 use super::lines::{Join, Seam};
-use super::rotate::{fits, Folder};
+use super::rotate::{fits, Folder, Turns};
 use crate::output::{self, Rotation};
 use crate::say::{plain, say};
-use crate::sys::localtime;
 
 pub(super) struct LogFile {
     log: &'static output::LogFile,
@@ -21,6 +21,7 @@ pub(super) struct LogFile {
     lost: Option<u64>,
     /// It could not be rotated: it grows until the next attempt.
     not_before: Option<Instant>,
+    turns: Turns,
 }
 
 struct Open {
@@ -43,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl LogFile {
     pub(super) fn new(log: &'static output::LogFile) -> LogFile {
-        LogFile { log, open: None, seam: Seam::default(), lost: None, not_before: None }
+        LogFile { log, open: None, seam: Seam::default(), lost: None, not_before: None, turns: Turns::default() }
     }
 
     /// Appends a run of lines of one pipe.
@@ -83,7 +84,7 @@ impl LogFile {
         }
         self.open = None;
         self.seam.is_whole();
-        let folder = Folder::of(&self.log.path)?;
+        let folder = Folder::of(self.log)?;
         let open = Open::new(folder.open()?, &self.log.rotation)?;
         // The last writer may have been killed in the middle of a line.
         if open.regular && open.size > 0 && folder.is_torn(open.size) {
@@ -120,11 +121,7 @@ impl LogFile {
     /// Moves the content away. Says whether that was done.
     fn rotate(&mut self) -> bool {
         let begun = self.open.as_ref().map_or(0, |open| open.begun);
-        let moved = Folder::of(&self.log.path).and_then(|folder| match &self.log.rotation {
-            Rotation::Never => Ok(()),
-            Rotation::Size { backups, .. } => folder.move_by_size(*backups),
-            Rotation::Time(schedule) => folder.move_by_time(schedule, begun, &zone(schedule.utc)),
-        });
+        let moved = Folder::of(self.log).and_then(|folder| folder.rotate(self.log, begun, &self.turns.take()));
         self.open = None;
         let moved = moved.and_then(|()| self.look());
         if let Err(error) = &moved {
@@ -196,7 +193,7 @@ impl Open {
     fn begins(&mut self, begun: i64, rotation: &Rotation) {
         self.begun = begun;
         if let Rotation::Time(schedule) = rotation {
-            self.due = schedule.due(begun, &zone(schedule.utc));
+            self.due = schedule.due(begun, zone(schedule.utc));
         }
     }
 
@@ -232,8 +229,4 @@ fn modified(stat: &Stat) -> i64 {
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
-}
-
-fn zone(utc: bool) -> impl Fn(i64) -> i64 {
-    move |time| if utc { 0 } else { localtime::offset(time) }
 }

@@ -11,6 +11,8 @@ mod file;
 mod lines;
 mod own;
 mod rotate;
+#[cfg(test)]
+mod stops;
 
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
