@@ -74,6 +74,13 @@ impl Backup {
         name
     }
 
+    /// What the name is once this plain one is compressed.
+    pub(crate) fn compressed(&self, compression: Compression) -> OsString {
+        let mut name = self.name.clone();
+        name.push(suffix(compression));
+        name
+    }
+
     /// None: it is no backup's name.
     fn read(own: &OsStr, rotation: &Rotation, name: OsString) -> Option<Backup> {
         let rest = name.as_bytes().strip_prefix(own.as_bytes())?.strip_prefix(b".")?;
@@ -114,7 +121,7 @@ impl Backup {
 }
 
 /// What the name of a compressed backup ends in.
-pub(crate) fn suffix(compression: Compression) -> &'static str {
+fn suffix(compression: Compression) -> &'static str {
     match compression {
         Compression::Gzip => ".gz",
         Compression::Zstd => ".zst",

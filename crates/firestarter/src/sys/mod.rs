@@ -4,6 +4,7 @@
 pub(crate) mod clone;
 pub(crate) mod credentials;
 pub(crate) mod fds;
+pub(crate) mod idle;
 pub(crate) mod image;
 pub(crate) mod leases;
 pub(crate) mod maps;

@@ -4,6 +4,7 @@
 //! writes what is in a file.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -63,6 +64,19 @@ impl Folder {
             Err(Errno::LOOP) if self.shared => Err(not_followed()),
             opened => Ok(opened?),
         }
+    }
+
+    /// Opens another file of this folder. One that is made belongs to nobody else at first.
+    pub(super) fn open_other(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
+        #[cfg(test)]
+        super::stops::step()?;
+        let fd = rustix::fs::openat(&self.fd, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?;
+        Ok(fd.into())
+    }
+
+    /// The log's own name.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
     }
 
     /// Whether the log ends in the middle of a line. One that may not be read is taken to end well.
@@ -159,7 +173,6 @@ impl Folder {
     }
 
     /// The backups, the oldest first, each of them once.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by who compresses"))]
     pub(super) fn backups(&self, log: &LogFile) -> io::Result<Vec<Backup>> {
         Ok(backups::of(log, self.names()?))
     }
@@ -193,7 +206,7 @@ impl Folder {
         Ok(names)
     }
 
-    fn stat(&self, name: &OsStr) -> Option<Stat> {
+    pub(super) fn stat(&self, name: &OsStr) -> Option<Stat> {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()
     }
 
@@ -202,13 +215,13 @@ impl Folder {
     }
 
     /// What is not there needs not be moved.
-    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    pub(super) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         #[cfg(test)]
         super::stops::step()?;
         unless_gone(rustix::fs::renameat(&self.fd, from, &self.fd, to))
     }
 
-    fn remove(&self, name: &OsStr) -> io::Result<()> {
+    pub(super) fn remove(&self, name: &OsStr) -> io::Result<()> {
         #[cfg(test)]
         super::stops::step()?;
         unless_gone(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()))
@@ -261,7 +274,7 @@ fn is_link(folder: &OwnedFd, name: &Path) -> bool {
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
-fn is_file(stat: &Stat) -> bool {
+pub(super) fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 

@@ -7,6 +7,8 @@ use std::io;
 thread_local! {
     /// So many steps are still done; none: all of them.
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
+    /// So many bytes can still be written; none: as many as there are.
+    static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
     static STRUCK: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -23,6 +25,27 @@ pub(super) fn step() -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Called before bytes are written: a step as well, and the disk may be full.
+pub(super) fn write(bytes: usize) -> io::Result<()> {
+    step()?;
+    match ROOM.get() {
+        None => Ok(()),
+        Some(room) if room < bytes => Err(io::ErrorKind::StorageFull.into()),
+        Some(room) => {
+            ROOM.set(Some(room - bytes));
+            Ok(())
+        }
+    }
+}
+
+/// Does something on a disk with so much room.
+pub(super) fn with_room<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    ROOM.set(Some(bytes));
+    let done = work();
+    ROOM.set(None);
+    done
 }
 
 /// Does something that is killed after so many steps. Says whether it came to its end before.
