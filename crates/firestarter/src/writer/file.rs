@@ -5,17 +5,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{fstat, FileType};
+use rustix::fs::{fstat, FileType, OFlags};
 
+use super::calendar::zone;
+use super::compress::Compressor;
 use super::rotate::{fits, Folder};
 use crate::journal::{Count, SinkRow};
 use crate::output::{self, Rotation};
 use crate::say::{plain, say};
-use crate::sys::localtime;
 
 pub(super) struct LogFile {
     log: &'static output::LogFile,
     row: SinkRow<'static>,
+    /// Who compresses the backups, and the place of this log there.
+    compressor: (&'static Compressor, usize),
     open: Option<Open>,
     /// It could not be rotated: it grows until the next attempt.
     not_before: Option<Instant>,
@@ -48,8 +51,12 @@ pub(super) struct End {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl LogFile {
-    pub(super) fn new(log: &'static output::LogFile, row: SinkRow<'static>) -> LogFile {
-        LogFile { log, row, open: None, not_before: None, opened_at: 0 }
+    pub(super) fn new(
+        log: &'static output::LogFile,
+        row: SinkRow<'static>,
+        compressor: (&'static Compressor, usize),
+    ) -> LogFile {
+        LogFile { log, row, compressor, open: None, not_before: None, opened_at: 0 }
     }
 
     pub(super) fn log(&self) -> &'static output::LogFile {
@@ -75,7 +82,7 @@ impl LogFile {
             }
         }
         self.open = None;
-        let folder = Folder::of(&self.log.path)?;
+        let folder = Folder::of(self.log)?;
         let open = Open::new(folder.open()?, &self.log.rotation, self.row)?;
         let torn = open.regular && open.size > 0 && folder.is_torn(open.size);
         let end = End { file: open.place(), torn: Some(torn) };
@@ -106,8 +113,13 @@ impl LogFile {
             Some((found, size)) if found == inode => return Ok(Some(size)),
             Some(_) | None => {}
         }
-        let folder = Folder::of(&self.log.path)?;
-        let Some(fd) = folder.open_inode(inode)? else { return Ok(None) };
+        let folder = Folder::of(self.log)?;
+        let Some(name) = folder.find(inode)? else { return Ok(None) };
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK;
+        let fd = OwnedFd::from(folder.open_other(&name, flags)?);
+        if fstat(&fd)?.st_ino != inode {
+            return Ok(None);
+        }
         let open = Open::new(fd, &self.log.rotation, self.row)?;
         let size = open.size;
         self.open = Some(open);
@@ -142,16 +154,14 @@ impl LogFile {
     /// Moves the content away; should that fail, it stays for now, which is said once.
     pub(super) fn rotate(&mut self) {
         let begun = self.open.as_ref().map_or(0, |open| open.begun);
-        let moved = Folder::of(&self.log.path).and_then(|folder| match &self.log.rotation {
-            Rotation::Never => Ok(()),
-            Rotation::Size { backups, .. } => folder.move_by_size(*backups),
-            Rotation::Time(schedule) => folder.move_by_time(schedule, begun, &zone(schedule.utc)),
-        });
+        let (compressor, log) = self.compressor;
+        let moved = Folder::of(self.log).and_then(|folder| folder.rotate(self.log, begun, &compressor.turn(log)));
         match moved {
             Ok(()) => {
                 self.open = None;
                 self.not_before = None;
                 self.row.add(Count::Rotations, 1);
+                compressor.look(log);
             }
             Err(error) => {
                 if self.not_before.is_none() {
@@ -199,15 +209,11 @@ impl Open {
         self.begun = begun;
         row.set_begun(self.inode, begun);
         if let Rotation::Time(schedule) = rotation {
-            self.due = schedule.due(begun, &zone(schedule.utc));
+            self.due = schedule.due(begun, zone(schedule.utc));
         }
     }
 }
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
-}
-
-fn zone(utc: bool) -> impl Fn(i64) -> i64 {
-    move |time| if utc { 0 } else { localtime::offset(time) }
 }

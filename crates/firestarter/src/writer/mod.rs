@@ -15,6 +15,7 @@
 
 mod board;
 mod calendar;
+mod compress;
 mod feed;
 mod file;
 mod form;
@@ -26,6 +27,8 @@ mod reader;
 mod rotate;
 mod sink;
 mod source;
+#[cfg(test)]
+mod stops;
 
 use std::os::fd::RawFd;
 
@@ -35,6 +38,7 @@ use crate::say::{plain, say};
 use crate::sys::clone::exit_now;
 use crate::sys::maps;
 use board::Board;
+use compress::Compressor;
 use file::LogFile;
 use own::Own;
 use reader::Reader;
@@ -102,9 +106,10 @@ pub(crate) fn live(plan: &'static Plan, pipes: &'static Pipes, voice: Option<Raw
 
 fn begin(plan: &'static Plan, pipes: &'static Pipes) -> std::io::Result<Reader> {
     let rows = pipes.sinks();
+    let compressor: &'static Compressor = Box::leak(Box::new(Compressor::new(&plan.logs)));
     let files = plan.logs.iter().enumerate().map(|(sink, log)| {
         let row = rows.row(sink);
-        Sink::new(row, Place::File(LogFile::new(log, row)))
+        Sink::new(row, Place::File(LogFile::new(log, row, (compressor, sink))))
     });
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].into_iter().zip(plan.logs.len()..);
     let own = own.map(|(stream, sink)| Sink::new(rows.row(sink), Place::Own(Own::new(stream))));

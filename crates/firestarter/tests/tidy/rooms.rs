@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
         core: &["action", "command", "event", "ids", "spec", "time", "view", "Supervisor"],
     },
     Room { name: "keeper", rooms: &["sys", "journal"], core: &[] },
-    Room { name: "writer", rooms: &["sys", "journal", "output"], core: &[] },
+    Room { name: "writer", rooms: &["sys", "journal", "output", "backups"], core: &[] },
     Room { name: "sys", rooms: &[], core: &[] },
     Room { name: "journal", rooms: &["sys"], core: &["journal"] },
     // People.
@@ -44,9 +44,10 @@ const ROOMS: &[Room] = &[
         rooms: &["accounts", "api", "client", "config", "nearest", "place", "say"],
         core: &["command", "ids", "spec", "MAX_COUNT"],
     },
-    // Small things that several rooms need and that import nothing of ours.
+    // Small things that several rooms need and that import nothing of ours, or one such thing.
     Room { name: "say", rooms: &[], core: &[] },
     Room { name: "output", rooms: &[], core: &[] },
+    Room { name: "backups", rooms: &["output"], core: &[] },
     Room { name: "place", rooms: &[], core: &[] },
     Room { name: "nearest", rooms: &[], core: &[] },
 ];
