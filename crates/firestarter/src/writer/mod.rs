@@ -8,6 +8,10 @@
 
 mod calendar;
 mod file;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the sinks, which come with the stages"))]
+mod form;
+#[cfg_attr(not(test), expect(dead_code, reason = "for the sinks, which come with the stages"))]
+mod label;
 mod lines;
 mod own;
 mod rotate;
@@ -26,6 +30,7 @@ use crate::say::say;
 use crate::sys::clone::exit_now;
 use crate::sys::maps;
 use file::LogFile;
+pub(crate) use label::OwnStyle;
 use lines::Cutter;
 use own::Own;
 
