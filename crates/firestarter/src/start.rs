@@ -111,7 +111,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
     // Its number is one of the stage's; the placeholders are copies of it.
     std::mem::forget(null);
-    let voice = say::prepare();
+    let voice = say::prepare(logs::style(rustix::stdio::stderr(), false).levelled);
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());

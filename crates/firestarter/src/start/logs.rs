@@ -55,6 +55,11 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     Ok((Outputs { workers: outputs, own: own_piped }, needed.then_some(plan)))
 }
 
+/// How lines stand on one of the streams that Firestarter was started with.
+pub(super) fn style(stream: BorrowedFd<'_>, several_groups: bool) -> OwnStyle {
+    OwnStyle::of(stream, &|name| std::env::var_os(name), several_groups)
+}
+
 /// One of the streams that Firestarter was started with.
 struct Own {
     /// Workers that had it themselves could be held up by whoever reads it, or could not be told apart.
@@ -75,7 +80,7 @@ impl Own {
             return Own { piped: false, style: OwnStyle::default() };
         };
         let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let style = OwnStyle::of(stream, &|name| std::env::var_os(name), several_groups);
+        let style = style(stream, several_groups);
         Own { piped: style.marked || !file, style }
     }
 }
