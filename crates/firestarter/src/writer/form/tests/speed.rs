@@ -1,6 +1,6 @@
 //! How many bytes a second take their form. Run by hand: it asserts nothing, since a loaded machine proves nothing.
 
-use std::time::Instant;
+use rustix::time::{clock_gettime, ClockId};
 
 use super::{shape, voice, Form, FORMS, TIME};
 
@@ -24,23 +24,33 @@ fn speed_of_forms() {
     ] {
         let lines = line.repeat(256 * 1024 / line.len());
         for form in FORMS {
-            println!("{what:>14}  {form:?}: {:.0} MB/s", best(form, lines.as_bytes()));
+            println!("{what:>14}  {form:?}: {:.0} MB/s", measured(form, lines.as_bytes()));
         }
     }
 }
 
-/// The best of several tries, in MB of input a second: the others were disturbed.
-fn best(form: Form, lines: &[u8]) -> f64 {
-    const CALLS: u32 = 40;
+/// MB of input a second of this thread's own time: others who use the machine do not count. The median of several tries of
+/// the same length, each long enough for a clock to say something.
+fn measured(form: Form, lines: &[u8]) -> f64 {
+    const BYTES: usize = 64 << 20;
     let mut out = Vec::new();
-    let tries = (0..10).map(|_| {
-        let begun = Instant::now();
-        for _ in 0..CALLS {
-            out.clear();
-            shape(form, &voice(), TIME, std::hint::black_box(lines), &mut out);
-            std::hint::black_box(&out);
-        }
-        f64::from(CALLS) * lines.len() as f64 / begun.elapsed().as_secs_f64() / 1e6
-    });
-    tries.fold(0.0, f64::max)
+    let calls = BYTES / lines.len();
+    let mut tries: Vec<f64> = (0..7)
+        .map(|_| {
+            let begun = own_seconds();
+            for _ in 0..calls {
+                out.clear();
+                shape(form, &voice(), TIME, std::hint::black_box(lines), &mut out);
+                std::hint::black_box(&out);
+            }
+            (calls * lines.len()) as f64 / (own_seconds() - begun) / 1e6
+        })
+        .collect();
+    tries.sort_by(f64::total_cmp);
+    tries[tries.len() / 2]
+}
+
+fn own_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
