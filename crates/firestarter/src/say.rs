@@ -20,6 +20,8 @@ use rustix::net::{send, SendFlags};
 
 /// Where lines go once [`prepare`] was called.
 static VOICE: OnceLock<Mouth> = OnceLock::new();
+/// What lines begin with.
+static LEVEL: OnceLock<&'static str> = OnceLock::new();
 /// Lines that were not taken, or not whole.
 static UNSAID: AtomicU64 = AtomicU64::new(0);
 
@@ -80,8 +82,10 @@ impl Mouth {
     }
 }
 
-/// Makes sure that no later line waits for its reader. Returns the descriptor that this opened, which must stay open.
-pub(crate) fn prepare() -> Option<BorrowedFd<'static>> {
+/// Makes sure that no later line waits for its reader. `levelled`: the reader is systemd's journal, and each line begins
+/// with the level "notice" (sd-daemon(3)). Returns the descriptor that this opened, which must stay open.
+pub(crate) fn prepare(levelled: bool) -> Option<BorrowedFd<'static>> {
+    LEVEL.get_or_init(|| if levelled { "<5>" } else { "" });
     match VOICE.get_or_init(|| Mouth::new(rustix::stdio::stderr())) {
         Mouth::Own(file) => Some(file.as_fd()),
         Mouth::Inherited(_) | Mouth::Socket(_) | Mouth::File(_) => None,
@@ -99,9 +103,10 @@ pub(crate) fn plain(error: &io::Error) -> String {
 /// Says a line, in one write.
 pub(crate) fn say(message: fmt::Arguments<'_>) {
     let unsaid = UNSAID.swap(0, Ordering::Relaxed);
+    let name = format!("{}firestarter", LEVEL.get().unwrap_or(&""));
     let text = match unsaid {
-        0 => format!("firestarter: {message}\n"),
-        _ => format!("firestarter: ({unsaid} lines before this one found nobody who reads)\nfirestarter: {message}\n"),
+        0 => format!("{name}: {message}\n"),
+        _ => format!("{name}: ({unsaid} lines before this one found nobody who reads)\n{name}: {message}\n"),
     };
     let mut end = text.len().min(LONGEST);
     while !text.is_char_boundary(end) {

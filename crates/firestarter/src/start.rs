@@ -173,7 +173,7 @@ fn prepare() -> Result<Option<BorrowedFd<'static>>, OpenError> {
     fds::prepare_stage(null.as_fd()).map_err(kernel("the stage"))?;
     // Its number is one of the stage's; the placeholders are copies of it.
     std::mem::forget(null);
-    Ok(say::prepare())
+    Ok(say::prepare(logs::style(rustix::stdio::stderr(), false).levelled))
 }
 
 fn name_voice(records: Records, voice: Option<BorrowedFd<'_>>) -> Result<(), OpenError> {

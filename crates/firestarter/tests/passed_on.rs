@@ -3,7 +3,9 @@
 
 mod harness;
 
+use std::fs::{self, Metadata};
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 use harness::proc;
@@ -41,6 +43,26 @@ fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
     let worker = fire.settled("web", 1)[0];
     let streams = proc::descriptors(worker);
     assert!(streams[1].1.starts_with("pipe:") && streams[2].1.ends_with("/stderr"), "{streams:?}");
+}
+
+#[test]
+fn own_lines_bear_a_level_under_the_journal() {
+    let toml = "[web]\nexec_start = ['/nowhere/server']\n";
+    let said = |named: fn(&Metadata) -> String| {
+        let folder = Folder::new();
+        let mut command = harness::run_command(&folder, toml);
+        let stderr = fs::metadata(folder.join("stderr")).expect("stderr");
+        command.env("JOURNAL_STREAM", named(&stderr));
+        let fire = Fire::watch(folder, command.spawn().expect("start"));
+        fire.hears("firestarter: web/0: not started: ");
+        let line = fire.stderr();
+        fire.stop();
+        line
+    };
+    let levelled = said(|stderr| format!("{}:{}", stderr.dev(), stderr.ino()));
+    assert!(levelled.lines().all(|line| line.starts_with("<5>firestarter: ")), "{levelled}");
+    let bare = said(|stderr| format!("{}:{}", stderr.dev(), stderr.ino() + 1));
+    assert!(bare.starts_with("firestarter: "), "{bare}");
 }
 
 #[test]

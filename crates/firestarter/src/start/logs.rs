@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::io::IsTerminal;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +12,7 @@ use rustix::fs::{accessat, fstat, Access, AtFlags, FileType, CWD};
 use crate::config::{Config, Form, Group, LogFile, Output};
 use crate::daemon::open::OpenError;
 use crate::daemon::Outputs;
-use crate::writer::{Outlet, Plan, Way};
+use crate::writer::{Outlet, OwnStyle, Plan, Way};
 
 /// What is to be done with the outputs. Without a plan there is no need for a writer.
 ///
@@ -52,16 +51,21 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     let own_piped = [own[0].piped, own[1].piped];
     let hooks = config.groups.iter().any(|group| group.launch.exec_stop.is_some() || group.launch.upgrader.is_some());
     let needed = outputs.as_flattened().contains(&true) || hooks && own_piped.contains(&true);
-    let plan = Plan { groups: outlets, logs: logs.all, marked: [own[0].marked, own[1].marked] };
+    let plan = Plan { groups: outlets, logs: logs.all, own: [own[0].style, own[1].style] };
     Ok((Outputs { workers: outputs, own: own_piped }, needed.then_some(plan)))
+}
+
+/// How lines stand on one of the streams that Firestarter was started with.
+pub(super) fn style(stream: BorrowedFd<'_>, several_groups: bool) -> OwnStyle {
+    OwnStyle::of(stream, &|name| std::env::var_os(name), several_groups)
 }
 
 /// One of the streams that Firestarter was started with.
 struct Own {
     /// Workers that had it themselves could be held up by whoever reads it, or could not be told apart.
     piped: bool,
-    /// Lines are marked with whose they are.
-    marked: bool,
+    /// How workers' lines stand there.
+    style: OwnStyle,
 }
 
 impl Own {
@@ -73,11 +77,11 @@ impl Own {
             kind == FileType::CharacterDevice && stat.st_rdev == null
         };
         let Some(stat) = fstat(stream).ok().filter(|stat| !is_null(stat)) else {
-            return Own { piped: false, marked: false };
+            return Own { piped: false, style: OwnStyle::default() };
         };
         let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        let marked = several_groups || stream.is_terminal();
-        Own { piped: marked || !file, marked }
+        let style = style(stream, several_groups);
+        Own { piped: style.marked || !file, style }
     }
 }
 

@@ -40,6 +40,7 @@ use crate::sys::maps;
 use board::Board;
 use compress::Compressor;
 use file::LogFile;
+pub(crate) use label::OwnStyle;
 use own::Own;
 use reader::Reader;
 use sink::{Place, Sink};
@@ -50,8 +51,8 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<Outlet>,
     /// The files, each path once.
     pub(crate) logs: Vec<output::LogFile>,
-    /// Whether lines that are passed on to standard output and standard error are marked.
-    pub(crate) marked: [bool; 2],
+    /// How lines stand that are passed on to standard output and standard error.
+    pub(crate) own: [OwnStyle; 2],
 }
 
 /// Where a group's workers write to.

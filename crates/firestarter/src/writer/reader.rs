@@ -19,7 +19,7 @@ use crate::output::{Form, LogFile, Overflow};
 use crate::say::say;
 use crate::sys::clone::exit_now;
 
-use super::label::Label;
+use super::label::{Label, OwnStyle};
 
 pub(super) struct Reader {
     plan: &'static Plan,
@@ -159,22 +159,23 @@ impl Reader {
         let outlet = self.plan.groups.get(group as usize);
         let name = outlet.map_or("", |outlet| &outlet.name);
         let way = outlet.map_or(Way::Own(Form::Plain), |outlet| outlet.streams[stream as usize]);
-        let (mark, way) = match speaker {
-            Speaker::Slot(slot) => (slot.to_string(), way),
-            Speaker::StopHook => ("exec_stop".to_owned(), Way::Own(Form::Plain)),
-            Speaker::Upgrader => ("upgrader".to_owned(), Way::Own(Form::Plain)),
+        let way = match speaker {
+            Speaker::Slot(_) => way,
+            Speaker::StopHook | Speaker::Upgrader => Way::Own(Form::Plain),
         };
-        let (seat, form, label) = match way {
-            Way::Log(log) => (log, self.plan.logs[log].form, String::new()),
-            Way::Own(form) if self.plan.marked[stream as usize] && form == Form::Plain => {
-                (own, form, format!("{name}/{mark} | "))
+        let (seat, form, style) = match way {
+            Way::Log(log) => (log, self.plan.logs[log].form, OwnStyle::default()),
+            // What is an object says itself whose it is; before a level of the journal it would not stand alone.
+            Way::Own(form @ Form::Json { .. }) => {
+                (own, form, OwnStyle { marked: false, ..self.plan.own[stream as usize] })
             }
-            Way::Own(form) => (own, form, String::new()),
+            Way::Own(form) => (own, form, self.plan.own[stream as usize]),
         };
+        let label = Label::new(style, group, name, speaker, stream);
         let log = self.plan.logs.get(seat);
         let overflow = log.map_or(Overflow::Drop, |log| log.overflow);
         let line_max = log.map_or(LogFile::LINE_MAX, |log| log.line_max) as usize;
-        let source = Source::new(pipe, self.pipes, name, form, Label::new(label))?;
+        let source = Source::new(pipe, self.pipes, name, form, label)?;
         Ok((seat, overflow, line_max, source))
     }
 
