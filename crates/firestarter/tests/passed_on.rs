@@ -23,8 +23,8 @@ fn lines_of_several_groups_are_marked() {
     let mut lines: Vec<String> = fire.stdout().lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines, ["other/0 | begun ended", "web/0 | out", "web/1 | out"]);
-    fire.hears("web/0 | err\n");
-    fire.hears("web/1 | err\n");
+    fire.hears("web/0 ! err\n");
+    fire.hears("web/1 ! err\n");
     fire.stop();
 }
 
@@ -134,6 +134,6 @@ fn lines_on_a_terminal_are_marked() {
     let fire = Fire::watch(folder, command.stdout(other).spawn().expect("start"));
     let mut line = String::new();
     BufReader::new(std::fs::File::from(terminal)).read_line(&mut line).expect("a line");
-    assert_eq!(line, "web/0 | out\r\n");
+    assert_eq!(line, "\x1b[0;36mweb/0 |\x1b[0m out\r\n");
     fire.stop();
 }
