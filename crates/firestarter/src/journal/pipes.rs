@@ -440,7 +440,7 @@ mod tests {
     fn heard(pipes: &Pipes) -> Pipe {
         match pipes.hear() {
             Heard::Pipe(pipe) => pipe,
-            Heard::Missed | Heard::Over | Heard::Nothing => panic!("no pipe was heard of"),
+            Heard::Missed | Heard::Reopen | Heard::Over | Heard::Nothing => panic!("no pipe was heard of"),
         }
     }
 

@@ -186,8 +186,7 @@ impl Open {
             0 => now(),
             _ => row.begun(stat.st_ino).unwrap_or(stat.st_mtime),
         };
-        let mut open =
-            Open { fd, inode: stat.st_ino, size: stat.st_size as u64, regular, begun, due: i64::MAX };
+        let mut open = Open { fd, inode: stat.st_ino, size: stat.st_size as u64, regular, begun, due: i64::MAX };
         open.begins(begun, rotation, row);
         Ok(open)
     }

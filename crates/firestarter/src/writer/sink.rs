@@ -136,10 +136,9 @@ impl Sink {
     /// Opens the file anew, if that was asked for.
     pub(super) fn reopen(&mut self) -> Turn {
         let Place::File(file) = &mut self.place else { return Turn::On };
-        match file.reopen() {
-            Ok(end) => self.found(end),
-            // Whoever writes next tries again, and tells.
-            Err(_) => {}
+        // If it cannot be opened, whoever writes next tries again, and tells.
+        if let Ok(end) = file.reopen() {
+            self.found(end);
         }
         Turn::On
     }
@@ -204,8 +203,7 @@ impl Sink {
         };
         let (pid, generation) = source.writer();
         let origin = source.pipe.origin;
-        let voice =
-            Voice { group: source.group, speaker: origin.speaker, stream: origin.stream, pid, generation };
+        let voice = Voice { group: source.group, speaker: origin.speaker, stream: origin.stream, pid, generation };
         if bare {
             shape(source.form, &voice, time, lines, out);
         } else if plain {
@@ -220,7 +218,15 @@ impl Sink {
 
     /// Writes what a part of a stage has become, with a rotation wherever one is due. Each line of the one is a line of the
     /// other.
-    fn put(&mut self, kind: Kind, work: &Work<'_>, time: u64, mut from: u64, input: &[u8], output: &[u8]) -> io::Result<()> {
+    fn put(
+        &mut self,
+        kind: Kind,
+        work: &Work<'_>,
+        time: u64,
+        mut from: u64,
+        input: &[u8],
+        output: &[u8],
+    ) -> io::Result<()> {
         let (mut input, mut output) = (input, output);
         let untouched = std::ptr::eq(input, output);
         while !output.is_empty() {

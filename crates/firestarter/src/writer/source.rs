@@ -49,7 +49,13 @@ const WORTH: u64 = 256 * 1024;
 impl Source {
     /// # Errors
     /// The pipe is none of the journal's.
-    pub(super) fn new(pipe: Pipe, pipes: &'static Pipes, group: &'static str, form: Form, label: Label) -> io::Result<Source> {
+    pub(super) fn new(
+        pipe: Pipe,
+        pipes: &'static Pipes,
+        group: &'static str,
+        form: Form,
+        label: Label,
+    ) -> io::Result<Source> {
         let row = pipes.stage(pipe.number)?;
         Ok(Source { pipe, row, pipes, group, form, label, given: AtomicU64::new(0) })
     }
