@@ -21,6 +21,8 @@ impl Problem {
             Trouble::NoWorker { .. } => -32012,
             Trouble::NothingBefore => -32013,
             Trouble::NothingToCancel => -32014,
+            Trouble::NoLogFile => -32015,
+            Trouble::NotReopened { .. } => -32016,
         }
     }
 
@@ -42,6 +44,8 @@ impl Problem {
             Trouble::NoWorker { .. } => "no worker runs in that slot",
             Trouble::NothingBefore => "there is no generation to go back to",
             Trouble::NothingToCancel => "no upgrade is under way",
+            Trouble::NoLogFile => "there is no log file",
+            Trouble::NotReopened { .. } => "a log file was not opened anew",
         }
     }
 }

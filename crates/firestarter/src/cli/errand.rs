@@ -23,6 +23,8 @@ pub(crate) struct Errand {
     pub(crate) wait: bool,
     /// `-q`.
     pub(crate) quiet: bool,
+    /// `-v`.
+    pub(crate) verbose: bool,
     /// `--json`.
     pub(crate) json: bool,
     /// `--progress`.
@@ -38,6 +40,11 @@ pub(crate) enum Wanted {
     Status,
     /// `stop`.
     Stop,
+    /// `reopen`, `ctrl NAME reopen`.
+    Reopen {
+        /// The group; none: all.
+        group: Option<String>,
+    },
     /// `ctrl NAME status`.
     GroupStatus {
         /// The group.
@@ -83,6 +90,7 @@ impl Errand {
             Wanted::GroupStatus { group, slot } => {
                 return Call::Ask(Question::GroupStatus { group: group.clone(), slot: *slot })
             }
+            Wanted::Reopen { group } => return Call::Reopen { group: group.clone() },
             Wanted::Stop => Order::Shutdown,
             Wanted::Ctrl { group, slot, verb, signal } => {
                 Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: *slot }

@@ -66,6 +66,7 @@ impl Daemon<'_> {
         }
         let look = self.children.look.as_ref().map(|(at, _)| *at);
         let others = look.into_iter().chain(self.progress.due()).chain(self.probes.next_deadline());
+        let others = others.chain(self.reopening.due());
         let timeout = self.core.next_deadline().into_iter().chain(others).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
@@ -80,6 +81,7 @@ impl Daemon<'_> {
         }
         self.children.look_after_spawns();
         self.probes.give_up_late(&self.epoll, &mut self.inbox);
+        self.answer_reopened();
         if self.core.next_deadline().is_some_and(|at| at <= now()) {
             self.inbox.push_back(Fact { event: Event::Deadline, receipt: Receipt::None });
         }
@@ -116,7 +118,7 @@ impl Daemon<'_> {
             Source::Stored(number) => self.notify.store.hung_up(number, &self.epoll),
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),
-            Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),
+            Source::Pipes => _ = self.shared.pipes.map(Pipes::close_done),
         }
     }
 }
