@@ -38,6 +38,9 @@ const PARTING: Duration = Duration::from_secs(2);
 /// A stop that may take so long has no end that anybody waits for.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
+/// On this signal log files are opened anew, as other servers do it.
+const REOPEN: i32 = libc::SIGUSR1;
+
 /// So many groups are named in a remark.
 const NAMED: usize = 3;
 
@@ -208,14 +211,19 @@ fn keep(
         .map_err(kernel("the keeper"))
 }
 
-/// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.
+/// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command. What a
+/// front end has a meaning for has that one.
 fn heard(signals: &Signals, hangup_ignored: bool) -> keeper::Heard {
     let number = |signal: &Signal| i32::from(signal.number());
     let ignored = |signal: &&Signal| hangup_ignored && **signal == Signal::HUP;
     let stops = signals.stops.iter().map(|(signal, _)| signal).filter(|signal| !ignored(signal)).map(number);
+    let stops: Vec<i32> = stops.collect();
     let orders =
         signals.orders.iter().map(|(signal, _)| signal).chain(signals.succession.then_some(&daemon::SUCCESSION));
-    keeper::Heard { stops: stops.collect(), orders: orders.map(number).collect() }
+    let orders: Vec<i32> = orders.map(number).collect();
+    let free = |signal: &i32| !stops.contains(signal) && !orders.contains(signal);
+    let reopen = Some(REOPEN).filter(free);
+    keeper::Heard { stops, orders, reopen }
 }
 
 /// What holds for all groups. `init`: as PID 1, the end of Firestarter is the end of its container, so a container that has

@@ -52,6 +52,20 @@ fn a_client_from_outside_the_container_is_served() {
 }
 
 #[test]
+fn a_signal_to_pid_1_opens_log_files_anew() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\nstdout_log = '@DIR@/log'\n";
+    let Some(child) = start(&folder, toml) else { return };
+    let mut fire = Fire::watch(folder, child);
+    until("a line", || fire.folder.read("log") == "up\n");
+    std::fs::rename(fire.folder.join("log"), fire.folder.join("old")).expect("rename");
+    proc::signal(keeper(&fire), Sig::USR1);
+    until("the new file", || fire.folder.join("log").exists());
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    assert_eq!(fire.ended().code(), Some(0));
+}
+
+#[test]
 fn orphans_are_reaped() {
     let folder = Folder::new();
     // Each is left behind by its parent and ends a moment later.

@@ -22,6 +22,8 @@ impl Problem {
             Trouble::NothingBefore => -32013,
             Trouble::NothingToCancel => -32014,
             Trouble::NotReplaced { .. } => -32020,
+            Trouble::NoLogFile => -32015,
+            Trouble::NotReopened { .. } => -32016,
         }
     }
 
@@ -44,6 +46,8 @@ impl Problem {
             Trouble::NothingBefore => "there is no generation to go back to",
             Trouble::NothingToCancel => "no upgrade is under way",
             Trouble::NotReplaced { .. } => "firestarter was not replaced",
+            Trouble::NoLogFile => "there is no log file",
+            Trouble::NotReopened { .. } => "a log file was not opened anew",
         }
     }
 }

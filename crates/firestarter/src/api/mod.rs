@@ -6,7 +6,8 @@
 //! Its reply, one line: `{"jsonrpc":"2.0","id":1,"result":{...}}` or `{...,"error":{"code","message","data"}}`.
 //!
 //! - Methods: `list` and `status` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
-//!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
+//!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon; `reopen` opens log files anew, those of
+//!   one `group` or all, and is answered when they are open.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
@@ -17,6 +18,7 @@
 
 mod codes;
 mod convert;
+mod logs;
 mod reply;
 mod request;
 mod rollout;
@@ -24,6 +26,7 @@ mod status;
 mod wire;
 mod word;
 
+pub(crate) use logs::{LogStatus, LogStream, Stuck};
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};

@@ -7,6 +7,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::logs::Stuck;
 use super::request::Order;
 use super::status::Status;
 use super::word;
@@ -59,7 +60,7 @@ pub(crate) struct Done {
     pub(crate) what: What,
 }
 
-/// What was done; the fields are those of the core's `Done`, which knows all of these but `Begun`.
+/// What was done; the fields are those of the core's `Done`, which knows all of these but `Reopened` and `Begun`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "done", rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -119,6 +120,10 @@ pub(crate) enum What {
         /// How long there was no daemon, in milliseconds.
         took_ms: u64,
     },
+    /// Log files were opened anew.
+    Reopened {
+        files: Vec<String>,
+    },
     /// Nobody waits for the end of this; no verb: the stop of everything.
     Begun {
         #[serde(default, with = "word::verb", skip_serializing_if = "Option::is_none")]
@@ -137,7 +142,7 @@ pub(crate) struct Problem {
     pub(crate) trouble: Trouble,
 }
 
-/// What is wrong; the variants are those of the core's `Failed` and `Refusal`.
+/// What is wrong; the variants are those of the core's `Failed` and `Refusal`, and the last two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub(crate) enum Trouble {
@@ -227,6 +232,13 @@ pub(crate) enum Trouble {
         /// Why, in a sentence.
         #[serde(default)]
         reason: String,
+    },
+    /// Nothing that a group writes goes to a file.
+    NoLogFile,
+    /// Log files could not be opened anew in time.
+    NotReopened {
+        /// Which.
+        files: Vec<Stuck>,
     },
 }
 

@@ -41,6 +41,11 @@ pub(crate) enum Call {
     Follow(Order),
     /// Changes something; answered when it has begun.
     Begin(Order),
+    /// Opens log files anew; answered when that is done. As it may be done twice it is no order, and is not journalled.
+    Reopen {
+        /// Those of this group, which may not exist; none: all.
+        group: Option<String>,
+    },
 }
 
 /// What can be asked.
@@ -98,7 +103,7 @@ pub(crate) struct Fault {
 
 /// The methods, for the message about an unknown one.
 const METHODS: &str =
-    "list, status, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
+    "list, status, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, reopen, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -133,6 +138,7 @@ pub(crate) fn request_line(request: &Request) -> String {
         Call::Ask(Question::Status) => ("status", json!({})),
         Call::Ask(Question::Succeed { binary }) => ("upgrade_daemon", json!({ "binary": binary })),
         Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
+        Call::Reopen { group } => ("reopen", json!({ "group": group })),
         Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
     };
@@ -189,6 +195,7 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
             (None, Some(_)) => return Err(Fault::params(id, "slot: of which group? group is missing")),
         }),
         "upgrade_daemon" => Call::Ask(Question::Succeed { binary: params.text("binary")? }),
+        "reopen" => Call::Reopen { group: params.text("group")? },
         "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
             Some(verb) => {

@@ -9,6 +9,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::view::{self, GroupView, Phase, View, WorkerView};
 use serde::{Deserialize, Serialize};
 
+use super::logs::LogStatus;
 use super::reply::{Failure, Probed};
 use super::rollout::Rollout;
 
@@ -55,6 +56,9 @@ pub(crate) struct GroupStatus {
     pub(crate) uptime_ms: Option<u64>,
     /// Its shared sockets, in the order of the configuration.
     pub(crate) listeners: Vec<Listener>,
+    /// The files that its workers' streams go to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) logs: Vec<LogStatus>,
     /// How a worker last failed.
     pub(crate) last_failure: Option<LastFailure>,
     /// The hook that runs.
@@ -100,7 +104,7 @@ pub(crate) struct Listener {
 }
 
 /// How a worker last failed, and when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastFailure {
     /// How.
     #[serde(flatten)]
@@ -110,6 +114,9 @@ pub(crate) struct LastFailure {
     /// It was one of so many in a row, after which the slot was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gave_up: Option<GaveUp>,
+    /// The last lines that it wrote to its standard error, if they are to be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stderr: Vec<String>,
 }
 
 /// Failures in a row, after which a slot was given up.
@@ -186,6 +193,10 @@ pub(crate) struct Facts {
     pub(crate) uptime: Duration,
     /// Each group's listeners, in the order of the view; a group beyond its end has none.
     pub(crate) listeners: Vec<Vec<Listener>>,
+    /// How each group's log files are, in the order of the view.
+    pub(crate) logs: Vec<Vec<LogStatus>>,
+    /// What the worker that failed last wrote last, of each group in the order of the view.
+    pub(crate) last_words: Vec<Vec<String>>,
     /// What workers say of themselves, by pid.
     pub(crate) said: BTreeMap<Pid, Said>,
 }
@@ -205,6 +216,14 @@ impl Status {
         let mut listeners = facts.listeners.into_iter();
         let groups = view.groups.iter().map(|group| GroupStatus::new(group, listeners.next().unwrap_or_default()));
         let mut groups: Vec<GroupStatus> = groups.collect();
+        for (group, logs) in groups.iter_mut().zip(facts.logs) {
+            group.logs = logs;
+        }
+        for (group, words) in groups.iter_mut().zip(facts.last_words) {
+            if let Some(last) = &mut group.last_failure {
+                last.stderr = words;
+            }
+        }
         for worker in groups.iter_mut().flat_map(|group| &mut group.workers) {
             let said = worker.pid.and_then(|pid| facts.said.remove(&pid)).unwrap_or_default();
             (worker.status_text, worker.status_errno) = (said.text, said.errno);
@@ -251,10 +270,12 @@ impl GroupStatus {
             restarts: group.restarts,
             uptime_ms: group.uptime.map(millis),
             listeners,
+            logs: Vec::new(),
             last_failure: group.last_failure.map(|(failure, ago)| LastFailure {
                 failure: failure.into(),
                 ago_ms: millis(ago),
                 gave_up,
+                stderr: Vec::new(),
             }),
             hook: group.hook.and_then(Hook::of),
             rollout: group.rollout.map(Rollout::from),
@@ -393,6 +414,8 @@ pub(crate) mod tests {
                 vec![listener("http", "0.0.0.0:80"), listener("admin", "unix::/run/web.sock")],
                 vec![listener("api", "127.0.0.1:4000")],
             ],
+            logs: Vec::new(),
+            last_words: Vec::new(),
             said,
         };
         Status::new(&view, facts)

@@ -70,6 +70,9 @@ pub(crate) enum Invocation {
     Print(String),
 }
 
+/// What `ctrl` takes beside the core's verbs.
+const QUESTIONS: [&str; 2] = ["status", "reopen"];
+
 /// A command line that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}\nsee firestarter help{}{}", if topic.is_empty() { "" } else { " " }, topic)]
@@ -107,6 +110,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         | Word::Status
         | Word::Stop
         | Word::UpgradeDaemon
+        | Word::Reopen
         | Word::Ctrl
         | Word::Demo
         | Word::Help => {}
@@ -232,6 +236,10 @@ impl Given {
                 let binary = binary.transpose().map_err(|path| self.wrong(format!("{path:?}: not UTF-8")))?;
                 self.errand(Wanted::UpgradeDaemon { binary })
             }
+            Word::Reopen => {
+                self.no_operands("; of one group: firestarter ctrl NAME reopen")?;
+                self.errand(Wanted::Reopen { group: None })
+            }
             Word::Ctrl => {
                 let wanted = self.ctrl()?;
                 self.errand(wanted)
@@ -274,12 +282,23 @@ impl Given {
         let (group, slot) = self.target(name)?;
         match verb {
             Some(verb) => self.order(group, slot, verb, signal),
-            None if word != "status" => Err(self.no_verb(name, word)),
-            None if signal.is_some() => Err(self.wrong("status takes no signal")),
-            None if self.has(Opt::Progress) => Err(self.wrong("status is answered at once: leave out --progress")),
-            None if self.has(Opt::NoWait) => Err(self.wrong("status is answered at once: leave out --no-wait")),
-            None => Ok(Wanted::GroupStatus { group, slot }),
+            None if !QUESTIONS.contains(&word) => Err(self.no_verb(name, word)),
+            None if signal.is_some() => Err(self.wrong(format!("{word} takes no signal"))),
+            None if self.has(Opt::Progress) => {
+                Err(self.wrong(format!("{word} is answered at once: leave out --progress")))
+            }
+            None if self.has(Opt::NoWait) => {
+                Err(self.wrong(format!("{word} is answered at once: leave out --no-wait")))
+            }
+            None if word == "status" => Ok(Wanted::GroupStatus { group, slot }),
+            None if slot.is_some() => Err(self.whole_group(&group, word)),
+            None => Ok(Wanted::Reopen { group: Some(group) }),
         }
+    }
+
+    fn whole_group(&self, group: &str, verb: &str) -> Usage {
+        let instead = format!("firestarter ctrl {} {verb}", target(group, None));
+        self.wrong(format!("{verb} is for a whole group: {instead}; for one worker are signal and status"))
     }
 
     fn order(&self, group: String, slot: Option<Slot>, verb: Verb, signal: Option<Signal>) -> Result<Wanted, Usage> {
@@ -291,16 +310,13 @@ impl Given {
             (verb, _, Some(_)) if !verb.takes_signal() => {
                 Err(self.wrong(format!("{verb} takes no signal; stop, restart, dec, upgrade, rollback and signal do")))
             }
-            (verb, Some(_), _) if verb != Verb::Signal => {
-                let instead = format!("firestarter ctrl {} {verb}", target(&group, None));
-                Err(self.wrong(format!("{verb} is for a whole group: {instead}; for one worker are signal and status")))
-            }
+            (verb, Some(_), _) if verb != Verb::Signal => Err(self.whole_group(&group, verb.word())),
             (verb, slot, signal) => Ok(Wanted::Ctrl { group, slot, verb, signal }),
         }
     }
 
     fn no_verb(&self, name: &str, word: &str) -> Usage {
-        let words = || Verb::ALL.into_iter().map(Verb::word).chain(["status"]);
+        let words = || Verb::ALL.into_iter().map(Verb::word).chain(QUESTIONS);
         let meant = match words().any(|verb| verb == name) {
             true => format!("; did you mean firestarter ctrl {word} {name}?"),
             false => meant(word, words()),
@@ -347,6 +363,7 @@ impl Given {
             timeout,
             wait: !self.has(Opt::NoWait),
             quiet: self.has(Opt::Quiet),
+            verbose: self.has(Opt::Verbose),
             json: self.has(Opt::Json),
             progress: self.has(Opt::Progress),
         }))

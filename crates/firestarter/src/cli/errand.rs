@@ -23,6 +23,8 @@ pub(crate) struct Errand {
     pub(crate) wait: bool,
     /// `-q`.
     pub(crate) quiet: bool,
+    /// `-v`.
+    pub(crate) verbose: bool,
     /// `--json`.
     pub(crate) json: bool,
     /// `--progress`.
@@ -42,6 +44,11 @@ pub(crate) enum Wanted {
     UpgradeDaemon {
         /// `--binary`.
         binary: Option<String>,
+    },
+    /// `reopen`, `ctrl NAME reopen`.
+    Reopen {
+        /// The group; none: all.
+        group: Option<String>,
     },
     /// `ctrl NAME status`.
     GroupStatus {
@@ -89,6 +96,7 @@ impl Errand {
                 return Call::Ask(Question::GroupStatus { group: group.clone(), slot: *slot })
             }
             Wanted::UpgradeDaemon { binary } => return Call::Ask(Question::Succeed { binary: binary.clone() }),
+            Wanted::Reopen { group } => return Call::Reopen { group: group.clone() },
             Wanted::Stop => Order::Shutdown,
             Wanted::Ctrl { group, slot, verb, signal } => {
                 Order::Group { group: group.clone(), verb: *verb, signal: *signal, slot: *slot }

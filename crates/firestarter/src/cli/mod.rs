@@ -3,6 +3,7 @@
 
 mod args;
 mod errand;
+mod logs;
 mod overview;
 mod progress;
 mod render;
@@ -215,7 +216,9 @@ impl Page<'_> {
 
     fn ask(&mut self, errand: &Errand, path: &Path) -> Result<Received, ClientError> {
         let default = match errand.wanted {
-            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Some(QUESTION_TIMEOUT),
+            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Reopen { .. } => {
+                Some(QUESTION_TIMEOUT)
+            }
             Wanted::Stop | Wanted::Ctrl { .. } => (!errand.wait).then_some(QUESTION_TIMEOUT),
             Wanted::UpgradeDaemon { .. } => None,
         };
@@ -223,7 +226,12 @@ impl Page<'_> {
         let announcement = match &errand.wanted {
             Wanted::Ctrl { group, slot, verb, signal: _ } => render::announcement(verb.word(), group, *slot),
             Wanted::GroupStatus { group, slot } => render::announcement("status", group, *slot),
-            Wanted::List | Wanted::Status | Wanted::Stop | Wanted::UpgradeDaemon { .. } => String::new(),
+            Wanted::Reopen { group: Some(group) } => render::announcement("reopen", group, None),
+            Wanted::List
+            | Wanted::Status
+            | Wanted::Stop
+            | Wanted::UpgradeDaemon { .. }
+            | Wanted::Reopen { group: None } => String::new(),
         };
         if !errand.quiet && !errand.json {
             // Whether anybody reads it or not: the order is what counts.
@@ -232,7 +240,7 @@ impl Page<'_> {
         let call = errand.call();
         match &call {
             Call::Do(order) if errand.shows_progress(self.terminal) => self.follow(errand, client, order.clone()),
-            Call::Ask(_) | Call::Do(_) | Call::Follow(_) | Call::Begin(_) => client.ask(&call),
+            Call::Ask(_) | Call::Reopen { .. } | Call::Do(_) | Call::Follow(_) | Call::Begin(_) => client.ask(&call),
         }
     }
 
@@ -260,15 +268,17 @@ impl Page<'_> {
             (Wanted::GroupStatus { slot: Some(slot), .. }, Answer::Status(status)) => {
                 render::worker_block(status, *slot)
             }
-            (Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. }, Answer::Done(done)) => {
-                render::done(done)
-            }
+            (
+                Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. } | Wanted::Reopen { .. },
+                Answer::Done(done),
+            ) => render::done(done),
             (
                 Wanted::List
                 | Wanted::Status
                 | Wanted::GroupStatus { .. }
                 | Wanted::Stop
                 | Wanted::UpgradeDaemon { .. }
+                | Wanted::Reopen { .. }
                 | Wanted::Ctrl { .. },
                 Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
             ) => {
@@ -278,6 +288,13 @@ impl Page<'_> {
         };
         if let Answer::Status(status) = answer {
             self.complain(&render::warnings(status));
+            // On a terminal that stands below the group.
+            if errand.wanted != Wanted::Status || self.width.is_none() {
+                self.complain(&logs::warnings(status));
+            }
+            if errand.verbose {
+                return self.say(&(text + &logs::all(status)), code);
+            }
         }
         self.say(&text, code)
     }
@@ -308,6 +325,9 @@ pub(crate) fn words(call: &Call, outcome: &Outcome) -> String {
             trouble::problem(&Wanted::of(order), problem)
         }
         (Call::Ask(_), Outcome::Problem(problem)) => trouble::problem(&Wanted::Status, problem),
+        (Call::Reopen { group }, Outcome::Problem(problem)) => {
+            trouble::problem(&Wanted::Reopen { group: group.clone() }, problem)
+        }
         (_, Outcome::Other { code: _, message, machine }) => trouble::other(message, machine),
     };
     text.trim_end().to_owned()
@@ -332,6 +352,8 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::NothingToCancel
             | Trouble::NotReplaced { .. }
             | Trouble::Upgrader { .. }
+            | Trouble::NoLogFile
+            | Trouble::NotReopened { .. }
             | Trouble::ShuttingDown => code::FAILED,
         },
         Outcome::Other { .. } => code::FAILED,

@@ -42,6 +42,10 @@ pub(crate) fn done(done: &Done) -> String {
         What::Incremented { pid, count: _ } => format!("increments worker process pid {}\n", list(&[*pid])),
         What::Decremented { pid, count: _ } => format!("decrements worker process pid {}\n", list(pid.as_slice())),
         What::Killed { pids } => format!("kill processes pid {}\n", list(pids)),
+        What::Reopened { files } => {
+            let files: Vec<String> = files.iter().map(|file| plain(file)).collect();
+            format!("opened anew: {}\n", files.join(", "))
+        }
         What::ShutDown => "stopped all groups and the daemon\n".to_owned(),
         What::Replaced { from, to, took_ms } if from == to => {
             format!("replaced {to} by {to}, {took_ms} ms without a daemon\n")

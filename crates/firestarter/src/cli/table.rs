@@ -12,6 +12,7 @@ pub(super) enum Word {
     Status,
     Stop,
     UpgradeDaemon,
+    Reopen,
     Ctrl,
     Demo,
     StartServer,
@@ -30,6 +31,7 @@ pub(super) enum Opt {
     Socket,
     Signal,
     Quiet,
+    Verbose,
     Json,
     Timeout,
     NoWait,
@@ -62,7 +64,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 15] = [
+pub(super) const COMMANDS: [CommandRow; 16] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -104,7 +106,7 @@ signals as it needs them. An address in COMMAND (-b 0.0.0.0:8000, --port 8000) b
         word: Word::Status,
         name: "status",
         operands: "",
-        options: &[Opt::Quiet, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        options: &[Opt::Quiet, Opt::Verbose, Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
         about: "show how all groups are",
         more: "A table on a terminal; in a pipe three lines for each group, as of `ctrl NAME status`.",
     },
@@ -127,6 +129,15 @@ does not come to work the old one goes on. Without --binary: the file that fires
 The signal USR2 does the same.",
     },
     CommandRow {
+        word: Word::Reopen,
+        name: "reopen",
+        operands: "",
+        options: &[Opt::Json, Opt::Timeout, Opt::Socket, Opt::Help],
+        about: "open all log files anew, after something has moved them away",
+        more: "It returns when they are open; nothing is lost. For logrotate, as is SIGUSR1 to `firestarter run`, which does not
+wait. The files of one group: firestarter ctrl NAME reopen",
+    },
+    CommandRow {
         word: Word::Ctrl,
         name: "ctrl",
         operands: " NAME VERB",
@@ -135,6 +146,7 @@ The signal USR2 does the same.",
             Opt::NoWait,
             Opt::Progress,
             Opt::Quiet,
+            Opt::Verbose,
             Opt::Json,
             Opt::Timeout,
             Opt::Socket,
@@ -153,6 +165,7 @@ The signal USR2 does the same.",
   dec       one worker fewer
   killall   SIGKILL to all; the group is then stopped
   signal    SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+  reopen    open its log files anew, after something has moved them away
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
@@ -196,7 +209,7 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 11] = [
+pub(super) const OPTIONS: [OptionRow; 12] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -235,6 +248,13 @@ pub(super) const OPTIONS: [OptionRow; 11] = [
         about: "end by itself: done (all groups have ended), failed (a group has), never; as PID 1 failed, else never",
     },
     OptionRow { opt: Opt::Quiet, short: Some('q'), long: "quiet", value: None, about: "leave out the heading line" },
+    OptionRow {
+        opt: Opt::Verbose,
+        short: Some('v'),
+        long: "verbose",
+        value: None,
+        about: "in a status, how the log files are, and what was last said of a failure",
+    },
     OptionRow {
         opt: Opt::Json,
         short: None,
@@ -341,7 +361,7 @@ mod tests {
     fn the_help_of_ctrl() {
         let row = COMMANDS.iter().find(|row| row.word == Word::Ctrl).expect("it is in the table");
         let want = "\
-usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [--progress] [-q] [--json] [--timeout TIME] [-d SOCKET]
+usage: firestarter ctrl NAME VERB [-s SIGNAL] [--no-wait] [--progress] [-q] [-v] [--json] [--timeout TIME] [-d SOCKET]
 
 ask or order something of one group
 
@@ -357,6 +377,7 @@ VERB is one of:
   dec       one worker fewer
   killall   SIGKILL to all; the group is then stopped
   signal    SIGNAL to all workers and nothing else: firestarter ctrl NAME signal HUP
+  reopen    open its log files anew, after something has moved them away
 
 NAME/SLOT is one worker, for status and signal; slots count from 0: firestarter ctrl web/2 signal HUP
 Without --no-wait it returns when all is done: an upgrade when the new workers serve, or have failed to.
@@ -367,6 +388,7 @@ options:
       --no-wait             return when it has begun; a refusal is still told
       --progress            tell how far an upgrade, a rollback or a restart is; on a terminal that is done in any case
   -q, --quiet               leave out the heading line
+  -v, --verbose             in a status, how the log files are, and what was last said of a failure
       --json                print the result, or the error, as one JSON document
       --timeout TIME        wait at most so long: seconds, or 500ms, 2m; without it 10 for a question, for ever for an order
   -d, --socket-path SOCKET  the control socket; without it $FIRESTARTER_SOCKET, then the runtime folder

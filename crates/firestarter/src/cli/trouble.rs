@@ -8,7 +8,7 @@ use firestarter_core::ids::{Pid, Slot};
 
 use super::errand::Wanted;
 use super::render::plain;
-use crate::api::{Cause, Failure, Probed, Problem, Step, Trouble};
+use crate::api::{Cause, Failure, Probed, Problem, Step, Stuck, Trouble};
 use crate::client::ClientError;
 use crate::nearest::nearest;
 use crate::say::plain as io_text;
@@ -65,6 +65,11 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
             refused(&format!("not replaced: {reason}"), "nothing was touched".to_owned())
         }
         Trouble::NothingToCancel => refused("no upgrade is under way", look),
+        Trouble::NoLogFile => refused(
+            "nothing that workers write goes to a file",
+            "set stdout_log or stderr_log: firestarter help stdout_log".to_owned(),
+        ),
+        Trouble::NotReopened { files } => not_reopened(files),
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())
         }
@@ -121,12 +126,13 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
                 | Wanted::Status
                 | Wanted::Stop
                 | Wanted::UpgradeDaemon { .. }
+                | Wanted::Reopen { .. }
                 | Wanted::GroupStatus { .. }
                 | Wanted::Ctrl { .. } => "see how far it is: firestarter status".to_owned(),
             },
         },
         ClientError::TimedOut { after } => match wanted {
-            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Words {
+            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Reopen { .. } => Words {
                 what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
                 next: "look at its log and at its processes: ps -ef | grep firestarter".to_owned(),
             },
@@ -154,7 +160,8 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
         | Wanted::List
         | Wanted::Status
         | Wanted::Stop
-        | Wanted::UpgradeDaemon { .. } => None,
+        | Wanted::UpgradeDaemon { .. }
+        | Wanted::Reopen { .. } => None,
     };
     words.about(group)
 }
@@ -254,6 +261,18 @@ fn aborted(verb: &str, group: &str, cause: &Cause, kept: Kept) -> Words {
     }
 }
 
+fn not_reopened(files: &[Stuck]) -> Words {
+    let stuck = |file: &Stuck| match &file.error {
+        Some(error) => format!("{} ({error})", file.path),
+        None => file.path.clone(),
+    };
+    let files = files.iter().map(stuck).collect::<Vec<_>>().join(", ");
+    Words {
+        what: format!("not opened anew within 2 s: {files}; what stood there before may still be written to"),
+        next: "look whether that disk answers and has room; it is opened as soon as that can be done".to_owned(),
+    }
+}
+
 /// No upgrade was begun, so everything is as it was.
 fn upgrader_failed(group: &str, how: Failure) -> Words {
     let (how, first) = match how {
@@ -335,6 +354,7 @@ fn verb_word(wanted: &Wanted) -> &'static str {
         Wanted::Status | Wanted::GroupStatus { .. } => "status",
         Wanted::Stop => "stop",
         Wanted::UpgradeDaemon { .. } => "upgrade of firestarter itself",
+        Wanted::Reopen { .. } => "reopen",
         Wanted::Ctrl { verb, .. } => verb.word(),
     }
 }

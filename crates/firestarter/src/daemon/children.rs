@@ -214,7 +214,7 @@ impl Children {
         let Ok(read) = rustix::io::read(&self.told, &mut bytes) else { return };
         for told in bytes[..read].chunks_exact(TOLD).filter_map(|told| told.first_chunk()) {
             match Told::read(told) {
-                Told::Signal => {}
+                Told::Signal | Told::Reopened => {}
                 Told::Exit(row, pid, ended) if self.shared.table.pid(row) == Some(pid) => {
                     self.ended(row, exit_of(ended), inbox);
                 }

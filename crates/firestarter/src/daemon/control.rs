@@ -79,7 +79,7 @@ impl Work {
     fn new(request: Request, length: usize) -> Work {
         let follows = matches!(request.call, Call::Follow(_));
         let (order, waits) = match request.call {
-            Call::Ask(_) => (None, true),
+            Call::Ask(_) | Call::Reopen { .. } => (None, true),
             Call::Do(order) | Call::Follow(order) => (Some(order), true),
             Call::Begin(order) => (Some(order), false),
         };
@@ -208,6 +208,11 @@ impl Control {
         }
     }
 
+    /// Who a client is, for people.
+    pub(super) fn who(&self, id: u64) -> String {
+        self.clients.get(&id).map_or_else(String::new, |client| who(&client.fd))
+    }
+
     fn refuse(&mut self, id: u64, fault: &Fault, length: usize) {
         if let Some(client) = self.clients.get_mut(&id) {
             client.work = Some(Work { id: Id::Null, order: None, waits: true, follows: false, owed: false, length });
@@ -229,7 +234,7 @@ impl Control {
             self.shared.ledger.set_request(&client.fd, client.seq, Phase::Asked);
             if let Some(work) = &mut client.work {
                 work.owed = true;
-                tell(work.order.as_ref(), &client.fd);
+                tell(work.order.as_ref(), &who(&client.fd));
                 if !work.waits {
                     self.in_a_hurry = Some(id);
                 }
@@ -367,8 +372,7 @@ impl Control {
 }
 
 /// Says who wants what, as whoever reads the log later will ask.
-fn tell(order: Option<&Order>, client: &OwnedFd) {
-    let who = peer_uid(client.as_fd()).map_or_else(|_| "somebody".to_owned(), |uid| format!("uid {uid}"));
+fn tell(order: Option<&Order>, who: &str) {
     match order {
         Some(Order::Group { group, verb, signal, slot }) => {
             let slot = slot.map_or_else(String::new, |slot| format!("/{slot}"));
@@ -378,6 +382,10 @@ fn tell(order: Option<&Order>, client: &OwnedFd) {
         Some(Order::Shutdown) => say(format_args!("stop of everything, ordered by {who}")),
         None => {}
     }
+}
+
+fn who(client: &OwnedFd) -> String {
+    peer_uid(client.as_fd()).map_or_else(|_| "somebody".to_owned(), |uid| format!("uid {uid}"))
 }
 
 /// What tells one line from another: its length and a hash (FNV-1a).

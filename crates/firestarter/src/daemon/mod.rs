@@ -34,6 +34,7 @@ mod probes;
 mod programs;
 mod progress;
 mod recover;
+mod reopen;
 mod run;
 mod senders;
 mod slots;
@@ -135,6 +136,7 @@ struct Daemon<'a> {
     orders: orders::Heard,
     paths: paths::Paths,
     progress: progress::Progress,
+    reopening: reopen::Reopening,
     last_words: last_words::LastWords,
     status_file: status_file::StatusFile,
     probes: probes::Probes,

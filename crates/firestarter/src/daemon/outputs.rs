@@ -11,6 +11,8 @@ use crate::journal::{Newborn, Opened, Origin, Speaker, Stream};
 pub(crate) struct Outputs {
     /// Of workers, by group: standard output and standard error.
     pub(crate) workers: Vec<[bool; 2]>,
+    /// Of workers, by group: which of the writer's sinks a stream goes to, if that is a file.
+    pub(crate) files: Vec<[Option<usize>; 2]>,
     /// Of what is passed on to the daemon's own output, as that of hooks always is.
     pub(crate) own: [bool; 2],
 }

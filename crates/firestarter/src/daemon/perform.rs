@@ -42,7 +42,7 @@ impl Daemon<'_> {
             Action::Reply { request, reply } => self.reply(request, &reply),
             Action::Notice(notice) => {
                 self.children.spawners.pins.heed(&notice);
-                self.heed_abort(&notice);
+                self.heed_words(&notice);
                 self.notices.push(notice);
             }
             Action::Probe { worker } => {
@@ -76,6 +76,7 @@ impl Daemon<'_> {
             super::notices::tell(&notice, &self.shared.setup.config.groups);
             self.say_last_words(&notice);
         }
+        self.last_words.settle();
         self.list_workers();
         // What runs now was needed to start the first workers, and is mapped again should it be needed later.
         let youngest_runs = || self.children.known.values().next_back().is_some_and(|child| child.process.is_some());
@@ -127,6 +128,10 @@ impl Daemon<'_> {
             None => return,
             Some(Call::Ask(Question::Succeed { binary })) => return self.succession_asked(client, binary.as_deref()),
             Some(Call::Ask(question)) => self.answer_to(question),
+            Some(Call::Reopen { group }) => match self.reopen(client, group) {
+                None => return,
+                Some(outcome) => outcome,
+            },
             Some(Call::Do(order) | Call::Follow(order) | Call::Begin(order)) => match self.command(&order) {
                 Ok(command) => {
                     let event = Event::Request { request: self.control.request(client), command };
@@ -148,7 +153,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn unknown_group(&self, name: &str) -> Outcome {
+    pub(super) fn unknown_group(&self, name: &str) -> Outcome {
         Outcome::unknown_group(name, self.core.group_names().map(str::to_owned).collect())
     }
 
@@ -182,6 +187,8 @@ impl Daemon<'_> {
             recoveries: self.shared.header.recoveries(),
             uptime: now.since(setup.since),
             listeners: listeners.collect(),
+            logs: (0..setup.config.groups.len()).map(|group| self.logs(group)).collect(),
+            last_words: (0..setup.config.groups.len() as u32).map(|g| self.last_words.of_failure(GroupId(g))).collect(),
             said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),
         };
         Status::new(&self.core.view(now), facts)

@@ -36,6 +36,7 @@ use super::pins::{Pinned, Pins};
 use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
+use super::reopen::Reopening;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
@@ -133,6 +134,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         orders: Heard::default(),
         paths,
         progress: Progress::default(),
+        reopening: Reopening::default(),
         last_words: LastWords::default(),
         status_file: must(StatusFile::start(shared.setup)),
         succession: Succession::default(),

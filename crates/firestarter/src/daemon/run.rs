@@ -70,6 +70,7 @@ impl Daemon<'_> {
         let handover = self.hand_over().map(|wait| Instant(now().0 + wait.as_nanos() as u64));
         let look = self.children.look.as_ref().map(|(at, _)| *at);
         let others = look.into_iter().chain(handover).chain(self.progress.due()).chain(self.probes.next_deadline());
+        let others = others.chain(self.reopening.due());
         let timeout = self.core.next_deadline().into_iter().chain(others).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
@@ -84,6 +85,7 @@ impl Daemon<'_> {
         }
         self.children.look_after_spawns();
         self.probes.give_up_late(&self.epoll, &mut self.inbox);
+        self.answer_reopened();
         if self.core.next_deadline().is_some_and(|at| at <= now()) {
             self.inbox.push_back(Fact { event: Event::Deadline, receipt: Receipt::None });
         }
@@ -121,7 +123,7 @@ impl Daemon<'_> {
             Source::Stored(number) => self.notify.store.hung_up(number, &self.epoll),
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),
-            Source::Pipes => self.shared.pipes.into_iter().for_each(Pipes::close_done),
+            Source::Pipes => _ = self.shared.pipes.map(Pipes::close_done),
         }
     }
 }

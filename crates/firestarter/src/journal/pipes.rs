@@ -94,7 +94,7 @@ pub(crate) enum Heard {
 
 /// In place of a number: there is something to be found.
 const LOOK: RawFd = -1;
-/// In place of a number: files are to be opened anew.
+/// In place of a number: files are to be opened anew, or were.
 const REOPEN: RawFd = -2;
 const QUIET: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
@@ -150,6 +150,23 @@ impl Pipes {
         if let Ok(row) = self.stages.row(pipe) {
             row.set_pid(pid.as_raw_nonzero().get() as u32);
         }
+    }
+
+    /// In place of a pipe that is done: a file was opened anew.
+    pub(crate) const REOPENED: (RawFd, u32) = (REOPEN, 0);
+
+    /// Asks the writer to open the files of these sinks anew. Returns, for each, up to which time that is then asked for:
+    /// it is done when the sink's row says so.
+    pub(crate) fn reopen(&self, sinks: impl IntoIterator<Item = usize>) -> Vec<u64> {
+        let asked = sinks.into_iter().map(|sink| self.sinks.row(sink).ask_to_reopen()).collect();
+        // A full socket wakes the writer just as well, and it looks at the rows whenever it is woken.
+        let _ = send(&self.here, &REOPEN.to_le_bytes(), QUIET);
+        asked
+    }
+
+    /// The same for all sinks.
+    pub(crate) fn reopen_all(&self) {
+        self.reopen(0..self.sinks.rows().count());
     }
 
     /// How far the writer is at its sinks.
@@ -284,13 +301,14 @@ impl Pipes {
         self.here.as_fd()
     }
 
-    /// Closes the pipes that the writer has read to their end.
-    pub(crate) fn close_done(&self) {
-        let mut message = [0; 8];
+    /// Closes the pipes that the writer has read to their end. Says whether it has opened a file anew.
+    pub(crate) fn close_done(&self) -> bool {
+        let (mut message, mut reopened) = ([0; 8], false);
         while let Ok((8, _)) = recv(&self.here, &mut message, RecvFlags::DONTWAIT) {
             let [a, b, c, d, which @ ..] = message;
             let number = RawFd::from_le_bytes([a, b, c, d]);
             let done = u32::from_le_bytes(which);
+            reopened |= (number, done) == Pipes::REOPENED;
             let same = |meaning| matches!(meaning, Meaning::Output { pipe, .. } if pipe == done);
             if self.ledger.meaning_of(number).is_some_and(same) {
                 let stage = self.stages.row(number).map(StageRow::stage);
@@ -304,6 +322,7 @@ impl Pipes {
                 }
             }
         }
+        reopened
     }
 
     /// The keeper says that no pipe will come any more.
@@ -491,6 +510,21 @@ mod tests {
         assert!(matches!(pipes.hear(), Heard::Missed));
         pipes.after_a_daemon();
         assert!(matches!(pipes.hear(), Heard::Nothing));
+    }
+
+    #[test]
+    fn who_asks_for_files_to_be_opened_anew_hears_when_they_are() {
+        let pipes = pipes();
+        assert_eq!(pipes.reopen([0]), [1]);
+        assert!(matches!(pipes.hear(), Heard::Reopen));
+        assert_eq!(pipes.sinks().row(0).reopen(), (1, 0));
+        assert!(!pipes.close_done(), "nobody has said so");
+        pipes.sinks().row(0).set_reopened(1);
+        let (number, pipe) = Pipes::REOPENED;
+        assert!(pipes.done(number, pipe) && pipes.close_done());
+        while send(&pipes.here, &LOOK.to_le_bytes(), QUIET).is_ok() {}
+        assert_eq!(pipes.reopen([0]), [2]);
+        assert_eq!(pipes.sinks().row(0).reopen(), (2, 1), "it stands in the row though the socket is full");
     }
 
     #[test]

@@ -65,8 +65,12 @@ pub(crate) enum Told {
     Exit(Row, Pid, Ended),
     /// A signal stands in the journal's header.
     Signal,
+    /// A log file was opened anew.
+    Reopened,
 }
 
+/// In place of a row, where there is no pid.
+const REOPENED: u32 = 1;
 /// The length of a [`Told`] in the pipe.
 pub(crate) const TOLD: usize = 16;
 
@@ -77,6 +81,7 @@ impl Told {
                 [row.0, pid.as_raw_nonzero().get() as u32, ended.code as u32, ended.status as u32]
             }
             Told::Signal => [0; 4],
+            Told::Reopened => [REOPENED, 0, 0, 0],
         };
         let mut bytes = [0; TOLD];
         for (four, word) in bytes.chunks_exact_mut(4).zip(words) {
@@ -89,6 +94,7 @@ impl Told {
     pub(crate) fn read(bytes: &[u8; TOLD]) -> Told {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         match Pid::from_raw(word(4) as i32) {
+            None if word(0) == REOPENED => Told::Reopened,
             None => Told::Signal,
             Some(pid) => Told::Exit(Row(word(0)), pid, Ended { code: word(8) as i32, status: word(12) as i32 }),
         }
@@ -112,7 +118,9 @@ mod tests {
     #[test]
     fn what_is_told_is_read_as_it_was_written() {
         let pid = Pid::from_raw(i32::MAX).unwrap();
-        for told in [Told::Signal, Told::Exit(Row(77), pid, Ended { code: libc::CLD_KILLED, status: -9 })] {
+        for told in
+            [Told::Signal, Told::Reopened, Told::Exit(Row(77), pid, Ended { code: libc::CLD_KILLED, status: -9 })]
+        {
             assert_eq!(Told::read(&told.write()), told);
         }
         assert_eq!(read_exit_key(exit_key(Row(70_000), pid)), Some((Row(70_000), pid)));

@@ -35,7 +35,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
-use crate::journal::{Handover, Meaning, Part, Records};
+use crate::journal::{Handover, Meaning, Part, Pipes, Records};
+use crate::say::say;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
@@ -56,6 +57,8 @@ struct Keeper {
     signals: SignalFd,
     /// The signals that stand for something; what for is not the keeper's to know.
     orders: Vec<i32>,
+    /// The signal on which log files are opened anew.
+    reopen: Option<i32>,
     daemon: Option<Daemon>,
     /// How daemons live.
     lives: Lives,
@@ -72,6 +75,8 @@ pub(crate) struct Heard {
     pub(crate) stops: Vec<i32>,
     /// Those that stand for something else.
     pub(crate) orders: Vec<i32>,
+    /// The one that wants log files to be opened anew. Not passed on: the writer is told, whether a daemon lives or not.
+    pub(crate) reopen: Option<i32>,
 }
 
 /// The daemon that lives.
@@ -97,15 +102,19 @@ pub(crate) fn run(
 ) -> io::Result<u8> {
     // Whose parent dies comes to the keeper, wherever it runs; the pid given is only "yes".
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
-    let numbers = [libc::SIGCHLD].into_iter().chain(heard.stops).chain(heard.orders.iter().copied());
+    let numbers = [libc::SIGCHLD]
+        .into_iter()
+        .chain(heard.stops.iter().copied())
+        .chain(heard.orders.iter().copied())
+        .chain(heard.reopen);
     let signals = SignalFd::new(&numbers.collect::<Vec<_>>())?;
     journal.ledger.name(signals.fd(), Meaning::Kept { part: Part::Signals as u32 })?;
     let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new(journal.header));
     let trial = Trial::begin(journal.header.handover().state());
     // What ended while one program took another's place was told to neither.
     let look_at = trial.is_some().then(Instant::now);
-    let orders = heard.orders;
-    let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at, trial };
+    let Heard { orders, reopen, .. } = heard;
+    let mut keeper = Keeper { journal, signals, orders, reopen, daemon: None, lives, writer: writer_s, look_at, trial };
     keeper.writer.died();
     if let (Some(_), Some(pipes)) = (keeper.writer.pid, journal.pipes) {
         pipes.succeed();
@@ -144,8 +153,8 @@ impl Keeper {
         if reap {
             self.reap_journalled();
         }
-        if let Some(pipes) = self.journal.pipes.filter(|_| done) {
-            pipes.close_done();
+        if self.journal.pipes.filter(|_| done).is_some_and(Pipes::close_done) {
+            self.tell(Told::Reopened);
         }
         if signal && self.take_signals() {
             self.daemon_died();
@@ -198,17 +207,35 @@ impl Keeper {
                 self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
                 continue;
             }
+            if self.reopen == Some(signal) {
+                self.reopen_logs();
+                continue;
+            }
             if self.orders.contains(&signal) {
                 self.journal.header.ask(signal as u8);
             } else {
                 self.journal.header.ask_to_stop(signal as u8);
             }
-            if let Some(daemon) = &self.daemon {
-                // A full pipe wakes the daemon just as well.
-                let _ = rustix::io::write(&daemon.joint.told, &Told::Signal.write());
-            }
+            self.tell(Told::Signal);
         }
         child
+    }
+
+    /// Wakes the daemon; a full pipe does that just as well.
+    fn tell(&self, told: Told) {
+        if let Some(daemon) = &self.daemon {
+            let _ = rustix::io::write(&daemon.joint.told, &told.write());
+        }
+    }
+
+    fn reopen_logs(&self) {
+        match self.journal.pipes {
+            Some(pipes) => {
+                say(format_args!("log files are opened anew, ordered by a signal"));
+                pipes.reopen_all();
+            }
+            None => say(format_args!("there is no log file to be opened anew, as a signal ordered")),
+        }
     }
 
     /// Whether a child is the daemon or the writer: their ends are looked after apart.

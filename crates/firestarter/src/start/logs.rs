@@ -33,7 +33,7 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     };
     let several = config.groups.iter().filter(passes_on).count() > 1;
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|stream| Own::of(stream, several));
-    let (mut outputs, mut outlets) = (Vec::new(), Vec::new());
+    let (mut outputs, mut outlets, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for group in &config.groups {
         let streams = [&group.launch.stdout, &group.launch.stderr];
         outputs.push([0, 1].map(|stream| match streams[stream] {
@@ -46,13 +46,17 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
             Output::Null => Way::Own(Form::Plain),
             Output::File(log) => Way::Log(logs.place(log)),
         });
+        files.push(ways.map(|way| match way {
+            Way::Log(log) => Some(log),
+            Way::Own(_) => None,
+        }));
         outlets.push(Outlet { name: group.spec.name.clone(), streams: ways });
     }
     let own_piped = [own[0].piped, own[1].piped];
     let hooks = config.groups.iter().any(|group| group.launch.exec_stop.is_some() || group.launch.upgrader.is_some());
     let needed = outputs.as_flattened().contains(&true) || hooks && own_piped.contains(&true);
     let plan = Plan { groups: outlets, logs: logs.all, own: [own[0].style, own[1].style] };
-    Ok((Outputs { workers: outputs, own: own_piped }, needed.then_some(plan)))
+    Ok((Outputs { workers: outputs, files, own: own_piped }, needed.then_some(plan)))
 }
 
 /// How lines stand on one of the streams that Firestarter was started with.

@@ -93,6 +93,8 @@ pub(super) enum Told {
     Done(RawFd),
     /// A sink needs to be waited for.
     Seat(usize),
+    /// A file was opened anew.
+    Reopened,
 }
 
 /// What a hand has taken on.
@@ -167,9 +169,12 @@ impl Board {
     }
 
     /// Puts a sink back after a turn, and takes the next thing, if there is one.
-    pub(super) fn put_back(&self, task: Task, turn: Turn) -> Option<Task> {
+    pub(super) fn put_back(&self, mut task: Task, turn: Turn) -> Option<Task> {
         let mut state = self.lock();
         let seat = task.seat;
+        if task.sink.has_reopened() {
+            state.told.push(Told::Reopened);
+        }
         state.put_back(task, turn);
         state.queue_seat(seat);
         if !state.told.is_empty() && !state.rung {

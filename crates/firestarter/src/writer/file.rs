@@ -97,7 +97,7 @@ impl LogFile {
     /// # Errors
     /// As `look`.
     pub(super) fn reopen(&mut self) -> io::Result<End> {
-        if self.open.is_none() {
+        if self.open.is_none() && self.row.errno() == 0 {
             self.row.set_reopened(self.row.reopen().0);
             return Ok(End { file: None, torn: None });
         }
@@ -109,21 +109,29 @@ impl LogFile {
     /// # Errors
     /// As `look`.
     pub(super) fn look_for(&mut self, inode: u64) -> io::Result<Option<u64>> {
-        match self.look()?.file {
-            Some((found, size)) if found == inode => return Ok(Some(size)),
-            Some(_) | None => {}
+        if let Some(open) = self.open.as_ref().filter(|open| open.inode == inode) {
+            let stat = fstat(&open.fd)?;
+            if stat.st_nlink > 0 {
+                return Ok(Some(stat.st_size as u64));
+            }
         }
         let folder = Folder::of(self.log)?;
-        let Some(name) = folder.find(inode)? else { return Ok(None) };
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK;
-        let fd = OwnedFd::from(folder.open_other(&name, flags)?);
-        if fstat(&fd)?.st_ino != inode {
-            return Ok(None);
+        let mut open = Open::new(folder.open()?, &self.log.rotation, self.row)?;
+        if open.inode != inode {
+            let Some(name) = folder.find(inode)? else {
+                self.look()?;
+                return Ok(None);
+            };
+            let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK;
+            open = Open::new(folder.open_other(&name, flags)?.into(), &self.log.rotation, self.row)?;
+            if open.inode != inode {
+                self.look()?;
+                return Ok(None);
+            }
         }
-        let open = Open::new(fd, &self.log.rotation, self.row)?;
         let size = open.size;
         self.open = Some(open);
-        // What comes after the batch goes to the path again.
+        // What comes after the batch goes to the path again. Only then has the file been opened anew.
         self.opened_at = u64::MAX;
         Ok(Some(size))
     }

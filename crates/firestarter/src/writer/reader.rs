@@ -14,7 +14,7 @@ use super::board::{Board, Entry, Told};
 use super::feed::{Fed, Feed};
 use super::source::Source;
 use super::{hand, Plan, Way};
-use crate::journal::{Heard, Origin, Pipe, Pipes, Speaker};
+use crate::journal::{Heard, Origin, Pipe, Pipes, SinkRow, Speaker};
 use crate::output::{Form, LogFile, Overflow};
 use crate::say::say;
 use crate::sys::clone::exit_now;
@@ -32,7 +32,7 @@ pub(super) struct Reader {
     held: BTreeSet<RawFd>,
     /// Seats that wait for their next attempt.
     resting: BTreeSet<usize>,
-    /// Pipes at their end of which the keeper could not be told.
+    /// What the keeper could not be told: pipes at their end, files that were opened anew.
     untold: Vec<(RawFd, u32)>,
     /// All is over: until then what is left is written.
     ending: Option<Instant>,
@@ -87,6 +87,9 @@ impl Reader {
         (0..state.seats.len()).for_each(|seat| self.board.queue(&mut state, seat));
         state.hands += 1;
         drop(state);
+        // The last writer may have been told of that, or have done it and not said so.
+        self.reopen();
+        self.say_reopened();
         hand::hire(self.board)
     }
 
@@ -119,11 +122,12 @@ impl Reader {
     fn hear(&mut self) {
         loop {
             match self.pipes.hear() {
-                Heard::Nothing => return,
+                // Also if the word for that did not get through: there was one, then, that did.
+                Heard::Nothing => return self.reopen(),
                 Heard::Over => return self.begin_end(),
                 // What is under way is in the records; the next writer finds what this one was not told.
                 Heard::Missed => exit_now(0),
-                Heard::Reopen => self.reopen(),
+                Heard::Reopen => {}
                 Heard::Pipe(pipe) => {
                     if self.take_in(pipe).is_err() {
                         exit_now(0);
@@ -280,6 +284,7 @@ impl Reader {
                     }
                 }
                 Told::Seat(seat) => self.wait_for(seat),
+                Told::Reopened => self.say_reopened(),
             }
         }
     }
@@ -318,14 +323,28 @@ impl Reader {
 
     /// Files that were asked to be opened anew are, also where nothing is to be written.
     fn reopen(&mut self) {
-        let mut state = self.board.lock();
-        for seat in 0..state.seats.len() {
-            let (asked, done) = self.pipes.sinks().row(seat).reopen();
-            if asked != done {
-                state.seats[seat].retry_at = None;
-                state.seats[seat].reopen = true;
-                self.board.queue(&mut state, seat);
+        let outstanding = |(seat, row): (usize, SinkRow<'_>)| {
+            let (asked, done) = row.reopen();
+            (asked != done).then_some(seat)
+        };
+        let seats: Vec<usize> = self.pipes.sinks().rows().enumerate().filter_map(outstanding).collect();
+        for seat in seats {
+            let mut state = self.board.lock();
+            let waiting = &mut state.seats[seat];
+            (waiting.retry_at, waiting.reopen) = (None, true);
+            if std::mem::take(&mut waiting.wants_room) {
+                if let Some(fd) = waiting.sink.as_ref().and_then(|sink| sink.fd()) {
+                    let _ = epoll::delete(&self.epoll, fd);
+                }
             }
+            self.board.queue(&mut state, seat);
+        }
+    }
+
+    fn say_reopened(&mut self) {
+        let (number, pipe) = Pipes::REOPENED;
+        if !self.pipes.done(number, pipe) {
+            self.untold.push((number, pipe));
         }
     }
 

@@ -191,7 +191,6 @@ impl Folder {
     }
 
     /// The name that a file with this inode has in this folder, whoever gave it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by who takes up what another writer has left"))]
     pub(super) fn find(&self, inode: u64) -> io::Result<Option<OsString>> {
         let is_it = |name: &OsString| self.stat(name).is_some_and(|stat| stat.st_ino == inode && is_file(&stat));
         Ok(self.names()?.into_iter().find(is_it))

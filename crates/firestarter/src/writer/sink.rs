@@ -31,6 +31,8 @@ pub(super) struct Sink {
     pending: Option<(Batch, Option<usize>)>,
     /// It was said that it does not work; so much was dropped before.
     trouble: Option<u64>,
+    /// Up to which time the file was opened anew, as far as somebody was told.
+    reopened: u64,
 }
 
 pub(super) enum Place {
@@ -97,7 +99,7 @@ impl Sink {
         let (pending, open_line) = row.read();
         let pending = pending.map(|batch| (batch, batch.file.is_none().then(|| row.written())));
         let trouble = (row.errno() != 0).then_some(0);
-        Sink { row, place, open_line, pending, trouble }
+        Sink { row, place, open_line, pending, trouble, reopened: row.reopen().1 }
     }
 
     /// The pipe whose batch is to be finished before anything else.
@@ -123,6 +125,7 @@ impl Sink {
         match self.write_some(work, scratch) {
             Ok(turn) => {
                 self.works();
+                self.reopen();
                 turn
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Turn::NoRoom,
@@ -133,14 +136,31 @@ impl Sink {
         }
     }
 
-    /// Opens the file anew, if that was asked for.
+    /// Opens the file anew, if that was asked for; but not before what was begun in the old one is finished there.
     pub(super) fn reopen(&mut self) -> Turn {
-        let Place::File(file) = &mut self.place else { return Turn::On };
-        // If it cannot be opened, whoever writes next tries again, and tells.
-        if let Ok(end) = file.reopen() {
-            self.found(end);
+        let (asked, done) = self.row.reopen();
+        if asked == done || matches!(self.pending, Some((Batch { file: Some(_), .. }, _))) {
+            return Turn::On;
+        }
+        match &mut self.place {
+            Place::Own(_) => self.row.set_reopened(asked),
+            Place::File(file) => match file.reopen() {
+                Ok(end) => {
+                    self.found(end);
+                    if end.torn.is_some() {
+                        self.works();
+                    }
+                }
+                Err(error) => self.fails(&error),
+            },
         }
         Turn::On
+    }
+
+    /// Whether the file was opened anew since this was asked last.
+    pub(super) fn has_reopened(&mut self) -> bool {
+        let done = self.row.reopen().1;
+        std::mem::replace(&mut self.reopened, done) != done
     }
 
     fn write_some(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> io::Result<Turn> {
