@@ -92,7 +92,7 @@ fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
 
 fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     let env = |name: &str| -> Option<OsString> { std::env::var_os(name) };
-    let around = Surroundings { cwd, env: &env, read: &config::read, accounts: &System };
+    let around = Surroundings { cwd, env: &env, read: &config::read, is_folder: &config::is_folder, accounts: &System };
     config::load(path, &around).map_err(|faults| {
         eprintln!("{faults}");
         code::USAGE
