@@ -106,7 +106,7 @@ fn load_text(path: &Path, text: &str, cwd: &Path) -> Result<(Config, Warnings), 
 }
 
 fn surroundings<'a>(cwd: &'a Path, env: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
-    Surroundings { cwd, env, read: &config::read, accounts: &System }
+    Surroundings { cwd, env, read: &config::read, is_folder: &config::is_folder, accounts: &System }
 }
 
 fn say_faults(loaded: Result<(Config, Warnings), config::Faults>) -> Result<(Config, Warnings), u8> {

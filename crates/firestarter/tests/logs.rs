@@ -4,6 +4,7 @@ mod harness;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use harness::proc::{self, Sig};
@@ -288,16 +289,49 @@ fn a_folder_that_goes_is_told_of_once_and_one_that_comes_back_is_written_to() {
 }
 
 #[test]
-fn what_cannot_be_logged_to_is_an_error_of_the_start() {
-    for (toml, said) in [
-        ("stdout_log = '@DIR@/none/log'\n", "firestarter: web: stdout_log "),
-        ("stderr_log = 'size:9:1:@DIR@/config.toml/log'\n", "config.toml/log: not a directory; create the folder"),
+fn where_no_log_can_be_is_a_fault_with_its_place() {
+    let folder = Folder::new();
+    fs::create_dir(folder.join("logs")).expect("a folder");
+    let toml = "[web]\nexec_start = ['true']\nstdout_log = '@DIR@/logs'\n\
+                stderr_log = { path = '@DIR@/config.toml/log', create_parents = true }\n\
+                [api]\nexec_start = ['true']\nstdout_log = 'size:9:1:@DIR@/none/log'\n";
+    let ended = harness::run_to_the_end(&folder, toml);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    for said in [
+        "config.toml:3:14: stdout_log: @DIR@/logs is a folder",
+        "config.toml:4:23: path: @DIR@/config.toml is no folder",
+        "config.toml:7:14: stdout_log: the folder @DIR@/none does not exist",
+        "3 faults in ",
     ] {
+        let said = said.replace("@DIR@", &folder.path().display().to_string());
+        assert!(ended.err.contains(&said), "{said}: {ended:?}");
+    }
+    assert!(!folder.join("c.lock").exists());
+}
+
+#[test]
+fn where_its_user_may_not_write_is_an_error_of_the_start() {
+    if !proc::may_change_user() {
+        return;
+    }
+    const NOBODY: u32 = 65_534;
+    for log in ["'@DIR@/roots/log'", "'@DIR@/roots/old'", "{ path = '@DIR@/roots/a/b', create_parents = true }"] {
         let folder = Folder::new();
-        let ended = harness::run_to_the_end(&folder, &format!("[web]\nexec_start = ['true']\n{toml}"));
-        assert_eq!(ended.code, 1, "{ended:?}");
-        assert!(ended.err.contains(said), "{said}: {ended:?}");
-        assert!(!folder.join("c.lock").exists());
+        fs::create_dir(folder.join("roots")).expect("a folder");
+        folder.write("roots/old", "");
+        let program = folder.join("firestarter");
+        fs::copy(harness::BIN, &program).expect("copy a program");
+        folder.config(&format!("[web]\nexec_start = ['true']\nstdout_log = {log}\n"));
+        chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("chown");
+        let mut command = folder.command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program);
+        command.args(["run", "-c", "config.toml", "-d", "c"]);
+        command.stderr(fs::File::create(folder.join("stderr")).expect("a file"));
+        let ended = harness::to_the_end(&folder, command);
+        assert_eq!(ended.code, 1, "{log}: {ended:?}");
+        assert!(ended.err.contains("firestarter: web: stdout_log "), "{log}: {ended:?}");
+        assert!(ended.err.contains(": permission denied; let this user write there"), "{log}: {ended:?}");
+        assert!(!folder.join("roots/a").exists() && !folder.join("c.lock").exists(), "{log}: something was made");
     }
 }
 

@@ -24,6 +24,9 @@ use super::{Form, Group, Identity, Launch, Output, SocketSpec, Surroundings};
 /// Something, and where in the file it is written.
 pub(crate) type Placed<T> = (T, Range<usize>);
 
+/// What is kept in memory of what is passed on, unless `log_ring` says how much: 64 KiB.
+const LOG_RING: u32 = 64 << 10;
+
 /// What is known of a group by now.
 pub(crate) struct Draft<'a> {
     /// What is around the file.
@@ -70,6 +73,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) stdout: Placed<Output>,
     /// `stderr_log`.
     pub(crate) stderr: Placed<Output>,
+    /// `log_ring`.
+    pub(crate) log_ring: u32,
     /// `socket_address`.
     pub(crate) sockets: Vec<Placed<SocketSpec>>,
     /// `stdin_socket`: its place among the sockets.
@@ -179,6 +184,7 @@ impl<'a> Draft<'a> {
             umask: None,
             stdout: (Output::PassOn(Form::Plain), 0..0),
             stderr: (Output::PassOn(Form::Plain), 0..0),
+            log_ring: LOG_RING,
             sockets: Vec::new(),
             stdin_socket: None,
             count: NonZeroU32::MIN,
@@ -231,6 +237,7 @@ impl<'a> Draft<'a> {
             health: self.health.and_then(|written| written.health),
             stdout: self.stdout.0,
             stderr: self.stderr.0,
+            log_ring: self.log_ring,
         };
         let sockets = self.sockets.into_iter().map(|(socket, _)| socket).collect();
         Some(Group { spec, launch, sockets })

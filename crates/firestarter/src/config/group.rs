@@ -12,7 +12,7 @@ use super::draft::{AckKind, Draft, Settings};
 use super::fault::Ledger;
 use super::keys::{Key, Reader, Scope};
 use super::value::{quoted, Item};
-use super::{command, contracts, environment, health, identity, pace, signals, sockets, Surroundings};
+use super::{command, contracts, environment, health, identity, output, pace, signals, sockets, Surroundings};
 use crate::nearest::nearest;
 
 /// The longest name of a group.
@@ -167,6 +167,9 @@ fn unknown(scope: Scope, (name, value): Entry<'_>, seen: &mut Seen, ledger: &mut
     match meant {
         _ if scope == Scope::Group && health::owns(written) => {
             noted.advise(format!("write it in health = {{ {written} = … }}"))
+        }
+        _ if scope == Scope::Group && output::owns(written) => {
+            noted.advise(format!("write it in stdout_log = {{ {written} = … }}, or in stderr_log"))
         }
         Some(meant) => noted.advise(format!("did you mean {meant}?")),
         None if value.get_ref().is_table() => {

@@ -22,6 +22,7 @@ mod pace;
 pub(crate) mod page;
 pub(crate) mod servers;
 mod signals;
+mod size;
 mod sockets;
 mod syntax;
 mod twice;
@@ -51,7 +52,7 @@ pub(crate) use fault::{Faults, Warnings};
 pub(crate) use health::variables as probe_variables;
 pub(crate) use sockets::{Kind, SocketSpec};
 
-pub(crate) use crate::output::{Form, LogFile, Output, Rotation, Schedule, Unit};
+pub(crate) use crate::output::{Compression, Form, LogFile, Output, Overflow, Rotation, Schedule, Unit};
 use crate::say::plain;
 use draft::Settings;
 use fault::Ledger;
@@ -123,6 +124,8 @@ pub(crate) struct Launch {
     pub(crate) stdout: Output,
     /// Where its errors go.
     pub(crate) stderr: Output,
+    /// So many bytes of what is passed on to the daemon's own output are kept in memory; 0: none.
+    pub(crate) log_ring: u32,
 }
 
 /// How a worker is asked whether it serves. Words are to be expanded with the worker's environment and
@@ -173,6 +176,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) env: &'a dyn Fn(&str) -> Option<OsString>,
     /// The content of a file that the configuration names; [`read`] is the real one.
     pub(crate) read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
+    /// Whether what is at a path is a folder, or why nobody knows; [`is_folder`] is the real one.
+    pub(crate) is_folder: &'a dyn Fn(&Path) -> io::Result<bool>,
     /// The system's lists of users and groups.
     pub(crate) accounts: &'a dyn Accounts,
 }
@@ -272,6 +277,11 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
     Ok(bytes)
+}
+
+/// Whether what is at a path is a folder; links are followed.
+pub(crate) fn is_folder(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.is_dir())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Faults {

@@ -10,7 +10,8 @@ use toml::de::DeValue;
 
 use super::draft::{AckKind, Draft};
 use super::fault::Ledger;
-use super::value::{integer, whole, Item};
+use super::size;
+use super::value::{whole, Item};
 
 /// What a group's table says of its pace.
 #[derive(Clone, Copy, Debug)]
@@ -81,20 +82,12 @@ fn share_or(item: &Item<'_>, other: &str, ledger: &mut Ledger<'_>) -> Option<Sha
     None
 }
 
-/// With these, a number of bytes may be written shorter.
-const UNITS: [(&str, u32); 4] = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-
 /// No worker is smaller.
 const LEAST: u64 = 1 << 20;
 
 /// Reads a number of bytes, `"512M"`, or 0 for no limit.
 pub(crate) fn size(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<u64> {
-    let bytes = match item.value {
-        DeValue::Integer(number) => integer(number).and_then(|number| u64::try_from(number).ok()),
-        DeValue::String(text) => bytes(text),
-        DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
-    };
-    match bytes {
+    match size::of(item.value) {
         Some(bytes) if bytes == 0 || bytes >= LEAST => return Some(bytes),
         Some(bytes) if bytes < 1 << 16 => {
             let advice = format!("no worker is so small; write {} = \"{bytes}M\" for mebibytes", item.key);
@@ -105,21 +98,11 @@ pub(crate) fn size(item: &Item<'_>, ledger: &mut Ledger<'_>) -> Option<u64> {
             item.mismatch("at least 1 MiB", ledger).advise(advice);
         }
         None => {
-            let advice = format!("write {} = \"512M\"; the units are K, M, G and T, of 1024 each", item.key);
+            let advice = format!("write {} = \"512M\"; {}", item.key, size::MEANING);
             item.mismatch("a number of bytes, or a string with a unit", ledger).advise(advice);
         }
     }
     None
-}
-
-/// `512M`, `512MiB`, `1G`.
-fn bytes(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().ok()?;
-    let unit = unit.strip_suffix("iB").unwrap_or(unit);
-    let (_, shift) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    number.checked_mul(1 << shift)
 }
 
 /// What contradicts itself.
@@ -183,31 +166,5 @@ fn check_age(draft: &Draft<'_>, ledger: &mut Ledger<'_>) {
                 "max_age is not longer than soak: new workers would be too old before they are trusted",
             )
             .advise("make max_age longer");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for (text, want) in [
-            ("512M", Some(512 << 20)),
-            ("1G", Some(1 << 30)),
-            ("3GiB", Some(3 << 30)),
-            ("2048K", Some(2 << 20)),
-            ("1T", Some(1 << 40)),
-            ("99999999999999999999M", None),
-            ("18446744073709551615K", None),
-            ("M", None),
-            ("1.5G", None),
-            ("-1G", None),
-            ("512", None),
-            ("512MB", None),
-            ("1GiBiB", None),
-        ] {
-            assert_eq!(bytes(text), want, "{text}");
-        }
     }
 }

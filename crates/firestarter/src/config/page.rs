@@ -2,11 +2,12 @@
 //!
 //! Called by the command line (`help KEY`) and by a test that keeps the page as it should be.
 
-use super::keys::{Default, Key, Scope, DAEMON_KEYS, TOPICS};
+use super::keys::{self, Default, Key, Part, Scope, DAEMON_KEYS, TOPICS};
 use super::sockets::BACKLOG;
 
 /// What stands before the keys and between them, by heading.
 const INTRODUCTION: &str = include_str!("page/introduction.md");
+const LOGS: &str = include_str!("page/logs.md");
 const SOCKETS: &str = include_str!("page/sockets.md");
 const REST: &str = include_str!("page/rest.md");
 
@@ -16,6 +17,9 @@ pub(crate) fn whole() -> String {
     for topic in TOPICS {
         text.push_str(&format!("\n## {}\n", topic.title));
         topic.keys.iter().for_each(|key| entry(&mut text, key));
+        if topic.keys.iter().any(|key| !keys::parts(key).is_empty()) {
+            text.push_str(&format!("\n{LOGS}"));
+        }
         if topic.keys.iter().any(|key| key.name == "socket_address") {
             text.push_str(&format!("\n{}", SOCKETS.replace("@BACKLOG@", &BACKLOG.to_string())));
         }
@@ -39,6 +43,14 @@ fn entry(text: &mut String, key: &Key) {
     text.push_str(&format!("- Example: `{} = {}`\n", key.name, key.example));
     if !key.aliases.is_empty() {
         text.push_str(&format!("- Also spelled: `{}`.\n", key.aliases.join("`, `")));
+    }
+    let parts = keys::parts(key);
+    if !parts.is_empty() {
+        text.push_str(&format!("\nThe table of `{}` may hold:\n\n", key.name));
+        for Part { name, form, default, about } in parts {
+            let row = filled(&format!("`{name}`: {form}; default: {default}. {about}"), 116);
+            text.push_str(&format!("- {}\n", row.replace('\n', "\n  ")));
+        }
     }
 }
 
@@ -71,6 +83,10 @@ pub(crate) fn of_key(written: &str) -> Option<String> {
         ));
         if !key.aliases.is_empty() {
             text.push_str(&format!("aliases:  {}\n", key.aliases.join(", ")));
+        }
+        for Part { name, form, default, about } in keys::parts(key) {
+            let about = filled(about, 76).replace('\n', "\n    ");
+            text.push_str(&format!("\nin a table, {name}: {form}\n    default: {default}\n    {about}\n"));
         }
         text
     };

@@ -9,7 +9,7 @@ use super::address::Address;
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::value::quoted;
-use super::{LogFile, Output};
+use super::{Form, LogFile, Output};
 
 /// Notes each claim on what an earlier one has.
 pub(crate) fn check(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
@@ -70,7 +70,7 @@ fn control_sockets(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     }
 }
 
-/// One file cannot be rotated in two ways.
+/// One file cannot be written in two ways.
 fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     let mut seen: HashMap<&Path, (&LogFile, &str, usize)> = HashMap::new();
     for draft in drafts {
@@ -79,8 +79,9 @@ fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
             match seen.get(log.path.as_path()) {
                 Some((known, group, offset)) if *known != log => {
                     let (line, column) = ledger.place(*offset);
-                    let message = format!("{key}: {group} writes this file in another way at {line}:{column}");
-                    ledger.note(span.clone(), message).advise("write the same rotation and form, or another path");
+                    let differs = differences(known, log).join(" and ");
+                    let message = format!("{key}: {group} writes this file with another {differs} at {line}:{column}");
+                    ledger.note(span.clone(), message).advise(format!("write the same {differs}, or another path"));
                 }
                 Some(_) => {}
                 None => {
@@ -89,4 +90,21 @@ fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
             }
         }
     }
+}
+
+/// What is said of one file in two ways, by the names that the configuration has for it.
+fn differences(one: &LogFile, other: &LogFile) -> Vec<&'static str> {
+    let LogFile { path: _, rotation, compress, max_total, form, overflow, line_max, create_parents } = one;
+    let is_nested = |form: &Form| matches!(form, Form::Json { nested: true });
+    let all = [
+        ("rotation", *rotation != other.rotation),
+        ("compress", *compress != other.compress),
+        ("max_total", *max_total != other.max_total),
+        ("form", std::mem::discriminant(form) != std::mem::discriminant(&other.form)),
+        ("nested_json", is_nested(form) != is_nested(&other.form)),
+        ("on_overflow", *overflow != other.overflow),
+        ("line_max", *line_max != other.line_max),
+        ("create_parents", *create_parents != other.create_parents),
+    ];
+    all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }

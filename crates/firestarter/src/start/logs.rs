@@ -2,7 +2,6 @@
 //! before anything is opened.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     for group in &config.groups {
         for (key, output) in [("stdout_log", &group.launch.stdout), ("stderr_log", &group.launch.stderr)] {
             if let Output::File(log) = output {
-                check_place(&group.spec.name, key, &log.path)?;
+                check_place(&group.spec.name, key, log)?;
             }
         }
     }
@@ -89,18 +88,24 @@ impl Own {
     }
 }
 
-/// Looks whether a log could be opened, and makes nothing yet: another fault may keep everything from being started.
-fn check_place(group: &str, key: &'static str, path: &Path) -> Result<(), OpenError> {
-    let writable = |path: &Path| Ok(accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS)?);
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let checked = match (fs::metadata(folder), fs::metadata(path)) {
-        (Err(error), _) => Err(error),
-        (Ok(folder), _) if !folder.is_dir() => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
-        (Ok(_), Ok(there)) if there.is_dir() => Err(io::Error::from_raw_os_error(libc::EISDIR)),
-        (Ok(_), Ok(_)) => writable(path),
-        (Ok(_), Err(_)) => writable(folder),
+/// Looks whether a log may be written, and makes nothing yet: another fault may keep everything from being started. What
+/// stands at its path was looked at when the configuration was read.
+fn check_place(group: &str, key: &'static str, log: &LogFile) -> Result<(), OpenError> {
+    let folders = || log.path.ancestors().skip(1);
+    let checked = if log.path.exists() {
+        accessat(CWD, &log.path, Access::WRITE_OK, AtFlags::EACCESS)
+    } else {
+        // What is missing of a path is made in the nearest folder that is there.
+        let nearest = folders().find(|folder| !log.create_parents || folder.exists());
+        let folder = nearest.unwrap_or(Path::new("/"));
+        accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
     };
-    checked.map_err(|source| OpenError::LogPlace { group: group.to_owned(), key, path: path.to_owned(), source })
+    checked.map_err(|errno| OpenError::LogPlace {
+        group: group.to_owned(),
+        key,
+        path: log.path.clone(),
+        source: io::Error::from(errno),
+    })
 }
 
 /// The files, each path once.
@@ -117,5 +122,33 @@ impl Logs {
             self.all.push(log.clone());
             self.all.len() - 1
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Rotation;
+
+    fn checked(path: &str, create_parents: bool) -> Result<(), OpenError> {
+        let log = LogFile { create_parents, ..LogFile::new(path.into(), Rotation::Never) };
+        check_place("web", "stdout_log", &log)
+    }
+
+    #[test]
+    fn folders_that_are_to_be_made_may_be_missing() {
+        let folder = std::env::temp_dir().join(format!("firestarter-logs-{}", std::process::id()));
+        std::fs::create_dir(&folder).expect("a folder");
+        std::fs::write(folder.join("file"), "").expect("a file");
+        let at = |below: &str| folder.join(below).display().to_string();
+        let found = [
+            checked(&at("a.log"), false).is_ok(),
+            checked(&at("a/b/c.log"), true).is_ok(),
+            checked(&at("a/b/c.log"), false).is_ok(),
+            checked(&at("file/b/c.log"), true).is_ok(),
+        ];
+        std::fs::remove_file(folder.join("file")).expect("the file");
+        std::fs::remove_dir(&folder).expect("nothing was made in it");
+        assert_eq!(found, [true, true, false, false]);
     }
 }

@@ -1,9 +1,9 @@
-//! The keys that say what a worker's process is and where its output goes. Called by `keys`.
+//! The keys that say what a worker's process is. Called by `keys`.
 
 use std::num::NonZeroU32;
 
 use super::super::{command, identity, octal, output, value};
-use super::{set, Default, Key, Reader, COMMAND, LOG};
+use super::{set, Default, Key, Reader, COMMAND};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -81,28 +81,5 @@ pub(super) const KEYS: &[Key] = &[
         example: "\"027\"",
         about: "The permissions that a worker's new files do not get. A plain number is a fault, as 22 is not 022.",
         read: Reader::Group(|d, i, l| d.umask = octal::read(i, l)),
-    },
-    Key {
-        name: "stdout_log",
-        aliases: &["stdoutlog"],
-        default: Default::Else("the daemon's own output"),
-        form: LOG,
-        example: "\"size:10485760:5:/var/log/web.log\"",
-        about: "Where a worker's output goes. Passed on to the daemon's own output, a line is marked with group and slot \
-            if there are several groups or a terminal reads it. `\"null\"` drops it. `size:` begins a new file before a \
-            line would bring it to MAX_BYTES, and keeps BACKUPS old ones as `PATH.1` (the newest), `PATH.2` and so on. \
-            `time:` begins a new file every INTERVAL units (`S`, `M`, `H`, `D`, or `MIDNIGHT`) by the clock of ZONE (`U` \
-            or `UTC`, `L` or `LOCAL`), and keeps BACKUPS old ones as `PATH.` with the time at which they began. Letters \
-            may be small; PATH may contain `:`. Several logs may go to one file if they agree on the rotation.",
-        read: Reader::Group(|d, i, l| set(&mut d.stdout, output::read(d.around.cwd, i, l))),
-    },
-    Key {
-        name: "stderr_log",
-        aliases: &["stderrlog"],
-        default: Default::Else("the daemon's own standard error"),
-        form: LOG,
-        example: "\"time:1:D:U:7:/var/log/web.err\"",
-        about: "The same for a worker's errors.",
-        read: Reader::Group(|d, i, l| set(&mut d.stderr, output::read(d.around.cwd, i, l))),
     },
 ];

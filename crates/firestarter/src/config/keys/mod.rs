@@ -4,6 +4,7 @@
 //! readers that the rows name. The rows stand in the files below, by what they are about.
 
 mod life;
+mod logs;
 mod making;
 mod pace;
 mod renewal;
@@ -55,6 +56,30 @@ pub(crate) enum Default {
     Else(&'static str),
 }
 
+/// A key of a table that is itself a value.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// As it is written in the table.
+    pub(crate) name: &'static str,
+    /// What may be written.
+    pub(crate) form: &'static str,
+    /// What holds without it.
+    pub(crate) default: &'static str,
+    /// What it means, its unit, its limits: sentences.
+    pub(crate) about: &'static str,
+}
+
+/// What the table of a log may hold.
+pub(crate) use logs::TABLE as LOG_TABLE;
+
+/// What the table may hold that a key takes as its value.
+pub(crate) fn parts(key: &Key) -> &'static [Part] {
+    match key.name {
+        "stdout_log" => LOG_TABLE,
+        _ => &[],
+    }
+}
+
 /// Keys that are about one thing.
 #[derive(Debug)]
 pub(crate) struct Topic {
@@ -67,6 +92,7 @@ pub(crate) struct Topic {
 /// The keys of a group.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { title: "What runs", keys: making::KEYS },
+    Topic { title: "Logs", keys: logs::KEYS },
     Topic { title: "Sockets and environment", keys: shares::KEYS },
     Topic { title: "Start, restart and stop", keys: life::KEYS },
     Topic { title: "Upgrades", keys: renewal::KEYS },
@@ -113,8 +139,8 @@ impl Scope {
 const COMMAND: &str = "a command (see Words), or an array taken word for word";
 const DURATION: &str = "a duration";
 const FLAG: &str = "`true` or `false`";
+const SIZE: &str = "a size";
 const SIGNAL: &str = "a signal's name, with or without `SIG`, or its number";
-const LOG: &str = "a path, `\"null\"`, `\"size:MAX_BYTES:BACKUPS:PATH\"` or `\"time:INTERVAL:UNIT:ZONE:BACKUPS:PATH\"`";
 
 fn set<T>(field: &mut T, read: Option<T>) {
     if let Some(value) = read {

@@ -1,7 +1,7 @@
 //! The keys of how fast upgrades go, and of workers that are replaced while they serve. Called by `keys`.
 
 use super::super::{pace, value};
-use super::{set, Default, Key, Reader, DURATION};
+use super::{set, Default, Key, Reader, DURATION, SIZE};
 
 pub(super) const KEYS: &[Key] = &[
     Key {
@@ -61,7 +61,7 @@ pub(super) const KEYS: &[Key] = &[
         name: "max_memory",
         aliases: &[],
         default: Default::Value("0"),
-        form: "a number of bytes, or a string with one of the units `K`, `M`, `G`, `T`",
+        form: SIZE,
         example: "\"512M\"",
         about: "A worker that has more of it resident in memory is replaced in the same way. It is looked at every 30 s. \
             At least 1 MiB. 0: no limit.",

@@ -334,10 +334,10 @@ fn environments() {
 #[test]
 fn outputs_and_folders() {
     check(&[
-        ("stdoutlog = ''", "3:13 stdout_log: expected \"null\" or a path as a string, found an empty string"),
+        ("stdoutlog = ''", "3:13 stdout_log: expected \"null\", a path as a string, or a table, found an empty string"),
         (
             "stdout_log = false",
-            "3:14 stdout_log: expected \"null\" or a path as a string, found false = put it in quotes",
+            "3:14 stdout_log: expected \"null\", a path as a string, or a table, found false = put it in quotes",
         ),
         (
             "working_directory = ''",

@@ -8,6 +8,7 @@ mod health;
 mod identity;
 mod keys;
 mod loading;
+mod logs;
 mod original;
 mod pace;
 mod page;
@@ -42,6 +43,21 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         Some("/etc/own.env") => Ok(b"LISTEN_FDS=s3cret\nEINHORN_FD_0=s3cret\n".to_vec()),
         Some("/etc/denied.env") => Err(io::Error::from_raw_os_error(13)),
         _ => Err(io::Error::from_raw_os_error(2)),
+    }
+}
+
+/// What stands at the paths of all tests: a file, unless it is said here.
+fn is_folder(path: &Path) -> io::Result<bool> {
+    let path = path.to_str().unwrap();
+    let error = |number| Err(io::Error::from_raw_os_error(number));
+    match path.split('/').nth(1).unwrap() {
+        "" => Ok(true),
+        "folder" if path == "/folder" || path.ends_with("/inner") => Ok(true),
+        "folder" | "none" => error(2),
+        "file" if path == "/file" => Ok(false),
+        "file" => error(20),
+        "denied" => error(13),
+        _ => Ok(false),
     }
 }
 
@@ -93,7 +109,7 @@ impl Accounts for Lists {
 }
 
 fn around(cwd: &str) -> Surroundings<'_> {
-    Surroundings { cwd: Path::new(cwd), env: &env, read: &read, accounts: &Lists }
+    Surroundings { cwd: Path::new(cwd), env: &env, read: &read, is_folder: &is_folder, accounts: &Lists }
 }
 
 /// Parses as if the daemon was started in `/srv/app` and the file named `f.toml`.

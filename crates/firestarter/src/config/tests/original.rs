@@ -101,7 +101,8 @@ fn there_is_no_key_but_these() {
         control_socket contracts listen_pid stdin_socket autostart fd_store watchdog_timeout stdoutlog stderrlog \
         livechecktimeout upgraderactivesec";
     let pace = "surge max_unavailable soak kill_old_delay max_age max_memory";
-    let mut wanted: Vec<&str> = [seed, pace].iter().flat_map(|keys| keys.split_whitespace()).collect();
+    let logs = "log_ring";
+    let mut wanted: Vec<&str> = [seed, pace, logs].iter().flat_map(|keys| keys.split_whitespace()).collect();
     let mut names: Vec<&str> = Scope::Group.keys().iter().flat_map(|key| [&[key.name], key.aliases].concat()).collect();
     wanted.sort_unstable();
     names.sort_unstable();

@@ -49,7 +49,7 @@ fn faults_of_one_value() {
         (
             "max_memory = '512 MB'",
             "3:14 max_memory: expected a number of bytes, or a string with a unit, found the string \"512 MB\" = write \
-             max_memory = \"512M\"; the units are K, M, G and T, of 1024 each"
+             max_memory = \"512M\"; the units are K, M, G and T, of 1024 each; KB, MB and so on are of 1000"
                 .to_owned(),
         ),
         (

@@ -1,9 +1,9 @@
-//! What workers share and are told: sockets as tables, variables from files, logs with rotation.
+//! What workers share and are told: sockets as tables, variables from files.
 
 use std::path::PathBuf;
 
 use super::super::environment_file::{variable, LineFault};
-use super::super::{Address, Kind, LogFile, Output, Rotation, Schedule, Unit};
+use super::super::{Address, Kind};
 use super::{faults, parsed, web, web_fault};
 
 #[test]
@@ -331,79 +331,4 @@ fn variables_that_commands_may_mention() {
         let advice = format!("is not set = the daemon sets it {giver}; for the text itself, quote it: '${variable}'");
         assert!(fault.ends_with(&advice), "{fault}");
     }
-}
-
-fn log(written: &str) -> LogFile {
-    match web(&format!("stdout_log = '{written}'")).launch.stdout {
-        Output::File(log) => log,
-        other @ (Output::PassOn(_) | Output::Null) => panic!("{written}: {other:?}"),
-    }
-}
-
-#[test]
-fn logs_by_size_and_by_time() {
-    let size = |max_bytes, backups| Rotation::Size { max_bytes, backups };
-    let time = |interval, unit, utc, backups| Rotation::Time(Schedule { interval, unit, utc, backups });
-    for (written, path, rotation) in [
-        ("size:10240:5:/tmp/web1_out.log", "/tmp/web1_out.log", size(10240, 5)),
-        ("SiZe:1:0:o.log", "/srv/app/o.log", size(1, 0)),
-        ("size:18446744073709551615:4294967295:/a:b:c", "/a:b:c", size(u64::MAX, u32::MAX)),
-        ("time:3:D:U:7:/tmp/web1_out.log", "/tmp/web1_out.log", time(3, Unit::Days, true, 7)),
-        ("time:1:s:utc:0:/a", "/a", time(1, Unit::Seconds, true, 0)),
-        ("TIME:60:m:l:1:/a:b", "/a:b", time(60, Unit::Minutes, false, 1)),
-        ("time:4294967295:H:Local:1:/a", "/a", time(u32::MAX, Unit::Hours, false, 1)),
-        ("time:5:midnight:L:1:/a", "/a", time(1, Unit::Midnight, false, 1)),
-        ("sizes:1:2:/x", "/srv/app/sizes:1:2:/x", Rotation::Never),
-        ("/time:1", "/time:1", Rotation::Never),
-    ] {
-        assert_eq!(log(written), LogFile::new(path.into(), rotation), "{written}");
-    }
-}
-
-#[test]
-fn faults_of_logs() {
-    let size = "write size:MAX_BYTES:BACKUPS:PATH, such as size:10485760:5:/var/log/web.log";
-    let time = "write time:INTERVAL:UNIT:ZONE:BACKUPS:PATH, such as time:1:D:U:7:/var/log/web.log";
-    let u64_range = "no whole number from 1 to 18446744073709551615";
-    for (written, fault, advice) in [
-        ("size:1:2:", "PATH is empty", size),
-        ("size:0:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
-        ("size:10k:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
-        ("size:18446744073709551616:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
-        ("size:+1:2:/x", &format!("MAX_BYTES is {u64_range}"), size),
-        ("size::2:/x", &format!("MAX_BYTES is {u64_range}"), size),
-        ("size:1:-1:/x", "BACKUPS is no whole number from 0 to 4294967295", size),
-        ("size:1:/x", "BACKUPS is missing", size),
-        ("size:/x", "MAX_BYTES and BACKUPS are missing", size),
-        ("size:1:2", "PATH is missing", size),
-        ("size:", "BACKUPS and PATH are missing", size),
-        ("time:0:D:U:7:/x", "INTERVAL is no whole number from 1 to 4294967295", time),
-        ("time:1:W:U:7:/x", "UNIT is not S, M, H, D or MIDNIGHT", time),
-        ("time:1:D:Z:7:/x", "ZONE is not U, UTC, L or LOCAL", time),
-        ("time:1:D:U:x:/x", "BACKUPS is no whole number from 0 to 4294967295", time),
-        ("time:1:D:U:7:", "PATH is empty", time),
-        ("time:1:D:7:/x", "BACKUPS is missing", time),
-        ("time:1:D", "ZONE and BACKUPS and PATH are missing", time),
-        ("/var/log/", "the path is that of a folder", "write the path of a file"),
-        ("size:1:1:/var/log/", "the path is that of a folder", "write the path of a file"),
-        ("..", "the path is that of a folder", "write the path of a file"),
-        ("/", "the path is that of a folder", "write the path of a file"),
-        ("./.", "the path is that of a folder", "write the path of a file"),
-    ] {
-        assert_eq!(
-            web_fault(&format!("stderr_log = '{written}'")),
-            format!("3:14 stderr_log: \"{written}\": {fault} = {advice}")
-        );
-    }
-}
-
-#[test]
-fn one_file_is_rotated_in_one_way() {
-    web("stdout_log = 'size:1:1:o'\nstderr_log = 'size:1:1:/srv/app/o'");
-    assert_eq!(
-        web_fault("stdout_log = 'o'\nstderr_log = 'size:1:1:o'"),
-        "4:14 stderr_log: web rotates this file in another way at 3:14 = write the same rotation, or another path"
-    );
-    let two = "[a]\nexec_start='x'\nstdout_log='size:1:1:/o'\n[b]\nexec_start='x'\nstdout_log='size:1:2:/o'\n";
-    assert!(faults(two).concat().starts_with("6:12 stdout_log: a rotates this file in another way at 3:12"));
 }

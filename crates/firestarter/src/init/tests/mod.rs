@@ -17,7 +17,13 @@ fn words(command: &str) -> Vec<String> {
 /// The file for a command, checked; and what it comes to.
 fn checked(command: &[String]) -> (String, Config) {
     let text = text::written(&recipe::recipe(command));
-    let around = Surroundings { cwd: Path::new("/srv"), env: &|_| None, read: &config::read, accounts: &System };
+    let around = Surroundings {
+        cwd: Path::new("/srv"),
+        env: &|_| None,
+        read: &config::read,
+        is_folder: &|_| Ok(false),
+        accounts: &System,
+    };
     let (config, warnings) =
         config::parse(Path::new("f.toml"), &text, &around).unwrap_or_else(|faults| panic!("{text}\n{faults}"));
     assert_eq!(warnings.to_string(), "", "{text}");
@@ -107,7 +113,13 @@ fn comments_become_keys_when_the_mark_is_removed() {
         text.replace("# user = \"www-data\"\n", "# user = \"root\"\n").replace("\n# environment_file", "\n## ");
     let keys = ["user", "environments", "stdout_log", "stderr_log", "socket_address", "start_immediate"];
     let opened = keys.iter().fold(opened, |text, key| text.replace(&format!("\n# {key} = "), &format!("\n{key} = ")));
-    let around = Surroundings { cwd: Path::new("/srv"), env: &|_| None, read: &config::read, accounts: &System };
+    let around = Surroundings {
+        cwd: Path::new("/srv"),
+        env: &|_| None,
+        read: &config::read,
+        is_folder: &|_| Ok(false),
+        accounts: &System,
+    };
     let (config, _) =
         config::parse(Path::new("f"), &opened, &around).unwrap_or_else(|faults| panic!("{opened}\n{faults}"));
     let group = &config.groups[0];
