@@ -7,7 +7,8 @@
 //!
 //! - Methods: `list` and `status` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
 //!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon; `reopen` opens log files anew, those of
-//!   one `group` or all, and is answered when they are open.
+//!   one `group` or all, and is answered when they are open; `upgrade_daemon` puts another program, the `binary`, in this
+//!   one's place, and is answered when it is at work or has failed to be.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
@@ -19,6 +20,7 @@
 mod codes;
 mod convert;
 mod logs;
+mod outcome;
 mod reply;
 mod request;
 mod rollout;

@@ -1,6 +1,8 @@
 //! What went wrong, in words for an operator at 3 a.m.: one line that says what, whose and why, then one that says what to
 //! do next. Called by `cli::main`, and by `render.rs` for the last failure of a group. Pure: it only words.
 
+use std::time::Duration;
+
 use std::io;
 
 use firestarter_core::command::Verb;
@@ -131,23 +133,7 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
                 | Wanted::Ctrl { .. } => "see how far it is: firestarter status".to_owned(),
             },
         },
-        ClientError::TimedOut { after } => match wanted {
-            Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Reopen { .. } => Words {
-                what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
-                next: "look at its log and at its processes: ps -ef | grep firestarter".to_owned(),
-            },
-            Wanted::Stop | Wanted::Ctrl { .. } if !wait => Words {
-                what: format!(
-                    "{}: no reply within {after:?}: the daemon is there, but does not answer",
-                    verb_word(wanted)
-                ),
-                next: "whether it has begun is not known; see: firestarter status".to_owned(),
-            },
-            Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. } => Words {
-                what: format!("{} not finished within {after:?}; the work goes on", verb_word(wanted)),
-                next: "see how far it is: firestarter status".to_owned(),
-            },
-        },
+        ClientError::TimedOut { after } => late(wanted, wait, *after),
     };
     let group = match wanted {
         Wanted::Ctrl { group, .. }
@@ -164,6 +150,24 @@ pub(crate) fn no_reply(wanted: &Wanted, wait: bool, error: &ClientError) -> Stri
         | Wanted::Reopen { .. } => None,
     };
     words.about(group)
+}
+
+/// No reply in time.
+fn late(wanted: &Wanted, wait: bool, after: Duration) -> Words {
+    match wanted {
+        Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Reopen { .. } => Words {
+            what: format!("no reply within {after:?}: the daemon is there, but does not answer"),
+            next: "look at its log and at its processes: ps -ef | grep firestarter".to_owned(),
+        },
+        Wanted::Stop | Wanted::Ctrl { .. } if !wait => Words {
+            what: format!("{}: no reply within {after:?}: the daemon is there, but does not answer", verb_word(wanted)),
+            next: "whether it has begun is not known; see: firestarter status".to_owned(),
+        },
+        Wanted::Stop | Wanted::UpgradeDaemon { .. } | Wanted::Ctrl { .. } => Words {
+            what: format!("{} not finished within {after:?}; the work goes on", verb_word(wanted)),
+            next: "see how far it is: firestarter status".to_owned(),
+        },
+    }
 }
 
 /// No reply, for programs: like an error of the daemon, but for JSON-RPC's number, as no daemon gave it one.
@@ -388,7 +392,6 @@ mod tests {
     use firestarter_core::ids::Generation;
     use firestarter_core::spec::Signal;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn ctrl(verb: Verb) -> Wanted {
         Wanted::Ctrl { group: "web".into(), slot: None, verb, signal: None }

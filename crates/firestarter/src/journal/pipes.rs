@@ -13,16 +13,19 @@
 //! writer left in the socket is read by the next one; a pipe that it knows already is known by its inode. That also tells
 //! whether a row of the ledger, which is newer than the copied table, speaks of the same pipe.
 
+mod last_words;
+mod there;
+
 use std::io;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use firestarter_core::ids::WorkerId;
 use rustix::fs::{memfd_create, MemfdFlags};
 use rustix::net::{
-    recv, recvmsg, send, sendmsg, shutdown, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType,
+    recv, send, sendmsg, shutdown, socketpair, AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, SocketFlags, SocketType,
 };
 use rustix::pipe::{pipe_with, PipeFlags};
 use rustix::process::Pid;
@@ -30,7 +33,7 @@ use rustix::process::Pid;
 use super::memory::Memory;
 use super::sinks::Sinks;
 use super::stages::{StageRow, Stages};
-use super::tails::{Tail, Tails, BYTES};
+use super::tails::Tails;
 use super::{Header, Ledger, Meaning, Origin, Records, Row, Stream, Table};
 use crate::sys::fds;
 
@@ -174,48 +177,6 @@ impl Pipes {
         &self.sinks
     }
 
-    /// The last that a process wrote to its standard error, what nobody has read yet included; empty if it does not write
-    /// there by a pipe, or has not. Waits for nobody.
-    pub(crate) fn last_words(&self, worker: WorkerId) -> Vec<u8> {
-        const LOOKS: usize = 50;
-        let mut words = Vec::new();
-        for _ in 0..LOOKS {
-            let before = self.tails.of(worker);
-            let unread = self.unread(worker);
-            let after = self.tails.of(worker);
-            let still = before == after && !after.as_ref().is_some_and(|tail| tail.moving);
-            words = after.map_or_else(Vec::new, |tail: Tail| tail.bytes);
-            if let Some(unread) = unread.filter(|_| still) {
-                words.extend(unread);
-                break;
-            }
-            // The writer has some of it in hand.
-            std::thread::yield_now();
-        }
-        words.drain(..words.len().saturating_sub(BYTES));
-        words
-    }
-
-    /// What the writer has not consumed yet of a worker's standard error: what stands in the stage, and in the pipe.
-    fn unread(&self, worker: WorkerId) -> Option<Vec<u8>> {
-        let of_worker = |(number, meaning): &(RawFd, Meaning)| {
-            let stderr = matches!(meaning, Meaning::Output { origin: Origin { stream: Stream::Stderr, .. }, .. });
-            stderr && self.ledger.mark(number) == worker.0
-        };
-        let Some((number, meaning)) = self.ledger.named().find(of_worker) else { return Some(Vec::new()) };
-        let row = self.stages.row(number).ok()?;
-        let consumed = row.consumed();
-        let before = fds::length(row.stage()).ok()?;
-        let in_pipe = fds::peek_pipe(number).unwrap_or_default();
-        let begin = consumed.max(before.saturating_sub(BYTES as u64));
-        let mut unread = fds::read_at(row.stage(), begin, before.saturating_sub(begin) as usize).ok()?;
-        // The writer may have moved some of it meanwhile, or the keeper closed it and the number be another's.
-        let still = fds::length(row.stage()).ok()? == before && row.consumed() == consumed;
-        let same = self.ledger.meaning_of(number) == Some(meaning) && self.ledger.mark(&number) == worker.0;
-        unread.extend(in_pipe);
-        (still && same).then_some(unread)
-    }
-
     /// The writer begins with a pipe.
     pub(crate) fn begins(&self, pipe: &Pipe) {
         if pipe.origin.stream == Stream::Stderr {
@@ -333,113 +294,6 @@ impl Pipes {
     /// After the end: whether a writer has read all pipes and written what they held.
     pub(crate) fn all_written(&self) -> bool {
         self.header.written()
-    }
-
-    /// A new writer takes over all pipes that there are, and closes everything else that it was forked with, but for the
-    /// standard streams and `voice`.
-    pub(crate) fn take_over(&self, voice: Option<RawFd>) -> Vec<Pipe> {
-        let outputs: Vec<(RawFd, u32, Origin)> = self
-            .ledger
-            .named()
-            .filter_map(|(number, meaning)| match meaning {
-                Meaning::Output { pipe, origin } => Some((number, pipe, origin)),
-                Meaning::Keeper
-                | Meaning::Control
-                | Meaning::Listener { .. }
-                | Meaning::SlotListener { .. }
-                | Meaning::WorkerSocket { .. }
-                | Meaning::PairHere { .. }
-                | Meaning::PairThere { .. }
-                | Meaning::WorkerConnection { .. }
-                | Meaning::Client { .. }
-                | Meaning::PinnedFolder { .. }
-                | Meaning::PinnedProgram { .. }
-                | Meaning::Spare
-                | Meaning::Kept { .. }
-                | Meaning::Stage { .. }
-                | Meaning::Notify { .. }
-                | Meaning::Stored { .. } => None,
-            })
-            .collect();
-        let stage = |number: RawFd| self.stages.row(number).map(StageRow::stage);
-        let mut kept: Vec<RawFd> = outputs.iter().map(|(number, ..)| *number).collect();
-        kept.extend(outputs.iter().filter_map(|(number, ..)| stage(*number).ok()));
-        kept.extend(voice);
-        kept.push(self.there.as_raw_fd());
-        kept.sort_unstable();
-        fds::keep_only(kept.into_iter());
-        let worker = |number| WorkerId(self.ledger.mark(&number));
-        let own = |(number, pipe, origin)| {
-            let (read, stage) = (fds::adopt(number)?, fds::adopt(stage(number).ok()?)?);
-            Some(Pipe { read, stage, number, pipe, origin, worker: worker(number) })
-        };
-        outputs.into_iter().filter_map(own).filter(|pipe| which(&pipe.read).is_ok_and(|is| is == pipe.pipe)).collect()
-    }
-
-    /// The writer's end of the socket.
-    pub(crate) fn door(&self) -> BorrowedFd<'_> {
-        self.there.as_fd()
-    }
-
-    /// What the writer is told next.
-    pub(crate) fn hear(&self) -> Heard {
-        loop {
-            if let Some(heard) = self.hear_one() {
-                return heard;
-            }
-        }
-    }
-
-    /// None if it was a message that says nothing new.
-    fn hear_one(&self) -> Option<Heard> {
-        let mut bytes = [0; 4];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let length = match recvmsg(&self.there, &mut parts, &mut control, flags) {
-            Ok(message) => message.bytes,
-            Err(_) if self.header.take_missed() => return Some(Heard::Missed),
-            Err(_) => return Some(Heard::Nothing),
-        };
-        let mut sent = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(fds) = message {
-                sent.extend(fds);
-            }
-        }
-        let sent: Result<[OwnedFd; 2], _> = sent.try_into();
-        let number = RawFd::from_le_bytes(bytes);
-        match (length, sent) {
-            // There is no socket any more to be told by: what was missed is not found but by a successor.
-            (0, _) if self.header.take_missed() => Some(Heard::Missed),
-            (0, _) => Some(Heard::Over),
-            (_, Err(_)) if number == LOOK => None,
-            (_, Err(_)) if number == REOPEN => Some(Heard::Reopen),
-            // There was no descriptor left for it.
-            (_, Err(_)) => Some(Heard::Missed),
-            (_, Ok([read, stage])) => match (self.ledger.meaning_of(number), which(&read)) {
-                (Some(Meaning::Output { pipe, origin }), Ok(is)) if is == pipe => {
-                    let worker = WorkerId(self.ledger.mark(&number));
-                    Some(Heard::Pipe(Pipe { read, stage, number, pipe, origin, worker }))
-                }
-                // Known to the last writer, and done.
-                _ => None,
-            },
-        }
-    }
-
-    /// After the end: the writer has read all pipes and written what they held.
-    pub(crate) fn set_all_written(&self) {
-        self.header.set_written();
-    }
-
-    /// The writer has read a pipe to its end. Says whether that could be told.
-    pub(crate) fn done(&self, number: RawFd, pipe: u32) -> bool {
-        let mut message = [0; 8];
-        message[..4].copy_from_slice(&number.to_le_bytes());
-        message[4..].copy_from_slice(&pipe.to_le_bytes());
-        send(&self.there, &message, QUIET) != Err(rustix::io::Errno::AGAIN)
     }
 }
 

@@ -66,7 +66,9 @@ mod tests {
         let shell = rustix::fs::open("/bin/sh", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let (_, closed) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let script = format!("echo $$ $A >&{}; echo x >&{} && exit 1; exit 7", write.as_raw_fd(), closed.as_raw_fd());
+        let (kept, closed_too) = (write.as_raw_fd(), closed.as_raw_fd());
+        let own = "/proc/self/fd";
+        let script = format!("echo $$ $A >{own}/{kept}; [ -e {own}/{closed_too} ] && exit 1; exit 7");
         let child = fork_copying_descriptors(|| {
             let args = ["sh", "-c", &script].map(OsString::from);
             execute(shell.as_fd(), &args, &["A=b".into()], &[write.as_raw_fd()]);
