@@ -3,6 +3,7 @@
 
 mod accounts;
 mod api;
+mod backups;
 mod cli;
 mod client;
 mod config;

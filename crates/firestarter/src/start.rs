@@ -137,6 +137,10 @@ fn start(served: Served) -> Result<u8, OpenError> {
     }
     if let Some(plan) = &plan {
         records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
+        let sizes = logs::rings(&setup.config, &setup.outputs);
+        if sizes.iter().any(|size| *size > 0) {
+            records = records.with_rings(&sizes, logs::name_of_rings()).map_err(kernel("memory for lines"))?;
+        }
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     if let Some(pid_file) = &setup.pid_file {

@@ -21,6 +21,7 @@ impl Problem {
             Trouble::NoWorker { .. } => -32012,
             Trouble::NothingBefore => -32013,
             Trouble::NothingToCancel => -32014,
+            Trouble::NotKept => -32015,
         }
     }
 
@@ -42,6 +43,7 @@ impl Problem {
             Trouble::NoWorker { .. } => "no worker runs in that slot",
             Trouble::NothingBefore => "there is no generation to go back to",
             Trouble::NothingToCancel => "no upgrade is under way",
+            Trouble::NotKept => "what the group writes is not kept in memory",
         }
     }
 }

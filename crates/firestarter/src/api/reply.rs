@@ -7,6 +7,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::outputs::Lines;
 use super::request::Order;
 use super::status::Status;
 use super::word;
@@ -39,6 +40,8 @@ pub(crate) enum Answer {
     Names(Names),
     /// To `status`.
     Status(Status),
+    /// To `logs`.
+    Lines(Lines),
 }
 
 /// To `list`.
@@ -211,6 +214,8 @@ pub(crate) enum Trouble {
     NothingBefore,
     /// No rollout is under way.
     NothingToCancel,
+    /// What the group writes is not kept in memory.
+    NotKept,
     /// The daemon is being stopped.
     ShuttingDown,
 }
@@ -349,6 +354,14 @@ impl Outcome {
     /// The answer to `status`.
     pub(crate) fn status(status: Status) -> Outcome {
         Outcome::Answer(Answer::Status(status))
+    }
+
+    /// The answer to `logs`; none: nothing is kept of that group.
+    pub(crate) fn lines(group: &str, lines: Option<Lines>) -> Outcome {
+        match lines {
+            Some(lines) => Outcome::Answer(Answer::Lines(lines)),
+            None => Outcome::problem(Some(group), Trouble::NotKept),
+        }
     }
 
     /// The early answer to an order whose end is not waited for.

@@ -9,6 +9,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::view::{self, GroupView, Phase, View, WorkerView};
 use serde::{Deserialize, Serialize};
 
+use super::outputs::Output;
 use super::reply::{Failure, Probed};
 use super::rollout::Rollout;
 
@@ -55,6 +56,9 @@ pub(crate) struct GroupStatus {
     pub(crate) uptime_ms: Option<u64>,
     /// Its shared sockets, in the order of the configuration.
     pub(crate) listeners: Vec<Listener>,
+    /// Where what its workers write goes: standard output, then standard error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<Output>,
     /// How a worker last failed.
     pub(crate) last_failure: Option<LastFailure>,
     /// The hook that runs.
@@ -186,6 +190,8 @@ pub(crate) struct Facts {
     pub(crate) uptime: Duration,
     /// Each group's listeners, in the order of the view; a group beyond its end has none.
     pub(crate) listeners: Vec<Vec<Listener>>,
+    /// Where what each group writes goes, likewise.
+    pub(crate) outputs: Vec<Vec<Output>>,
     /// What workers say of themselves, by pid.
     pub(crate) said: BTreeMap<Pid, Said>,
 }
@@ -202,8 +208,11 @@ pub(crate) struct Said {
 impl Status {
     /// The picture of this moment.
     pub(crate) fn new(view: &View, mut facts: Facts) -> Status {
-        let mut listeners = facts.listeners.into_iter();
-        let groups = view.groups.iter().map(|group| GroupStatus::new(group, listeners.next().unwrap_or_default()));
+        let (mut listeners, mut outputs) = (facts.listeners.into_iter(), facts.outputs.into_iter());
+        let groups = view.groups.iter().map(|group| {
+            let status = GroupStatus::new(group, listeners.next().unwrap_or_default());
+            GroupStatus { outputs: outputs.next().unwrap_or_default(), ..status }
+        });
         let mut groups: Vec<GroupStatus> = groups.collect();
         for worker in groups.iter_mut().flat_map(|group| &mut group.workers) {
             let said = worker.pid.and_then(|pid| facts.said.remove(&pid)).unwrap_or_default();
@@ -251,6 +260,7 @@ impl GroupStatus {
             restarts: group.restarts,
             uptime_ms: group.uptime.map(millis),
             listeners,
+            outputs: Vec::new(),
             last_failure: group.last_failure.map(|(failure, ago)| LastFailure {
                 failure: failure.into(),
                 ago_ms: millis(ago),
@@ -393,6 +403,7 @@ pub(crate) mod tests {
                 vec![listener("http", "0.0.0.0:80"), listener("admin", "unix::/run/web.sock")],
                 vec![listener("api", "127.0.0.1:4000")],
             ],
+            outputs: vec![],
             said,
         };
         Status::new(&view, facts)

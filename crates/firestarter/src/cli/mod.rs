@@ -259,7 +259,7 @@ impl Page<'_> {
             (Wanted::Stop | Wanted::Ctrl { .. }, Answer::Done(done)) => render::done(done),
             (
                 Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Stop | Wanted::Ctrl { .. },
-                Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
+                Answer::Names(_) | Answer::Status(_) | Answer::Done(_) | Answer::Lines(_),
             ) => {
                 self.complain(&trouble::wrong_answer());
                 return code::FAILED;
@@ -319,6 +319,7 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::NoWorker { .. }
             | Trouble::NothingBefore
             | Trouble::NothingToCancel
+            | Trouble::NotKept
             | Trouble::Upgrader { .. }
             | Trouble::ShuttingDown => code::FAILED,
         },

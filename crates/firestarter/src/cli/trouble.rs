@@ -61,6 +61,7 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
         Trouble::NothingBefore => {
             refused("there is no generation before this one", format!("firestarter ctrl {group} upgrade"))
         }
+        Trouble::NotKept => refused("what the group writes is not kept in memory", look),
         Trouble::NothingToCancel => refused("no upgrade is under way", look),
         Trouble::ShuttingDown => {
             refused("firestarter is being stopped", "wait until it has ended, then: firestarter run".to_owned())

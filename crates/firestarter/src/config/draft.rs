@@ -21,6 +21,9 @@ use super::pace::Pace;
 use super::words::{Mention, Word};
 use super::{Form, Group, Identity, Launch, Output, SocketSpec, Surroundings};
 
+/// So much of what a group passes on is kept: 64 KiB.
+const LOG_RING: u32 = 64 << 10;
+
 /// Something, and where in the file it is written.
 pub(crate) type Placed<T> = (T, Range<usize>);
 
@@ -231,6 +234,7 @@ impl<'a> Draft<'a> {
             health: self.health.and_then(|written| written.health),
             stdout: self.stdout.0,
             stderr: self.stderr.0,
+            log_ring: LOG_RING,
         };
         let sockets = self.sockets.into_iter().map(|(socket, _)| socket).collect();
         Some(Group { spec, launch, sockets })

@@ -121,6 +121,8 @@ pub(crate) struct Launch {
     pub(crate) stdout: Output,
     /// Where its errors go.
     pub(crate) stderr: Output,
+    /// So many bytes of what is passed on are kept for who asks; 0: nothing.
+    pub(crate) log_ring: u32,
 }
 
 /// How a worker is asked whether it serves. Words are to be expanded with the worker's environment and

@@ -8,7 +8,7 @@ use firestarter_core::event::{SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, RequestId};
 
 use super::spawner::Role;
-use super::{now, Daemon, Fact, Receipt};
+use super::{now, reading, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Said, Status};
 use crate::journal::Row;
 use crate::sys::maps;
@@ -155,6 +155,10 @@ impl Daemon<'_> {
         match question {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
             Question::Status => Outcome::status(self.status()),
+            Question::Lines { group: name, from } => match self.core.group_named(&name) {
+                Some(group) => Outcome::lines(&name, reading::lines(self.shared, group, &name, from)),
+                None => self.unknown_group(&name),
+            },
             Question::GroupStatus { group: name, slot } => match (self.status().only(&name), slot) {
                 (None, _) => self.unknown_group(&name),
                 (Some(status), None) => Outcome::status(status),
@@ -180,6 +184,7 @@ impl Daemon<'_> {
             recoveries: self.shared.header.recoveries(),
             uptime: now.since(setup.since),
             listeners: listeners.collect(),
+            outputs: reading::outputs(&setup.config.groups, self.shared.rings),
             said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),
         };
         Status::new(&self.core.view(now), facts)
