@@ -77,6 +77,24 @@ pub(crate) fn check(config: Option<PathBuf>) -> u8 {
     }
 }
 
+/// Shows logs though no daemon runs: the files that a configuration names. Returns the exit code.
+pub(crate) fn read_logs(order: &crate::logs::Order, config: Option<PathBuf>, no_daemon: &str) -> u8 {
+    if config.is_none() && !PLACES.iter().any(|place| Path::new(place).exists()) {
+        eprint!("{no_daemon}");
+        return code::NO_DAEMON;
+    }
+    match load(config) {
+        Ok((config, _)) => {
+            say(format_args!("no daemon runs; reading the files that {} names", config.path.display()));
+            let outputs = daemon::reading::outputs(&config.groups, None);
+            let names = config.groups.iter().map(|group| group.spec.name.clone());
+            let groups: Vec<_> = names.zip(outputs).collect();
+            crate::cli::show_logs(order, &groups, None)
+        }
+        Err(code) => code,
+    }
+}
+
 fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
     let path = named.or_else(|| PLACES.map(PathBuf::from).into_iter().find(|path| path.exists()));
     let Some(path) = path else {

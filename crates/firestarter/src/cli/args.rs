@@ -1,6 +1,8 @@
 //! The command line: words in, an `Invocation` or a `Usage` out. Called by `cli::main`. What it accepts is in `table.rs`;
 //! it reads neither the environment nor a file.
 
+mod logs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::errand::{Errand, Wanted};
 use super::render::{plain, target};
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
 use crate::config::page;
+use crate::logs::Order;
 use crate::nearest::nearest;
 
 /// What is to be done.
@@ -62,6 +65,15 @@ pub(crate) enum Invocation {
         /// The words after it.
         args: Vec<OsString>,
     },
+    /// Show logs.
+    Logs {
+        /// What of them.
+        order: Order,
+        /// `-c`.
+        config: Option<PathBuf>,
+        /// `-d`.
+        socket: Option<PathBuf>,
+    },
     /// Ask a daemon.
     Errand(Errand),
     /// Print this and end.
@@ -104,6 +116,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         | Word::Status
         | Word::Stop
         | Word::Ctrl
+        | Word::Logs
         | Word::Demo
         | Word::Help => {}
     }
@@ -223,6 +236,7 @@ impl Given {
                 let wanted = self.ctrl()?;
                 self.errand(wanted)
             }
+            Word::Logs => self.logs(),
             Word::Demo => {
                 self.no_operands("")?;
                 Ok(Invocation::Demo)

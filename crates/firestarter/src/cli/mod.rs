@@ -3,6 +3,7 @@
 
 mod args;
 mod errand;
+mod logs;
 mod overview;
 mod progress;
 mod render;
@@ -21,9 +22,11 @@ use crate::place::{self, check_own, FolderError, Place};
 
 use crate::api::{Answer, Call, Order, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
+use crate::logs::Order as Reading;
 use crate::sys::signals;
 use args::Invocation;
 use errand::{Errand, Wanted};
+pub(crate) use logs::show as show_logs;
 use progress::{Form, Show};
 
 /// The exit codes.
@@ -83,6 +86,15 @@ pub(crate) enum Next {
         /// What it is told.
         args: Vec<OsString>,
     },
+    /// Show logs, though no daemon runs.
+    Logs {
+        /// What of them.
+        order: Reading,
+        /// The configuration, if one was named.
+        config: Option<PathBuf>,
+        /// What to say if there is none.
+        no_daemon: String,
+    },
     /// Show what Firestarter does.
     Demo,
     /// Be start_server.
@@ -128,6 +140,13 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::StartServer { args } => Next::StartServer { args },
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
+        Invocation::Logs { order, config, socket } => match place(socket.as_deref()) {
+            Ok(place) => logs::run(order, config, &place.path),
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
         Invocation::Errand(errand) => match place(errand.socket.as_deref()) {
             Ok(place) => Next::Exit(page.run(&errand, &place.path)),
             Err(error) => {

@@ -70,6 +70,11 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
     words.about(problem.group.as_deref())
 }
 
+/// Logs that are not to be had.
+pub(super) fn refused(what: String, next: String) -> String {
+    Words { what, next }.about(None)
+}
+
 /// An error that this build has no words for.
 pub(crate) fn other(message: &str, machine: &str) -> String {
     Words {
@@ -264,7 +269,7 @@ fn upgrader_failed(group: &str, how: Failure) -> Words {
     }
 }
 
-fn unknown_group(group: &str, groups: &[String]) -> String {
+pub(super) fn unknown_group(group: &str, groups: &[String]) -> String {
     let there =
         if groups.is_empty() { "there is none".to_owned() } else { format!("there are: {}", groups.join(", ")) };
     let meant = nearest(group, groups.iter().map(String::as_str));
