@@ -13,6 +13,7 @@ mod front;
 mod init;
 mod journal;
 mod keeper;
+mod logs;
 mod nearest;
 mod output;
 mod place;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         cli::Next::CheckHandover => start::resume::check_handover(),
         cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
         cli::Next::StartServer { args } => serve(front::server_starter::main(args)),
+        cli::Next::Logs { order, config, no_daemon } => start::read_logs(&order, config, &no_daemon),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };

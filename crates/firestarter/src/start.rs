@@ -83,6 +83,24 @@ pub(crate) fn check(config: Option<PathBuf>) -> u8 {
     }
 }
 
+/// Shows logs though no daemon runs: the files that a configuration names. Returns the exit code.
+pub(crate) fn read_logs(order: &crate::logs::Order, config: Option<PathBuf>, no_daemon: &str) -> u8 {
+    if config.is_none() && !PLACES.iter().any(|place| Path::new(place).exists()) {
+        eprint!("{no_daemon}");
+        return code::NO_DAEMON;
+    }
+    match load(config) {
+        Ok((config, _)) => {
+            say(format_args!("no daemon runs; reading the files that {} names", config.path.display()));
+            let outputs = daemon::reading::outputs(&config.groups, None);
+            let names = config.groups.iter().map(|group| group.spec.name.clone());
+            let groups: Vec<_> = names.zip(outputs).collect();
+            crate::cli::show_logs(order, &groups, None)
+        }
+        Err(code) => code,
+    }
+}
+
 fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
     let path = named.or_else(|| PLACES.map(PathBuf::from).into_iter().find(|path| path.exists()));
     let Some(path) = path else {
@@ -149,6 +167,10 @@ fn start(served: Served) -> Result<u8, OpenError> {
     name_voice(records, voice)?;
     if let Some(plan) = &plan {
         records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
+        let sizes = logs::rings(&setup.config, &setup.outputs);
+        if sizes.iter().any(|size| *size > 0) {
+            records = records.with_rings(&sizes, logs::name_of_rings()).map_err(kernel("memory for lines"))?;
+        }
     }
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     if let Some(pid_file) = &setup.pid_file {

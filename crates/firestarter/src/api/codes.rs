@@ -24,6 +24,7 @@ impl Problem {
             Trouble::NotReplaced { .. } => -32020,
             Trouble::NoLogFile => -32015,
             Trouble::NotReopened { .. } => -32016,
+            Trouble::NotKept => -32017,
         }
     }
 
@@ -48,6 +49,7 @@ impl Problem {
             Trouble::NotReplaced { .. } => "firestarter was not replaced",
             Trouble::NoLogFile => "there is no log file",
             Trouble::NotReopened { .. } => "a log file was not opened anew",
+            Trouble::NotKept => "what the group writes is not kept in memory",
         }
     }
 }

@@ -5,10 +5,12 @@
 //! A request, one line: `{"jsonrpc":"2.0","id":1,"method":"upgrade","params":{"group":"web","signal":"SIGUSR2"}}`.
 //! Its reply, one line: `{"jsonrpc":"2.0","id":1,"result":{...}}` or `{...,"error":{"code","message","data"}}`.
 //!
-//! - Methods: `list` and `status` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
+//! - Methods: `list`, `status` and `logs` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
 //!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon; `reopen` opens log files anew, those of
 //!   one `group` or all, and is answered when they are open; `upgrade_daemon` puts another program, the `binary`, in this
 //!   one's place, and is answered when it is at work or has failed to be.
+//! - `logs` asks for the lines of a `group` that are kept in memory: those after `"after": next` in `"ring": ring`, both of
+//!   the reply before, else from the oldest on. One reply has about 64 KiB of text: ask on until it has no entries.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
@@ -21,6 +23,7 @@ mod codes;
 mod convert;
 mod logs;
 mod outcome;
+mod outputs;
 mod reply;
 mod request;
 mod rollout;
@@ -29,6 +32,7 @@ mod wire;
 mod word;
 
 pub(crate) use logs::{LogStatus, LogStream, Stuck};
+pub(crate) use outputs::{Cursor, Entry, Form, Lines, Output, Rotation, Stream, To, Unit};
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};

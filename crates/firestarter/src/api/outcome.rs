@@ -2,6 +2,7 @@
 
 use firestarter_core::ids::Slot;
 
+use super::outputs::Lines;
 use super::reply::{Answer, Done, Names, Outcome, Problem, Trouble, What};
 use super::request::Order;
 use super::status::Status;
@@ -15,6 +16,14 @@ impl Outcome {
     /// The answer to `status`.
     pub(crate) fn status(status: Status) -> Outcome {
         Outcome::Answer(Answer::Status(status))
+    }
+
+    /// The answer to `logs`; none: nothing is kept of that group.
+    pub(crate) fn lines(group: &str, lines: Option<Lines>) -> Outcome {
+        match lines {
+            Some(lines) => Outcome::Answer(Answer::Lines(lines)),
+            None => Outcome::problem(Some(group), Trouble::NotKept),
+        }
     }
 
     /// The early answer to an order whose end is not waited for.

@@ -8,6 +8,7 @@ use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::logs::Stuck;
+use super::outputs::Lines;
 use super::status::Status;
 use super::word;
 
@@ -39,6 +40,8 @@ pub(crate) enum Answer {
     Names(Names),
     /// To `status`.
     Status(Status),
+    /// To `logs`.
+    Lines(Lines),
 }
 
 /// To `list`.
@@ -224,6 +227,8 @@ pub(crate) enum Trouble {
     NothingBefore,
     /// No rollout is under way.
     NothingToCancel,
+    /// What the group writes is not kept in memory.
+    NotKept,
     /// The daemon is being stopped.
     ShuttingDown,
     /// Another program did not come into the daemon's place.

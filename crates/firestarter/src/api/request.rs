@@ -7,6 +7,7 @@ use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, Map, Value};
 
+use super::outputs::Cursor;
 use super::word::{signal_of, verb_of};
 
 /// A valid request.
@@ -67,6 +68,13 @@ pub(crate) enum Question {
         /// Its path; none: where this one was found.
         binary: Option<String>,
     },
+    /// What is kept of what one of them writes.
+    Lines {
+        /// Its name; it may not exist.
+        group: String,
+        /// Where to go on; none: at the oldest.
+        from: Option<Cursor>,
+    },
 }
 
 /// What can be ordered.
@@ -103,7 +111,7 @@ pub(crate) struct Fault {
 
 /// The methods, for the message about an unknown one.
 const METHODS: &str =
-    "list, status, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, reopen, shutdown";
+    "list, status, logs, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, reopen, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -139,6 +147,10 @@ pub(crate) fn request_line(request: &Request) -> String {
         Call::Ask(Question::Succeed { binary }) => ("upgrade_daemon", json!({ "binary": binary })),
         Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
         Call::Reopen { group } => ("reopen", json!({ "group": group })),
+        Call::Ask(Question::Lines { group, from }) => {
+            let (ring, after) = (from.map(|from| from.ring), from.map(|from| from.after));
+            ("logs", json!({ "group": group, "ring": ring, "after": after }))
+        }
         Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
     };
@@ -196,6 +208,17 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
         }),
         "upgrade_daemon" => Call::Ask(Question::Succeed { binary: params.text("binary")? }),
         "reopen" => Call::Reopen { group: params.text("group")? },
+        "logs" => {
+            let group = params.text("group")?.ok_or_else(|| Fault::params(id, "group: missing"))?;
+            let from = match (params.count("ring")?, params.count("after")?) {
+                (Some(ring), Some(after)) => Some(Cursor { ring, after }),
+                (None, None) => None,
+                (Some(_), None) | (None, Some(_)) => {
+                    return Err(Fault::params(id, "ring and after: one is nothing without the other"))
+                }
+            };
+            Call::Ask(Question::Lines { group, from })
+        }
         "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
             Some(verb) => {
@@ -268,6 +291,18 @@ impl<'a> Params<'a> {
         match slot {
             Some(slot) => Ok(Some(Slot(slot))),
             None => Err(Fault::params(self.id, &format!("{key}: must be a whole number, the first slot is 0"))),
+        }
+    }
+
+    fn count(&mut self, key: &str) -> Result<Option<u64>, Fault> {
+        let count = match self.left.remove(key) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::Bool(_) | Value::String(_) | Value::Array(_) | Value::Object(_)) => None,
+        };
+        match count {
+            Some(count) => Ok(Some(count)),
+            None => Err(Fault::params(self.id, &format!("{key}: must be a whole number from 0"))),
         }
     }
 
@@ -416,6 +451,13 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"list","params":[]}"#, -32602, "object"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"list","params":{"x":1,"y":2}}"#, -32602, r#""x", "y""#),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop"}"#, -32602, "group: missing"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"logs"}"#, -32602, "group: missing"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"logs","params":{"group":"w","after":1}}"#, -32602, "ring and after"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"logs","params":{"group":"w","ring":-1,"after":1}}"#,
+                -32602,
+                "ring: must",
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":7}}"#, -32602, "group: must"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":65}}"#, -32602, "signal"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"stop","params":{"group":"w","signal":"BOO"}}"#, -32602, "signal"),
@@ -467,6 +509,10 @@ mod tests {
             Just(Call::Ask(Question::List)),
             Just(Call::Ask(Question::Status)),
             (any::<String>(), slot()).prop_map(|(group, slot)| Call::Ask(Question::GroupStatus { group, slot })),
+            (any::<String>(), prop::option::of(any::<(u64, u64)>())).prop_map(|(group, from)| {
+                let from = from.map(|(ring, after)| Cursor { ring, after });
+                Call::Ask(Question::Lines { group, from })
+            }),
             (order, 0..3).prop_map(|(order, how)| match how {
                 0 => Call::Do(order),
                 1 => Call::Follow(order),

@@ -10,6 +10,7 @@ use firestarter_core::view::{self, GroupView, Phase, View, WorkerView};
 use serde::{Deserialize, Serialize};
 
 use super::logs::LogStatus;
+use super::outputs::Output;
 use super::reply::{Failure, Probed};
 use super::rollout::Rollout;
 
@@ -59,6 +60,9 @@ pub(crate) struct GroupStatus {
     /// The files that its workers' streams go to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) logs: Vec<LogStatus>,
+    /// Where what its workers write goes: standard output, then standard error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) outputs: Vec<Output>,
     /// How a worker last failed.
     pub(crate) last_failure: Option<LastFailure>,
     /// The hook that runs.
@@ -197,6 +201,8 @@ pub(crate) struct Facts {
     pub(crate) logs: Vec<Vec<LogStatus>>,
     /// What the worker that failed last wrote last, of each group in the order of the view.
     pub(crate) last_words: Vec<Vec<String>>,
+    /// Where what each group writes goes, likewise.
+    pub(crate) outputs: Vec<Vec<Output>>,
     /// What workers say of themselves, by pid.
     pub(crate) said: BTreeMap<Pid, Said>,
 }
@@ -213,8 +219,11 @@ pub(crate) struct Said {
 impl Status {
     /// The picture of this moment.
     pub(crate) fn new(view: &View, mut facts: Facts) -> Status {
-        let mut listeners = facts.listeners.into_iter();
-        let groups = view.groups.iter().map(|group| GroupStatus::new(group, listeners.next().unwrap_or_default()));
+        let (mut listeners, mut outputs) = (facts.listeners.into_iter(), facts.outputs.into_iter());
+        let groups = view.groups.iter().map(|group| {
+            let status = GroupStatus::new(group, listeners.next().unwrap_or_default());
+            GroupStatus { outputs: outputs.next().unwrap_or_default(), ..status }
+        });
         let mut groups: Vec<GroupStatus> = groups.collect();
         for (group, logs) in groups.iter_mut().zip(facts.logs) {
             group.logs = logs;
@@ -271,6 +280,7 @@ impl GroupStatus {
             uptime_ms: group.uptime.map(millis),
             listeners,
             logs: Vec::new(),
+            outputs: Vec::new(),
             last_failure: group.last_failure.map(|(failure, ago)| LastFailure {
                 failure: failure.into(),
                 ago_ms: millis(ago),
@@ -416,6 +426,7 @@ pub(crate) mod tests {
             ],
             logs: Vec::new(),
             last_words: Vec::new(),
+            outputs: vec![],
             said,
         };
         Status::new(&view, facts)

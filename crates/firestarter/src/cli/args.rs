@@ -2,6 +2,7 @@
 //! it reads neither the environment nor a file.
 
 mod ctrl;
+mod logs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use super::errand::{Errand, Wanted};
 use super::render::plain;
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
 use crate::config::page;
+use crate::logs::Order;
 use crate::nearest::nearest;
 
 /// What is to be done.
@@ -65,6 +67,15 @@ pub(crate) enum Invocation {
         /// The words after it.
         args: Vec<OsString>,
     },
+    /// Show logs.
+    Logs {
+        /// What of them.
+        order: Order,
+        /// `-c`.
+        config: Option<PathBuf>,
+        /// `-d`.
+        socket: Option<PathBuf>,
+    },
     /// Ask a daemon.
     Errand(Errand),
     /// Print this and end.
@@ -113,6 +124,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         | Word::UpgradeDaemon
         | Word::Reopen
         | Word::Ctrl
+        | Word::Logs
         | Word::Demo
         | Word::Help => {}
     }
@@ -245,6 +257,7 @@ impl Given {
                 let wanted = self.ctrl()?;
                 self.errand(wanted)
             }
+            Word::Logs => self.logs(),
             Word::Demo => {
                 self.no_operands("")?;
                 Ok(Invocation::Demo)

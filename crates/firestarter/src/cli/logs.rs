@@ -1,88 +1,81 @@
-//! How log files are, in words. Called by `overview` and by `cli::main`. Pure: a status in, lines out.
+//! `logs`: asks where groups write to, and has it shown. Called by `cli::main`, and by `start` where no daemon runs.
 
-use super::render::plain;
-use crate::api::{GroupStatus, LogStatus, Status};
+use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
-/// What is wrong with the files of a group, a line each.
-pub(super) fn troubles(group: &GroupStatus) -> Vec<String> {
-    group.logs.iter().filter(|log| log.is_in_trouble()).map(|log| format!("  {}", trouble(log))).collect()
-}
+use super::errand::Wanted;
+use super::{code, code_of_error, trouble, Next, QUESTION_TIMEOUT};
+use crate::api::{Answer, Call, Outcome, Question};
+use crate::client::{Client, ClientError};
+use crate::logs::{read, Group, Order, Page, Trouble};
 
-/// The same for all groups, for stderr.
-pub(super) fn warnings(status: &Status) -> String {
-    let of = |group: &GroupStatus| {
-        let name = plain(&group.name);
-        troubles(group).iter().map(|line| format!("firestarter: {name}: {}\n", line.trim_start())).collect::<String>()
-    };
-    status.groups.iter().map(of).collect()
-}
-
-/// All that is known of the files of all groups, and how their workers failed last, in their own words.
-pub(super) fn all(status: &Status) -> String {
-    let of = |group: &GroupStatus| {
-        let name = plain(&group.name);
-        let logs = group.logs.iter().map(|log| format!("{name}: {}\n", counts(log)));
-        let said = group.last_failure.iter().flat_map(|last| &last.stderr);
-        let said = said.map(|line| format!("{name}: its stderr at the last failure | {}\n", plain(line)));
-        logs.chain(said).collect::<String>()
-    };
-    status.groups.iter().map(of).collect()
-}
-
-fn trouble(log: &LogStatus) -> String {
-    let dropped = match log.dropped_bytes {
-        0 => None,
-        bytes => Some(format!("{} lines ({bytes} bytes) dropped", log.dropped_lines)),
-    };
-    let all = log.error.iter().map(|error| plain(error)).chain(dropped).collect::<Vec<_>>().join("; ");
-    format!("{} {}: {all}", log.stream.key(), plain(&log.path))
-}
-
-fn counts(log: &LogStatus) -> String {
-    let LogStatus { bytes, torn_lines, rotations, .. } = log;
-    let well = format!("{bytes} bytes written, {rotations} rotations, {torn_lines} torn lines");
-    match log.is_in_trouble() {
-        true => format!("{}; {well}", trouble(log)),
-        false => format!("{} {}: {well}", log.stream.key(), plain(&log.path)),
+/// Shows what is wanted, if a daemon runs; else somebody may know a configuration.
+pub(super) fn run(order: Order, config: Option<PathBuf>, socket: &Path) -> Next {
+    match groups(socket) {
+        Ok(Some(groups)) => Next::Exit(show(&order, &groups, Some(socket))),
+        Ok(None) => {
+            eprint!("{}", trouble::wrong_answer());
+            Next::Exit(code::FAILED)
+        }
+        Err(error @ ClientError::NoDaemon { .. }) => {
+            Next::Logs { order, config, no_daemon: trouble::no_reply(&Wanted::Status, true, &error) }
+        }
+        Err(error) => {
+            eprint!("{}", trouble::no_reply(&Wanted::Status, true, &error));
+            Next::Exit(code_of_error(&error))
+        }
     }
+}
+
+fn groups(socket: &Path) -> Result<Option<Vec<Group>>, ClientError> {
+    let client = Client::connect(socket, Some(QUESTION_TIMEOUT))?;
+    match client.ask(&Call::Ask(Question::Status))?.outcome {
+        Outcome::Answer(Answer::Status(status)) => {
+            Ok(Some(status.groups.into_iter().map(|group| (group.name, group.outputs)).collect()))
+        }
+        Outcome::Answer(_) | Outcome::Problem(_) | Outcome::Other { .. } => Ok(None),
+    }
+}
+
+/// Shows what is wanted; the exit code.
+pub(crate) fn show(order: &Order, groups: &[Group], socket: Option<&Path>) -> u8 {
+    let stdout = io::stdout();
+    let coloured = stdout.is_terminal() && shows_colours(|name| std::env::var_os(name));
+    let page = Page { out: &mut stdout.lock(), fd: stdout.as_fd(), coloured };
+    match read(order, groups, socket, page) {
+        Ok(()) => code::DONE,
+        Err(Trouble::UnknownGroup { group, groups }) => {
+            eprint!("{}", trouble::unknown_group(&group, &groups));
+            code::UNKNOWN_GROUP
+        }
+        Err(Trouble::Refused { what, next }) => {
+            eprint!("{}", trouble::refused(what, next));
+            code::FAILED
+        }
+        Err(Trouble::Told) => code::FAILED,
+        Err(error @ Trouble::Output(_)) => {
+            eprintln!("firestarter: {error}");
+            code::FAILED
+        }
+    }
+}
+
+/// What the environment says of a terminal: https://no-color.org, and a terminal that cannot.
+fn shows_colours(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    variable("NO_COLOR").is_none_or(|value| value.is_empty()) && variable("TERM").is_none_or(|value| value != "dumb")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{status_example, LogStream};
 
     #[test]
-    fn what_is_wrong_is_shown_and_the_rest_if_somebody_asks() {
-        let well = LogStatus {
-            stream: LogStream::Stdout,
-            path: "/log".into(),
-            bytes: 4096,
-            dropped_bytes: 0,
-            dropped_lines: 0,
-            torn_lines: 1,
-            rotations: 3,
-            error: None,
+    fn colours_where_they_are_wanted() {
+        let shown = |variables: &[(&str, &str)]| {
+            shows_colours(|name| variables.iter().find(|(its, _)| *its == name).map(|(_, value)| value.into()))
         };
-        let full = LogStatus {
-            stream: LogStream::Stderr,
-            dropped_bytes: 70,
-            dropped_lines: 2,
-            error: Some("no space left on device".into()),
-            ..well.clone()
-        };
-        let mut status = status_example();
-        status.groups[0].logs = vec![well, full];
-        if let Some(last) = &mut status.groups[0].last_failure {
-            last.stderr = vec!["no \u{1b}[31mmodule".into()];
-        }
-        let wrong = "stderr_log /log: no space left on device; 2 lines (70 bytes) dropped";
-        assert_eq!(troubles(&status.groups[0]), [format!("  {wrong}")]);
-        assert_eq!(warnings(&status), format!("firestarter: web: {wrong}\n"));
-        let counts = "4096 bytes written, 3 rotations, 1 torn lines";
-        let want = format!(
-            "web: stdout_log /log: {counts}\nweb: {wrong}; {counts}\nweb: its stderr at the last failure | no \\u{{1b}}[31mmodule\n"
-        );
-        assert_eq!(all(&status), want);
+        assert!(shown(&[]) && shown(&[("NO_COLOR", ""), ("TERM", "xterm")]));
+        assert!(!shown(&[("NO_COLOR", "1")]) && !shown(&[("TERM", "dumb")]));
     }
 }

@@ -2,6 +2,7 @@
 //! which does itself what is no client's work (`Next`). The only room that prints; it never touches the daemon's inside.
 
 mod args;
+mod counts;
 mod errand;
 mod logs;
 mod overview;
@@ -22,9 +23,11 @@ use crate::place::{self, check_own, FolderError, Place};
 
 use crate::api::{Answer, Call, Order, Outcome, Received, Trouble};
 use crate::client::{Client, ClientError};
+use crate::logs::Order as Reading;
 use crate::sys::signals;
 use args::Invocation;
 use errand::{Errand, Wanted};
+pub(crate) use logs::show as show_logs;
 use progress::{Form, Show};
 
 /// The exit codes.
@@ -86,6 +89,15 @@ pub(crate) enum Next {
     },
     /// Say whether this program can take over from the one whose state stands on the standard input.
     CheckHandover,
+    /// Show logs, though no daemon runs.
+    Logs {
+        /// What of them.
+        order: Reading,
+        /// The configuration, if one was named.
+        config: Option<PathBuf>,
+        /// What to say if there is none.
+        no_daemon: String,
+    },
     /// Show what Firestarter does.
     Demo,
     /// Be start_server.
@@ -132,6 +144,13 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::StartServer { args } => Next::StartServer { args },
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
+        Invocation::Logs { order, config, socket } => match place(socket.as_deref()) {
+            Ok(place) => logs::run(order, config, &place.path),
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
         Invocation::Errand(errand) => match place(errand.socket.as_deref()) {
             Ok(place) => Next::Exit(page.run(&errand, &place.path)),
             Err(error) => {
@@ -280,7 +299,7 @@ impl Page<'_> {
                 | Wanted::UpgradeDaemon { .. }
                 | Wanted::Reopen { .. }
                 | Wanted::Ctrl { .. },
-                Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
+                Answer::Names(_) | Answer::Status(_) | Answer::Done(_) | Answer::Lines(_),
             ) => {
                 self.complain(&trouble::wrong_answer());
                 return code::FAILED;
@@ -290,10 +309,10 @@ impl Page<'_> {
             self.complain(&render::warnings(status));
             // On a terminal that stands below the group.
             if errand.wanted != Wanted::Status || self.width.is_none() {
-                self.complain(&logs::warnings(status));
+                self.complain(&counts::warnings(status));
             }
             if errand.verbose {
-                return self.say(&(text + &logs::all(status)), code);
+                return self.say(&(text + &counts::all(status)), code);
             }
         }
         self.say(&text, code)
@@ -351,6 +370,7 @@ fn code_of_outcome(outcome: &Outcome) -> u8 {
             | Trouble::NothingBefore
             | Trouble::NothingToCancel
             | Trouble::NotReplaced { .. }
+            | Trouble::NotKept
             | Trouble::Upgrader { .. }
             | Trouble::NoLogFile
             | Trouble::NotReopened { .. }

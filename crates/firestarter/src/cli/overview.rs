@@ -8,7 +8,7 @@
 use firestarter_core::command::Verb;
 
 use super::render::plain;
-use super::{logs, trouble};
+use super::{counts, trouble};
 use crate::api::{Awaits, Condition, GroupStatus, Hook, LastFailure, Rollout, State, Status, Worker};
 
 /// A column.
@@ -90,7 +90,8 @@ pub(super) fn overview(status: &Status, quiet: bool, width: usize) -> String {
             text.push_str(&cut(&format!("  last failure: {}", failure(last)), width));
             text.push('\n');
         }
-        for line in group.into_iter().flat_map(|group| [conditions(group), said(group), logs::troubles(group)].concat())
+        for line in
+            group.into_iter().flat_map(|group| [conditions(group), said(group), counts::troubles(group)].concat())
         {
             text.push_str(&cut(&line, width));
             text.push('\n');

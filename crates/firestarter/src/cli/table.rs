@@ -14,6 +14,7 @@ pub(super) enum Word {
     UpgradeDaemon,
     Reopen,
     Ctrl,
+    Logs,
     Demo,
     StartServer,
     DemoWorker,
@@ -38,6 +39,13 @@ pub(super) enum Opt {
     Progress,
     Binary,
     ExitWhen,
+    Follow,
+    Lines,
+    Since,
+    Stdout,
+    Stderr,
+    Slot,
+    Grep,
     Help,
 }
 
@@ -64,7 +72,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 16] = [
+pub(super) const COMMANDS: [CommandRow; 17] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -172,6 +180,29 @@ Without --no-wait it returns when all is done: an upgrade when the new workers s
 Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
     },
     CommandRow {
+        word: Word::Logs,
+        name: "logs",
+        operands: " [NAME...]",
+        options: &[
+            Opt::Follow,
+            Opt::Lines,
+            Opt::Since,
+            Opt::Stdout,
+            Opt::Stderr,
+            Opt::Slot,
+            Opt::Grep,
+            Opt::Config,
+            Opt::Socket,
+            Opt::Help,
+        ],
+        about: "show what groups have written, and follow it",
+        more: "Of log files with all their backups, plain or compressed; of what is passed on, what is kept in memory.
+NAME/SLOT is one worker, where lines tell that. Lines of several groups stand behind whose they are.
+Without -n it shows all, with -f the last 10 lines of each log and what comes, over rotations and restarts.
+Where no daemon runs, files are found by the configuration: by -c, firestarter.toml here or
+/etc/firestarter/config.toml.",
+    },
+    CommandRow {
         word: Word::Einhorn,
         name: "einhorn",
         operands: " COMMAND",
@@ -209,7 +240,7 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 12] = [
+pub(super) const OPTIONS: [OptionRow; 19] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -246,6 +277,37 @@ pub(super) const OPTIONS: [OptionRow; 12] = [
         long: "exit-when",
         value: Some("WHEN"),
         about: "end by itself: done (all groups have ended), failed (a group has), never; as PID 1 failed, else never",
+    },
+    OptionRow { opt: Opt::Follow, short: Some('f'), long: "follow", value: None, about: "show what comes, too" },
+    OptionRow {
+        opt: Opt::Lines,
+        short: Some('n'),
+        long: "lines",
+        value: Some("LINES"),
+        about: "of each log only so many of the last lines that are wanted, or all",
+    },
+    OptionRow {
+        opt: Opt::Since,
+        short: None,
+        long: "since",
+        value: Some("TIME"),
+        about: "nothing older: 10m, 2h, 1d, or 2026-01-31T12:00:00Z; where lines bear no time, no older backups",
+    },
+    OptionRow { opt: Opt::Stdout, short: None, long: "stdout", value: None, about: "only of standard output" },
+    OptionRow { opt: Opt::Stderr, short: None, long: "stderr", value: None, about: "only of standard error" },
+    OptionRow {
+        opt: Opt::Slot,
+        short: None,
+        long: "slot",
+        value: Some("SLOT"),
+        about: "only of the worker in this slot",
+    },
+    OptionRow {
+        opt: Opt::Grep,
+        short: None,
+        long: "grep",
+        value: Some("REGEX"),
+        about: "only lines that match, by a regular expression",
     },
     OptionRow { opt: Opt::Quiet, short: Some('q'), long: "quiet", value: None, about: "leave out the heading line" },
     OptionRow {

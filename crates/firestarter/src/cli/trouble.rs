@@ -66,6 +66,7 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
         Trouble::NotReplaced { reason } => {
             refused(&format!("not replaced: {reason}"), "nothing was touched".to_owned())
         }
+        Trouble::NotKept => refused("what the group writes is not kept in memory", look),
         Trouble::NothingToCancel => refused("no upgrade is under way", look),
         Trouble::NoLogFile => refused(
             "nothing that workers write goes to a file",
@@ -77,6 +78,11 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
         }
     };
     words.about(problem.group.as_deref())
+}
+
+/// Logs that are not to be had.
+pub(super) fn refused(what: String, next: String) -> String {
+    Words { what, next }.about(None)
 }
 
 /// An error that this build has no words for.
@@ -297,7 +303,7 @@ fn upgrader_failed(group: &str, how: Failure) -> Words {
     }
 }
 
-fn unknown_group(group: &str, groups: &[String]) -> String {
+pub(super) fn unknown_group(group: &str, groups: &[String]) -> String {
     let there =
         if groups.is_empty() { "there is none".to_owned() } else { format!("there are: {}", groups.join(", ")) };
     let meant = nearest(group, groups.iter().map(String::as_str));

@@ -21,11 +21,11 @@ use super::pace::Pace;
 use super::words::{Mention, Word};
 use super::{Form, Group, Identity, Launch, Output, SocketSpec, Surroundings};
 
+/// So much of what a group passes on is kept: 64 KiB.
+const LOG_RING: u32 = 64 << 10;
+
 /// Something, and where in the file it is written.
 pub(crate) type Placed<T> = (T, Range<usize>);
-
-/// What is kept in memory of what is passed on, unless `log_ring` says how much: 64 KiB.
-const LOG_RING: u32 = 64 << 10;
 
 /// What is known of a group by now.
 pub(crate) struct Draft<'a> {

@@ -33,6 +33,7 @@ mod probe_answer;
 mod probes;
 mod programs;
 mod progress;
+pub(crate) mod reading;
 mod recover;
 mod reopen;
 mod run;
@@ -58,7 +59,7 @@ use firestarter_core::Supervisor;
 use rustix::process::Pid;
 
 use crate::config::Config;
-use crate::journal::{Header, Ledger, Log, Pipes, Records, Row, Table};
+use crate::journal::{Header, Ledger, Log, Pipes, Records, Rings, Row, Table};
 use crate::keeper::Link;
 use crate::say::say;
 use crate::sys::clone::exit_now;
@@ -97,13 +98,13 @@ pub(crate) struct Setup {
 
 /// Lives as a daemon: takes over from the journal and runs until all is over. Called by the keeper in a new process.
 pub(crate) fn live(setup: &'static Setup, records: Records, log: &mut Log, link: Link) {
-    let Records { header, table, ledger, pipes } = records;
+    let Records { header, table, ledger, pipes, rings } = records;
     // Unwinding would drop what owns descriptors, and so close them for all; dying does not.
     std::panic::set_hook(Box::new(|panic| {
         say(format_args!("{panic}"));
         exit_now(101)
     }));
-    let daemon = recover::take_over(Shared { setup, header, table, ledger, pipes }, log, link);
+    let daemon = recover::take_over(Shared { setup, header, table, ledger, pipes, rings }, log, link);
     maps::give_back_text();
     daemon.run()
 }
@@ -116,6 +117,7 @@ struct Shared {
     table: &'static Table,
     ledger: &'static Ledger,
     pipes: Option<&'static Pipes>,
+    rings: Option<&'static Rings>,
 }
 
 struct Daemon<'a> {

@@ -8,7 +8,7 @@ use firestarter_core::event::{SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, RequestId};
 
 use super::spawner::Role;
-use super::{now, Daemon, Fact, Receipt};
+use super::{now, reading, Daemon, Fact, Receipt};
 use crate::api::{Call, Facts, Listener, Order, Outcome, Question, Said, Status};
 use crate::journal::Row;
 use crate::sys::maps;
@@ -162,6 +162,10 @@ impl Daemon<'_> {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
             // It is no question that has its answer at once.
             Question::Status | Question::Succeed { .. } => Outcome::status(self.status()),
+            Question::Lines { group: name, from } => match self.core.group_named(&name) {
+                Some(group) => Outcome::lines(&name, reading::lines(self.shared, group, &name, from)),
+                None => self.unknown_group(&name),
+            },
             Question::GroupStatus { group: name, slot } => match (self.status().only(&name), slot) {
                 (None, _) => self.unknown_group(&name),
                 (Some(status), None) => Outcome::status(status),
@@ -189,6 +193,7 @@ impl Daemon<'_> {
             listeners: listeners.collect(),
             logs: (0..setup.config.groups.len()).map(|group| self.logs(group)).collect(),
             last_words: (0..setup.config.groups.len() as u32).map(|g| self.last_words.of_failure(GroupId(g))).collect(),
+            outputs: reading::outputs(&setup.config.groups, self.shared.rings),
             said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),
         };
         Status::new(&self.core.view(now), facts)

@@ -101,7 +101,7 @@ pub(crate) enum Stream {
 }
 
 impl Speaker {
-    fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         match self {
             Speaker::Slot(slot) => slot,
             Speaker::StopHook => u32::MAX,
@@ -109,7 +109,7 @@ impl Speaker {
         }
     }
 
-    fn read(number: u32) -> Speaker {
+    pub(super) fn read(number: u32) -> Speaker {
         match number {
             u32::MAX => Speaker::StopHook,
             number if number == u32::MAX - 1 => Speaker::Upgrader,

@@ -22,6 +22,7 @@ pub(crate) enum Part {
     Stages = 9,
     Sinks = 10,
     Tails = 11,
+    Rings = 12,
     PipesHere = 20,
     PipesThere = 21,
     /// What the start was like.
@@ -117,6 +118,7 @@ fn name(part: Part) -> &'static str {
         Part::Stages => "firestarter-stages",
         Part::Sinks => "firestarter-sinks",
         Part::Tails => "firestarter-tails",
+        Part::Rings => "firestarter-rings",
         Part::PipesHere | Part::PipesThere => "the socket to the writer",
         Part::Record => "the record of the start",
         Part::Next | Part::Before => "the other program",

@@ -4,6 +4,7 @@
 //! - the [`Table`]: one row a living worker, where the kernel itself writes the pid;
 //! - the [`Ledger`]: what each descriptor number means;
 //! - the [`Pipes`]: what processes write to, how the writer hears of them, and how far it is with each and at each sink;
+//! - the [`Rings`]: the last of what is passed on, for who asks;
 //! - the [`Log`]: the core's events since the last snapshot.
 //!
 //! Table and ledger hold facts that change in place: one store takes effect at once or not at all. The log holds what
@@ -15,6 +16,7 @@ mod ledger;
 mod log;
 mod memory;
 mod pipes;
+mod rings;
 mod sinks;
 mod stages;
 mod table;
@@ -33,6 +35,7 @@ pub(crate) use log::{Log, LogError};
 use memory::Memory;
 pub(crate) use memory::Part;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
+pub(crate) use rings::{Entry, Rings};
 pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
 pub(crate) use table::{Labels, Row, Table};
@@ -45,6 +48,8 @@ pub(crate) struct Records {
     pub(crate) ledger: &'static Ledger,
     /// None if nothing is written by way of the writer.
     pub(crate) pipes: Option<&'static Pipes>,
+    /// None if nothing of what is passed on is kept.
+    pub(crate) rings: Option<&'static Rings>,
 }
 
 impl Records {
@@ -80,6 +85,15 @@ impl Records {
         let pipes = Pipes::new(self, memory, sinks)?;
         Ok(Records { pipes: Some(Box::leak(Box::new(pipes))), ..self })
     }
+
+    /// Makes rings of so many bytes, by group; 0: none. `name` tells them from those of another start.
+    ///
+    /// # Errors
+    /// No descriptors or no memory.
+    pub(crate) fn with_rings(self, sizes: &[u32], name: u64) -> io::Result<Records> {
+        let rings = Rings::new(Memory::Fresh(self.ledger), sizes, name)?;
+        Ok(Records { rings: Some(Box::leak(Box::new(rings))), ..self })
+    }
 }
 
 /// What all this memory means, in one number: a program with another one cannot take it over.
@@ -111,5 +125,5 @@ pub(crate) fn adopt(ledger: RawFd) -> io::Result<(Records, &'static mut Log)> {
 fn make(ledger: &'static Ledger, memory: Memory<'_>) -> io::Result<(Records, &'static mut Log)> {
     let header = Box::leak(Box::new(Header::new(memory)?));
     let table = Box::leak(Box::new(Table::new(memory)?));
-    Ok((Records { header, table, ledger, pipes: None }, Box::leak(Box::new(Log::new(memory)?))))
+    Ok((Records { header, table, ledger, pipes: None, rings: None }, Box::leak(Box::new(Log::new(memory)?))))
 }

@@ -63,6 +63,27 @@ pub(super) fn style(stream: BorrowedFd<'_>, several_groups: bool) -> OwnStyle {
     OwnStyle::of(stream, &|name| std::env::var_os(name), several_groups)
 }
 
+/// How much is kept of what each group passes on: only what goes by way of the writer can be kept.
+pub(super) fn rings(config: &Config, outputs: &Outputs) -> Vec<u32> {
+    let groups = config.groups.iter().zip(&outputs.workers);
+    let sizes = groups.map(|(group, piped)| {
+        let streams = [&group.launch.stdout, &group.launch.stderr];
+        let passes_on = |stream: usize| piped[stream] && matches!(streams[stream], Output::PassOn(_));
+        if passes_on(0) || passes_on(1) {
+            group.launch.log_ring
+        } else {
+            0
+        }
+    });
+    sizes.collect()
+}
+
+/// A number that no other start's rings have: the time, in microseconds, which JSON passes on exactly.
+pub(super) fn name_of_rings() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// One of the streams that Firestarter was started with.
 struct Own {
     /// Workers that had it themselves could be held up by whoever reads it, or could not be told apart.

@@ -33,7 +33,8 @@ const ROOMS: &[Room] = &[
     Room { name: "journal", rooms: &["sys"], core: &["journal"] },
     // People.
     Room { name: "client", rooms: &["api"], core: &[] },
-    Room { name: "cli", rooms: &["client", "api", "config"], core: &["command", "ids", "spec"] },
+    Room { name: "cli", rooms: &["client", "api", "config", "logs"], core: &["command", "ids", "spec"] },
+    Room { name: "logs", rooms: &["client", "api", "output", "backups"], core: &[] },
     Room { name: "tui", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     Room { name: "http", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     // The command lines of other programs.
@@ -61,6 +62,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("cli", "say", "one wording of the system's errors"),
     ("keeper", "say", "the keeper has no other voice"),
     ("writer", "say", "the writer has no other voice"),
+    ("logs", "say", "remarks about a log stand beside its lines, not among them"),
     ("config", "nearest", "suggestions for misspelt keys"),
     ("init", "say", "one wording of the system's errors"),
     ("init", "cli", "it ends with the codes of the command line"),

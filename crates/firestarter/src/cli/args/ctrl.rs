@@ -74,7 +74,7 @@ impl Given {
     }
 
     /// `web` is a group, `web/2` the worker in slot 2 of it. A group's name has no `/` in it.
-    fn target(&self, name: &str) -> Result<(String, Option<Slot>), Usage> {
+    pub(super) fn target(&self, name: &str) -> Result<(String, Option<Slot>), Usage> {
         let Some((group, slot)) = name.split_once('/') else { return Ok((name.to_owned(), None)) };
         let digits = !slot.is_empty() && slot.bytes().all(|byte| byte.is_ascii_digit());
         match slot.parse() {

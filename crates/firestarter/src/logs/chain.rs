@@ -1,0 +1,167 @@
+//! The files that a log consists of, found while they are being renamed: which of them are newer than one that is being
+//! read. Used by `file` and `tail`. It renames nothing.
+//!
+//! The log is opened first, then the folder is listed, then backups are opened, the newest first. A rotation meanwhile
+//! moves a file to an older place, where it is met once more and known by its inode; so none is passed by. A name that
+//! is gone when it is opened, or a file that has links and is not found, says that the list is old: then again.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use super::piece::{identity, Piece};
+use crate::backups;
+use crate::output::{LogFile, Rotation};
+
+/// A log and its backups.
+pub(super) struct Chain {
+    log: LogFile,
+    folder: PathBuf,
+    /// Backups are kept: one that is gone may have been followed by others that are gone.
+    keeps: bool,
+}
+
+/// What comes after a file.
+#[derive(Default)]
+pub(super) struct Newer {
+    /// The oldest first, and no more than so many of them.
+    pub(super) pieces: VecDeque<Piece>,
+    /// The file was removed, so others between it and these may have been too.
+    pub(super) gap: bool,
+}
+
+/// What whoever walks wants next.
+#[derive(PartialEq, Eq)]
+pub(super) enum Step {
+    Older,
+    Enough,
+}
+
+/// So many are held open.
+const OPEN: usize = 64;
+/// So often a list is made anew that was old when it was used.
+const TRIES: u32 = 100;
+
+impl Chain {
+    pub(super) fn new(path: &Path, rotation: Rotation) -> Chain {
+        let keeps = match rotation {
+            Rotation::Never => true,
+            Rotation::Size { backups, .. } => backups > 0,
+            Rotation::Time(schedule) => schedule.backups > 0,
+        };
+        // An outside logrotate numbers its backups too; 0: it counts as one only while none before it is missing.
+        let outside = Rotation::Size { max_bytes: 1, backups: 0 };
+        let names = if rotation == Rotation::Never { outside } else { rotation };
+        let folder = path.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+        Chain { log: LogFile::new(path.to_owned(), names), folder, keeps }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.log.path
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the log's path leads to this file.
+    pub(super) fn is_live(&self, piece: &Piece) -> io::Result<bool> {
+        match fs::metadata(&self.log.path) {
+            Ok(meta) => Ok(identity(&meta) == piece.identity),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is newer than this file; none: all there is.
+    pub(super) fn newer_than(&self, current: Option<&Piece>) -> io::Result<Newer> {
+        for _ in 0..TRIES {
+            if let Some(newer) = self.try_newer_than(current)? {
+                return Ok(newer);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        // It stands in the folder under a name that no backup has: somebody else has moved it.
+        let live = existing(Piece::open(&self.log.path, None))?;
+        Ok(Newer { pieces: live.into_iter().collect(), gap: false })
+    }
+
+    fn try_newer_than(&self, current: Option<&Piece>) -> io::Result<Option<Newer>> {
+        let mut newer = Newer::default();
+        let Some(current) = current else {
+            let whole = self.walk(|piece| {
+                keep(&mut newer.pieces, piece);
+                Ok(Step::Older)
+            });
+            return Ok(whole?.map(|()| newer));
+        };
+        let before = current.meta()?;
+        let removed = before.nlink() == 0;
+        let modified = (before.mtime(), before.mtime_nsec());
+        let mut found = false;
+        let whole = self.walk(|mut piece| {
+            if piece.identity == current.identity {
+                found = true;
+                return Ok(Step::Enough);
+            }
+            if removed {
+                let meta = piece.meta()?;
+                let its = (meta.mtime(), meta.mtime_nsec());
+                // A compressed backup has the times of what it was made of.
+                found = its == modified && piece.compression.is_some() && piece.holds(current)?;
+                if found || its < modified {
+                    return Ok(Step::Enough);
+                }
+            }
+            keep(&mut newer.pieces, piece);
+            Ok(Step::Older)
+        });
+        let whole = whole?.is_some();
+        newer.gap = !found && self.keeps;
+        // If it was not found and not removed before, it is where the list did not show it, or was removed meanwhile.
+        Ok(Some(newer).filter(|_| whole && (found || removed)))
+    }
+
+    /// Shows all files, the newest first, each once. None: the list was old.
+    pub(super) fn walk(&self, mut visit: impl FnMut(Piece) -> io::Result<Step>) -> io::Result<Option<()>> {
+        let mut seen = HashSet::new();
+        if let Some(live) = existing(Piece::open(&self.log.path, None))? {
+            seen.insert(live.identity);
+            if visit(live)? == Step::Enough {
+                return Ok(Some(()));
+            }
+        }
+        let names = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(())),
+            Err(error) => return Err(error),
+        };
+        for backup in backups::of(&self.log, names).into_iter().rev() {
+            let opened = Piece::open(&self.folder.join(&backup.name), backup.compression);
+            let Some(piece) = existing(opened)? else { return Ok(None) };
+            if seen.insert(piece.identity) && visit(piece)? == Step::Enough {
+                break;
+            }
+        }
+        Ok(Some(()))
+    }
+}
+
+/// Puts an older one before those that are there, and lets go of the newest if there are too many.
+fn keep(pieces: &mut VecDeque<Piece>, piece: Piece) {
+    pieces.push_front(piece);
+    pieces.truncate(OPEN);
+}
+
+/// None: there is no such file.
+fn existing(opened: io::Result<Piece>) -> io::Result<Option<Piece>> {
+    match opened {
+        Ok(piece) => Ok(Some(piece)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,106 @@
+//! What a line says of itself: when it was written, by whom, to which stream. Pure. Used by `file` and `ring`.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::api::{Form, Hook, Stream};
+
+/// A line, or a part of a long one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Line {
+    /// In nanoseconds since 1970; none: it does not say.
+    pub(super) time: Option<i64>,
+    /// The group, if it says.
+    pub(super) group: Option<String>,
+    /// Of the worker in this slot.
+    pub(super) slot: Option<u32>,
+    /// Of this hook.
+    pub(super) hook: Option<Hook>,
+    /// Written to this stream.
+    pub(super) stream: Option<Stream>,
+    /// As it is shown.
+    pub(super) text: Vec<u8>,
+    /// Where in the text that begins which was written by the worker.
+    pub(super) said: usize,
+    /// A newline follows.
+    pub(super) ends: bool,
+}
+
+/// The members of a line of JSON that count here.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    group: Option<Cow<'a, str>>,
+    slot: Option<u32>,
+    hook: Option<Hook>,
+    stream: Option<Stream>,
+}
+
+impl Line {
+    /// Reads a line of a file. One that is not of the file's form says nothing of itself.
+    pub(super) fn read(form: Form, bytes: &[u8], ends: bool) -> Line {
+        let line = Line { text: bytes.to_vec(), ends, ..Line::default() };
+        match form {
+            Form::Plain => line,
+            Form::Timed => {
+                let end = bytes.iter().take(LONGEST_TIME).position(|byte| *byte == b' ');
+                let time = end.and_then(|end| time(std::str::from_utf8(&bytes[..end]).ok()?));
+                let said = end.filter(|_| time.is_some()).map_or(0, |end| end + 1);
+                Line { time, said, ..line }
+            }
+            Form::Json => match serde_json::from_slice::<Members<'_>>(bytes) {
+                Ok(Members { time: text, group, slot, hook, stream }) => {
+                    let time = text.and_then(|text| time(&text));
+                    Line { time, group: group.map(Cow::into_owned), slot, hook, stream, ..line }
+                }
+                Err(_) => line,
+            },
+        }
+    }
+}
+
+/// No time is longer: `2026-11-25T15:56:13.123456789+00:00`.
+const LONGEST_TIME: usize = 40;
+
+/// A time as RFC 3339 writes it, in nanoseconds since 1970.
+pub(super) fn time(text: &str) -> Option<i64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_when_and_whose_they_are() {
+        let text = b"2026-11-25T15:56:13.123456Z hello";
+        let line = Line::read(Form::Timed, text, true);
+        assert_eq!((line.time, &line.text[line.said..]), (Some(1_795_622_173_123_456_000), &b"hello"[..]));
+        let json = br#"{"time":"2026-11-25T15:56:13Z","group":"w\u0065b","slot":3,"pid":7,"stream":"stderr","message":{"a":[1]}}"#;
+        let line = Line::read(Form::Json, json, true);
+        let said = (line.time, line.group.as_deref(), line.slot, line.hook, line.stream);
+        assert_eq!(said, (Some(1_795_622_173_000_000_000), Some("web"), Some(3), None, Some(Stream::Stderr)));
+        let hook = Line::read(Form::Json, br#"{"time":"?","hook":"exec_stop","stream":"stdout"}"#, false);
+        assert_eq!((hook.time, hook.hook, hook.ends), (None, Some(Hook::ExecStop), false));
+    }
+
+    #[test]
+    fn what_is_not_of_the_form_says_nothing() {
+        for (form, text) in [
+            (Form::Plain, "2026-11-25T15:56:13Z a"),
+            (Form::Timed, "no time"),
+            (Form::Timed, ""),
+            (Form::Timed, "2026-11-25T15:56:13Z"),
+            (Form::Json, "{"),
+            (Form::Json, "7"),
+            (Form::Json, r#"{"slot":-1}"#),
+        ] {
+            let line = Line::read(form, text.as_bytes(), true);
+            assert_eq!(line, Line { text: text.into(), ends: true, ..Line::default() }, "{text}");
+        }
+    }
+}

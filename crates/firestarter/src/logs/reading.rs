@@ -1,0 +1,209 @@
+//! From an order to lines that are shown: the loop over all sources. Called by way of `read`. It decides neither what is
+//! read (`plan`) nor how it looks (`show`).
+
+use std::io::{self, BufWriter, Write};
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use regex_lite::Regex;
+
+use super::file::{FileSource, Look, Taker};
+use super::line::Line;
+use super::merge::Merge;
+use super::plan::{plan, Group, Kind, Plan};
+use super::ring::{RingSource, PAUSE};
+use super::show::Show;
+use super::watch::Watch;
+use super::{Order, Trouble};
+use crate::say::{plain, say};
+
+/// Where lines are shown.
+pub(crate) struct Page<'a> {
+    pub(crate) out: &'a mut dyn Write,
+    /// What `out` writes to: who has gone from there is not waited for.
+    pub(crate) fd: BorrowedFd<'a>,
+    /// It is a terminal that shows colours.
+    pub(crate) coloured: bool,
+}
+
+/// Shows what is wanted. `groups` are all that there are, in the order of the configuration; `socket` is a daemon's.
+///
+/// # Errors
+/// It is not there, or cannot be shown.
+pub(crate) fn read(order: &Order, groups: &[Group], socket: Option<&Path>, page: Page<'_>) -> Result<(), Trouble> {
+    let since = order.since.map(|since| since.resolve(SystemTime::now()));
+    let grep = order.grep.as_deref().and_then(|text| Regex::new(text).ok());
+    let plans = plan(order, groups, since, grep.as_ref(), socket.is_some())?;
+    for remark in &plans.remarks {
+        say(format_args!("{remark}"));
+    }
+    let names: std::collections::BTreeSet<&str> =
+        plans.all.iter().flat_map(|plan| plan.sieve.groups.iter().map(|(name, _)| name.as_str())).collect();
+    let (marked, fd, coloured) = (names.len() > 1, page.fd, page.coloured);
+    let mut out = BufWriter::with_capacity(64 << 10, page.out);
+    let show = Show { out: &mut out, marked, coloured, grep };
+    let merge = Merge::new(plans.all.len());
+    let sources = plans.all.into_iter().map(|plan| Source::new(plan, socket)).collect();
+    let mut reading = Reading { sources, merge, show, follow: order.follow, failed: false };
+    match reading.run(order, fd) {
+        Ok(()) if reading.failed => Err(Trouble::Told),
+        Ok(()) => Ok(()),
+        // Who has read enough, as head(1) does, has got what he wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Trouble::Output(error)),
+    }
+}
+
+/// A source, and how its lines are marked.
+struct Source {
+    from: From,
+    name: String,
+    place: usize,
+    /// Nothing was there at the last look.
+    idle: bool,
+}
+
+enum From {
+    File(Box<FileSource>),
+    Ring(RingSource),
+    /// It could not be read.
+    Nothing,
+}
+
+impl Source {
+    fn new(plan: Plan, socket: Option<&Path>) -> Source {
+        let from = match plan.kind {
+            Kind::File { path, form, rotation } => {
+                From::File(Box::new(FileSource::new(&path, form, rotation, plan.sieve)))
+            }
+            Kind::Ring => {
+                let socket = socket.map_or_else(PathBuf::new, Path::to_owned);
+                From::Ring(RingSource::new(plan.name.clone(), &socket, plan.sieve))
+            }
+        };
+        Source { from, name: plan.name, place: plan.place, idle: false }
+    }
+}
+
+struct Reading<'a> {
+    sources: Vec<Source>,
+    merge: Merge<Line>,
+    show: Show<'a>,
+    follow: bool,
+    failed: bool,
+}
+
+/// Takes what one source gives.
+struct Into<'a> {
+    merge: &'a mut Merge<Line>,
+    source: usize,
+}
+
+impl Taker for Into<'_> {
+    fn line(&mut self, time: Option<i64>, line: Line) {
+        self.merge.push(self.source, time, line);
+    }
+
+    fn remark(&mut self, remark: String) {
+        say(format_args!("{remark}"));
+    }
+}
+
+impl Reading<'_> {
+    /// # Errors
+    /// Of the output alone.
+    fn run(&mut self, order: &Order, out: BorrowedFd<'_>) -> io::Result<()> {
+        let mut watch = self.follow.then(Watch::new);
+        self.watch(&mut watch);
+        (0..self.sources.len()).for_each(|index| self.begin(index, order.lines));
+        loop {
+            self.show_all()?;
+            let Some(waiting) = &mut watch else { break };
+            let asked = self.sources.iter().any(|source| matches!(source.from, From::Ring(_)));
+            let dead = self.sources.iter().all(|source| matches!(source.from, From::Nothing));
+            if dead || !waiting.wait(out, PAUSE, asked)? {
+                break;
+            }
+            self.watch(&mut watch);
+            self.sources.iter_mut().for_each(|source| source.idle = false);
+        }
+        for index in 0..self.sources.len() {
+            let mut into = Into { merge: &mut self.merge, source: index };
+            if let From::File(file) = &mut self.sources[index].from {
+                file.finish(&mut into);
+            }
+        }
+        self.show_all()
+    }
+
+    fn watch(&self, watch: &mut Option<Watch>) {
+        for source in &self.sources {
+            if let (Some(watch), From::File(file)) = (watch.as_mut(), &source.from) {
+                watch.add(file.path(), file.folder());
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize, lines: Option<u64>) {
+        let mut into = Into { merge: &mut self.merge, source: index };
+        let source = &mut self.sources[index];
+        let begun = match &mut source.from {
+            From::File(file) => match file.begin(lines) {
+                Ok(there) => {
+                    if !there {
+                        say(format_args!("{}: {} is not there yet", source.name, file.path().display()));
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(format!("read {}: {}", file.path().display(), plain(&error))),
+            },
+            From::Ring(ring) => ring.begin(lines, &mut into).map_err(|error| error.to_string()),
+            From::Nothing => Ok(()),
+        };
+        if let Err(error) = begun {
+            self.fail(index, &error);
+        }
+    }
+
+    /// Shows whatever is there.
+    fn show_all(&mut self) -> io::Result<()> {
+        loop {
+            (0..self.sources.len()).for_each(|index| self.fill(index));
+            let Some((index, line)) = self.merge.pop() else { break };
+            let source = &self.sources[index];
+            self.show.line(&source.name, source.place, &line)?;
+            // One that is never at its end does not keep the others from being looked at.
+            if self.follow && self.merge.wants(index) {
+                self.sources.iter_mut().for_each(|source| source.idle = false);
+            }
+        }
+        self.show.out.flush()
+    }
+
+    fn fill(&mut self, index: usize) {
+        while self.merge.wants(index) && !self.sources[index].idle {
+            let mut into = Into { merge: &mut self.merge, source: index };
+            let source = &mut self.sources[index];
+            let look = match &mut source.from {
+                From::File(file) => {
+                    file.look(&mut into).map_err(|error| format!("read {}: {}", file.path().display(), plain(&error)))
+                }
+                From::Ring(ring) if self.follow => Ok(ring.look(&mut into)),
+                // All that was kept was taken in at the beginning.
+                From::Ring(_) | From::Nothing => Ok(Look::Idle),
+            };
+            match look {
+                Ok(look) => source.idle = look == Look::Idle,
+                Err(error) => self.fail(index, &error),
+            }
+        }
+    }
+
+    /// Of a source that cannot be read no more is shown; of the others it is.
+    fn fail(&mut self, index: usize, error: &str) {
+        let source = &mut self.sources[index];
+        say(format_args!("{}: {error}", source.name));
+        (source.from, source.idle, self.failed) = (From::Nothing, true, true);
+    }
+}
