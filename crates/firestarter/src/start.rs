@@ -163,15 +163,9 @@ fn start(served: Served) -> Result<u8, OpenError> {
         cwd: std::env::current_dir().unwrap_or_else(|_| "/".into()),
     };
     let setup = Box::leak(Box::new(setup));
-    let (mut records, log) = journal::create().map_err(kernel("the journal"))?;
+    let (records, log) = journal::create().map_err(kernel("the journal"))?;
     name_voice(records, voice)?;
-    if let Some(plan) = &plan {
-        records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
-        let sizes = logs::rings(&setup.config, &setup.outputs);
-        if sizes.iter().any(|size| *size > 0) {
-            records = records.with_rings(&sizes, logs::name_of_rings()).map_err(kernel("memory for lines"))?;
-        }
-    }
+    let records = with_outputs(records, setup, plan.as_ref())?;
     open::open(setup, records, log, u64::from_le_bytes(seed))?;
     if let Some(pid_file) = &setup.pid_file {
         let locked = open::claim_pid_file(pid_file).inspect_err(|_| open::remove_all_but_pid_file(setup))?;
@@ -206,6 +200,17 @@ fn name_voice(records: Records, voice: Option<BorrowedFd<'_>>) -> Result<(), Ope
     voice.map_or(Ok(()), |voice| records.ledger.name(&voice, kept)).map_err(kernel("standard error"))
 }
 
+/// Makes or finds what the outputs need that go by way of the writer.
+fn with_outputs(records: Records, setup: &Setup, plan: Option<&Plan>) -> Result<Records, OpenError> {
+    let Some(plan) = plan else { return Ok(records) };
+    let records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
+    let sizes = logs::rings(&setup.config, &setup.outputs);
+    if sizes.iter().all(|size| *size == 0) {
+        return Ok(records);
+    }
+    records.with_rings(&sizes, logs::name_of_rings()).map_err(kernel("memory for lines"))
+}
+
 /// Becomes the keeper. All is open.
 fn keep(
     setup: &'static Setup,
@@ -219,7 +224,7 @@ fn keep(
     let voice = records.ledger.kept(Part::Voice);
     let writer = || {
         if let (Some(plan), Some(pipes)) = (plan, records.pipes) {
-            writer::live(plan, pipes, voice);
+            writer::live(plan, pipes, records.rings, voice);
         }
     };
     let heard = heard(&setup.signals, hangup_ignored);

@@ -166,7 +166,6 @@ fn without_a_daemon_the_files_of_the_configuration_are_read() {
 }
 
 #[test]
-#[ignore = "until the writer pushes what it passes on to the rings"]
 fn what_is_passed_on_is_read_from_memory_and_followed_over_daemons() {
     let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while [ $i -lt 500 ]; do echo out $i; echo err $i >&2; \
                 i=$((i+1)); sleep 0.004; done; exec sleep 1000']\n\

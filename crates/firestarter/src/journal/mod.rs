@@ -91,7 +91,9 @@ impl Records {
     /// # Errors
     /// No descriptors or no memory.
     pub(crate) fn with_rings(self, sizes: &[u32], name: u64) -> io::Result<Records> {
-        let rings = Rings::new(Memory::Fresh(self.ledger), sizes, name)?;
+        let kept = self.ledger.kept(Part::Rings).is_some();
+        let memory = if kept { Memory::Kept(self.ledger) } else { Memory::Fresh(self.ledger) };
+        let rings = Rings::new(memory, sizes, name)?;
         Ok(Records { rings: Some(Box::leak(Box::new(rings))), ..self })
     }
 }

@@ -94,7 +94,6 @@ impl Rings {
 
     /// Adds lines. Of one group one thread at a time may do so, in the one writer that lives; readers may read meanwhile.
     /// What is longer than the ring pushes itself out: the last of it stays.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called by the writer"))]
     pub(crate) fn push(&self, group: usize, time: u64, speaker: Speaker, stream: Stream, lines: &[u8]) {
         let Some(ring) = self.ring(group) else { return };
         let whose = u64::from(speaker.number()) << 1 | stream as u64;

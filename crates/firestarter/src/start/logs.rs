@@ -36,7 +36,7 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     for group in &config.groups {
         let streams = [&group.launch.stdout, &group.launch.stderr];
         outputs.push([0, 1].map(|stream| match streams[stream] {
-            Output::PassOn(form) => own[stream].piped || *form != Form::Plain,
+            Output::PassOn(form) => own[stream].takes_pipe(*form, group.launch.log_ring),
             Output::Null => false,
             Output::File(_) => true,
         }));
@@ -86,6 +86,8 @@ pub(super) fn name_of_rings() -> u64 {
 
 /// One of the streams that Firestarter was started with.
 struct Own {
+    /// Nobody reads it, now or later.
+    null: bool,
     /// Workers that had it themselves could be held up by whoever reads it, or could not be told apart.
     piped: bool,
     /// How workers' lines stand there.
@@ -101,11 +103,16 @@ impl Own {
             kind == FileType::CharacterDevice && stat.st_rdev == null
         };
         let Some(stat) = fstat(stream).ok().filter(|stat| !is_null(stat)) else {
-            return Own { piped: false, style: OwnStyle::default() };
+            return Own { null: true, piped: false, style: OwnStyle::default() };
         };
         let file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let style = style(stream, several_groups);
-        Own { piped: style.marked || !file, style }
+        Own { null: false, piped: style.marked || !file, style }
+    }
+
+    /// Whether what a group passes on goes by way of the writer: if it must, or is to be kept in memory too.
+    fn takes_pipe(&self, form: Form, log_ring: u32) -> bool {
+        !self.null && (self.piped || form != Form::Plain || log_ring > 0)
     }
 }
 

@@ -15,7 +15,7 @@ use firestarter_core::spec::ExitWhen;
 use firestarter_core::time::Instant;
 
 use super::record::{exit_to_word, Record};
-use super::{fault, keep, kernel, load_text, logs, name_voice, policy, prepare};
+use super::{fault, keep, kernel, load_text, logs, name_voice, policy, prepare, with_outputs};
 use crate::cli::code;
 use crate::config::Config;
 use crate::daemon::open::{OpenError, Runtime};
@@ -68,10 +68,6 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
     let (outputs, plan) = logs::plan(&config)?;
     [Part::Voice, Part::Signals, Part::Next].into_iter().for_each(|part| records.ledger.let_go(part));
     name_voice(records, prepare()?)?;
-    let records = match &plan {
-        Some(plan) => records.with_pipes(plan.sinks()).map_err(kernel("the socket to the writer"))?,
-        None => records,
-    };
     let keeper = rustix::process::getpid();
     let setup = Setup {
         policy: policy(&config, record.exit_when(), keeper.is_init()),
@@ -89,6 +85,7 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
         cwd: record.cwd.clone(),
     };
     let setup = Box::leak(Box::new(setup));
+    let records = with_outputs(records, setup, plan.as_ref())?;
     refresh(&record, records).map_err(kernel("the record of the start"))?;
     keep(setup, records, log, plan, record.hangup_ignored)
 }

@@ -31,8 +31,9 @@ mod source;
 mod stops;
 
 use std::os::fd::RawFd;
+use std::sync::Mutex;
 
-use crate::journal::Pipes;
+use crate::journal::{Pipes, Rings};
 use crate::output::{self, Form};
 use crate::say::{plain, say};
 use crate::sys::clone::exit_now;
@@ -83,7 +84,12 @@ const NAME: &std::ffi::CStr = c"firestarter-log";
 
 /// Lives as the writer. Called by the keeper in a new process, with a copy of its table of descriptors. `voice` is what
 /// must stay open beyond the standard streams.
-pub(crate) fn live(plan: &'static Plan, pipes: &'static Pipes, voice: Option<RawFd>) -> ! {
+pub(crate) fn live(
+    plan: &'static Plan,
+    pipes: &'static Pipes,
+    rings: Option<&'static Rings>,
+    voice: Option<RawFd>,
+) -> ! {
     std::panic::set_hook(Box::new(|panic| {
         say(format_args!("{panic}"));
         exit_now(101)
@@ -91,7 +97,7 @@ pub(crate) fn live(plan: &'static Plan, pipes: &'static Pipes, voice: Option<Raw
     let found = pipes.take_over(voice);
     let _ = rustix::process::setpgid(None, None);
     let _ = rustix::thread::set_name(NAME);
-    let begun = begin(plan, pipes).and_then(|mut reader| {
+    let begun = begin(plan, pipes, rings).and_then(|mut reader| {
         reader.take_over(found)?;
         Ok(reader)
     });
@@ -105,7 +111,9 @@ pub(crate) fn live(plan: &'static Plan, pipes: &'static Pipes, voice: Option<Raw
     }
 }
 
-fn begin(plan: &'static Plan, pipes: &'static Pipes) -> std::io::Result<Reader> {
+fn begin(plan: &'static Plan, pipes: &'static Pipes, rings: Option<&'static Rings>) -> std::io::Result<Reader> {
+    // Both own outputs may have something for the ring of one group, and one at a time may push.
+    let rings: &'static Mutex<Option<&'static Rings>> = Box::leak(Box::new(Mutex::new(rings)));
     let rows = pipes.sinks();
     let compressor: &'static Compressor = Box::leak(Box::new(Compressor::new(&plan.logs)));
     let files = plan.logs.iter().enumerate().map(|(sink, log)| {
@@ -113,7 +121,7 @@ fn begin(plan: &'static Plan, pipes: &'static Pipes) -> std::io::Result<Reader> 
         Sink::new(row, Place::File(LogFile::new(log, row, (compressor, sink))))
     });
     let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].into_iter().zip(plan.logs.len()..);
-    let own = own.map(|(stream, sink)| Sink::new(rows.row(sink), Place::Own(Own::new(stream))));
+    let own = own.map(|(stream, sink)| Sink::new(rows.row(sink), Place::Own(Own::new(stream, rings))));
     let board: &'static Board = Box::leak(Box::new(Board::new(files.chain(own))?));
     Ok(Reader::new(plan, pipes, board)?)
 }

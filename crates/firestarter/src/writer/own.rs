@@ -3,14 +3,28 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, PoisonError};
 
+use crate::journal::{Origin, Rings};
 use crate::say::{Mouth, LONGEST};
 
-pub(super) struct Own(Mouth);
+pub(super) struct Own {
+    mouth: Mouth,
+    /// What is kept in memory of it.
+    rings: &'static Mutex<Option<&'static Rings>>,
+}
 
 impl Own {
-    pub(super) fn new(stream: BorrowedFd<'static>) -> Own {
-        Own(Mouth::new(stream))
+    pub(super) fn new(stream: BorrowedFd<'static>, rings: &'static Mutex<Option<&'static Rings>>) -> Own {
+        Own { mouth: Mouth::new(stream), rings }
+    }
+
+    /// Keeps lines in memory too, for who asks for them.
+    pub(super) fn keep(&self, origin: Origin, time: u64, lines: &[u8]) {
+        let rings = self.rings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rings) = *rings {
+            rings.push(origin.group as usize, time, origin.speaker, origin.stream, lines);
+        }
     }
 
     /// Writes as much as is taken at once.
@@ -18,19 +32,19 @@ impl Own {
     /// # Errors
     /// `WouldBlock`: nothing is. Others as of write(2).
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.0.write(&bytes[..self.length_of_part(bytes)])?)
+        Ok(self.mouth.write(&bytes[..self.length_of_part(bytes)])?)
     }
 
     /// What goes out in one write. A pipe takes a short part whole or not at all, so lines of others do not get into
     /// ours; to a file all goes at once.
     fn length_of_part(&self, next: &[u8]) -> usize {
-        if next.len() <= LONGEST || matches!(self.0, Mouth::File(_)) {
+        if next.len() <= LONGEST || matches!(self.mouth, Mouth::File(_)) {
             return next.len();
         }
         next[..LONGEST].iter().rposition(|byte| *byte == b'\n').map_or(LONGEST, |newline| newline + 1)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.0.fd()
+        self.mouth.fd()
     }
 }

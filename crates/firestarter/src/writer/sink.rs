@@ -409,7 +409,12 @@ impl Sink {
                 self.row.add(Count::DroppedLines, source.row.counted().0);
                 source.row.end_gap();
             }
-            Kind::Lines | Kind::Split => self.row.add(Count::Bytes, batch.to - batch.from),
+            Kind::Lines | Kind::Split => {
+                self.row.add(Count::Bytes, batch.to - batch.from);
+                if let Place::Own(own) = &self.place {
+                    own.keep(source.pipe.origin, batch.time, part);
+                }
+            }
             Kind::Close => {}
         }
         if part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to {
