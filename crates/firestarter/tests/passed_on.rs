@@ -30,11 +30,12 @@ fn lines_of_several_groups_are_marked() {
 
 #[test]
 fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
-    let fire = Fire::start("[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    const WEB: &str = "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\nlog_ring = 0\n";
+    let fire = Fire::start(WEB);
     until("a line", || fire.stdout() == "out\n");
     assert_eq!(proc::writer(fire.keeper_pid), None, "nothing needs a writer");
     let folder = Folder::new();
-    let mut command = harness::run_command(&folder, "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    let mut command = harness::run_command(&folder, WEB);
     let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
     let mut line = String::new();
     BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");

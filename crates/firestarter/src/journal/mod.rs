@@ -10,6 +10,8 @@
 //! Table and ledger hold facts that change in place: one store takes effect at once or not at all. The log holds what
 //! must be replayed in order. None of them holds environments or other secrets.
 
+#[cfg(test)]
+pub(crate) mod deaths;
 mod handover;
 mod header;
 mod ledger;

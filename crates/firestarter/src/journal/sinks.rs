@@ -108,7 +108,7 @@ impl Sinks {
 impl SinkRow<'_> {
     /// A batch is going to be written.
     pub(crate) fn begin(self, batch: &Batch) {
-        self.0[WRITTEN].store(0, Release);
+        self.set(WRITTEN, 0);
         let (inode, before) = batch.file.unwrap_or((0, u64::MAX));
         let (number, pipe) = batch.pipe;
         self.publish([
@@ -152,18 +152,24 @@ impl SinkRow<'_> {
         (Some(batch), batch.open_line)
     }
 
+    fn set(self, word: usize, value: u64) {
+        #[cfg(test)]
+        super::deaths::step();
+        self.0[word].store(value, Release);
+    }
+
     fn publish(self, words: [u64; 8]) {
         let turn = self.0[TURN].load(Acquire) + 1;
         let place = PLACES[turn as usize & 1];
         for (at, word) in (place..).zip(words) {
-            self.0[at].store(word, Release);
+            self.set(at, word);
         }
-        self.0[TURN].store(turn, Release);
+        self.set(TURN, turn);
     }
 
     /// So much of the batch is written, where no length shows it.
     pub(crate) fn set_written(self, bytes: usize) {
-        self.0[WRITTEN].store(bytes as u64, Release);
+        self.set(WRITTEN, bytes as u64);
     }
 
     pub(crate) fn written(self) -> usize {
@@ -180,7 +186,7 @@ impl SinkRow<'_> {
 
     /// Why the sink does not work; 0: it does.
     pub(crate) fn set_errno(self, errno: i32) {
-        self.0[ERRNO].store(errno as u64, Release);
+        self.set(ERRNO, errno as u64);
     }
 
     pub(crate) fn errno(self) -> i32 {
@@ -194,9 +200,9 @@ impl SinkRow<'_> {
     }
 
     pub(crate) fn set_begun(self, inode: u64, begun: i64) {
-        self.0[BEGUN_INODE].store(0, Release);
-        self.0[BEGUN].store(begun as u64, Release);
-        self.0[BEGUN_INODE].store(inode, Release);
+        self.set(BEGUN_INODE, 0);
+        self.set(BEGUN, begun as u64);
+        self.set(BEGUN_INODE, inode);
     }
 
     /// Somebody wants the file to be opened anew.
@@ -210,7 +216,7 @@ impl SinkRow<'_> {
     }
 
     pub(crate) fn set_reopened(self, asked: u64) {
-        self.0[REOPENED].store(asked, Release);
+        self.set(REOPENED, asked);
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! What is read from a pipe is spliced to the end of its *stage*, a memfd of its own, and nowhere else: the length of the
 //! stage is the record of what was taken, kept by the kernel itself. A row holds the rest: up to where the stage is
-//! *consumed* (written, or dropped and counted), whose pipe it is, and the *gap*: a range of the stage that is dropped
-//! because the sink could not take it. Positions in a stage only grow while there is something in it; one that is consumed
+//! *consumed* (written, or dropped and counted), whose pipe it is, and *gaps*: ranges of the stage that are dropped
+//! because the sink could not take them. There are two at most: one that ended and was not told of in the sink yet, and one
+//! behind it that grows, should the sink fail over the telling. Positions in a stage only grow while there is something in it; one that is consumed
 //! to its end may be made empty, and then begins at 0 again. A writer that dies between the two leaves a row that claims
 //! more than there is: that is an empty stage.
 //!
@@ -23,16 +24,18 @@ pub(super) struct Stages(SharedWords);
 
 /// As many as the ledger has.
 const ROWS: usize = 1 << 18;
-const WORDS: usize = 9;
+const WORDS: usize = 13;
 const STAGE: usize = 0;
 const PID: usize = 1;
 const GENERATION: usize = 2;
 const CONSUMED: usize = 3;
-const GAP_FROM: usize = 4;
-const GAP_TO: usize = 5;
-const LINES: usize = 6;
-const COUNTED: usize = 7;
-const PLACE: usize = 8;
+const PLACE: usize = 4;
+/// Where the words of the gaps begin.
+const GAPS: [usize; 2] = [5, 9];
+const GAP_FROM: usize = 0;
+const GAP_TO: usize = 1;
+const LINES: usize = 2;
+const COUNTED: usize = 3;
 /// In place of the end of a gap: it is still growing.
 const OPEN: u64 = u64::MAX;
 
@@ -67,9 +70,9 @@ impl Stages {
 impl StageRow<'_> {
     /// The row of a new pipe with an empty stage.
     pub(super) fn begin(self, stage: RawFd, generation: u32) {
-        for (word, value) in [(PID, 0), (CONSUMED, 0), (GAP_FROM, 0), (GAP_TO, 0), (LINES, 0), (COUNTED, 0)] {
-            self.set(word, value);
-        }
+        GAPS.into_iter().for_each(|gap| self.set(gap + GAP_FROM, 0));
+        self.set(PID, 0);
+        self.set(CONSUMED, 0);
         self.set(GENERATION, generation.into());
         self.set(STAGE, stage as u64);
     }
@@ -112,41 +115,59 @@ impl StageRow<'_> {
         self.set(CONSUMED, position);
     }
 
-    /// What is dropped, unless that was told and is done with.
+    /// What is dropped next, unless that was told and is done with.
     pub(crate) fn gap(self) -> Option<Gap> {
-        let from = self.word(GAP_FROM).checked_sub(1)?;
-        let to = Some(self.word(GAP_TO)).filter(|to| *to != OPEN);
+        GAPS.into_iter().filter_map(|place| self.gap_at(place)).min_by_key(|gap| gap.from)
+    }
+
+    /// What is dropped now, and grows.
+    pub(crate) fn growing_gap(self) -> Option<Gap> {
+        GAPS.into_iter().filter_map(|place| self.gap_at(place)).find(|gap| gap.to.is_none())
+    }
+
+    fn gap_at(self, place: usize) -> Option<Gap> {
+        let from = self.word(place + GAP_FROM).checked_sub(1)?;
+        let to = Some(self.word(place + GAP_TO)).filter(|to| *to != OPEN);
         (to.is_none() || to > Some(self.consumed())).then_some(Gap { from, to })
     }
 
     /// All from this position on is dropped until further notice.
     pub(crate) fn open_gap(self, from: u64) {
-        self.set(LINES, 0);
-        self.set(COUNTED, from);
-        self.set(GAP_TO, OPEN);
-        self.set(GAP_FROM, from + 1);
+        let place = GAPS.into_iter().find(|place| self.gap_at(*place).is_none()).unwrap_or(GAPS[1]);
+        self.set(place + GAP_FROM, 0);
+        self.set(place + LINES, 0);
+        self.set(place + COUNTED, from);
+        self.set(place + GAP_TO, OPEN);
+        self.set(place + GAP_FROM, from + 1);
     }
 
     /// What comes from this position on is kept again.
-    pub(crate) fn close_gap(self, to: u64) {
-        self.set(GAP_TO, to);
+    pub(crate) fn close_gap(self, from: u64, to: u64) {
+        self.set(self.place_of(from) + GAP_TO, to);
     }
 
     /// So many more lines were found in the gap, which is looked through up to this position. A kill between the two
     /// stores counts these lines twice; the bytes are counted by positions, and always right.
-    pub(crate) fn count(self, lines: u64, up_to: u64) {
-        self.set(LINES, self.word(LINES) + lines);
-        self.set(COUNTED, up_to);
+    pub(crate) fn count(self, from: u64, lines: u64, up_to: u64) {
+        let place = self.place_of(from);
+        self.set(place + LINES, self.word(place + LINES) + lines);
+        self.set(place + COUNTED, up_to);
     }
 
-    /// How many lines the gap has, and up to where it was looked through.
-    pub(crate) fn counted(self) -> (u64, u64) {
-        (self.word(LINES), self.word(COUNTED))
+    /// How many lines the gap that begins here has, and up to where it was looked through.
+    pub(crate) fn counted(self, from: u64) -> (u64, u64) {
+        let place = self.place_of(from);
+        (self.word(place + LINES), self.word(place + COUNTED))
     }
 
     /// The gap was told of.
-    pub(crate) fn end_gap(self) {
-        self.set(GAP_FROM, 0);
+    pub(crate) fn end_gap(self, from: u64) {
+        self.set(self.place_of(from) + GAP_FROM, 0);
+    }
+
+    fn place_of(self, from: u64) -> usize {
+        let begins = |place: &usize| self.word(*place + GAP_FROM) == from + 1;
+        GAPS.into_iter().find(begins).unwrap_or(GAPS[0])
     }
 
     fn word(self, word: usize) -> u64 {
@@ -154,6 +175,8 @@ impl StageRow<'_> {
     }
 
     fn set(self, word: usize, value: u64) {
+        #[cfg(test)]
+        super::deaths::step();
         self.0[word].store(value, Release);
     }
 }
@@ -171,13 +194,25 @@ mod tests {
         row.set_consumed(10);
         row.open_gap(10);
         assert_eq!(row.gap(), Some(Gap { from: 10, to: None }));
-        row.count(2, 30);
-        row.count(1, 40);
-        row.close_gap(40);
-        assert_eq!((row.gap(), row.counted()), (Some(Gap { from: 10, to: Some(40) }), (3, 40)));
+        row.count(10, 2, 30);
+        row.count(10, 1, 40);
+        row.close_gap(10, 40);
+        assert_eq!((row.gap(), row.counted(10)), (Some(Gap { from: 10, to: Some(40) }), (3, 40)));
+        row.open_gap(50);
+        row.count(50, 7, 60);
+        assert_eq!(
+            (row.gap(), row.counted(10)),
+            (Some(Gap { from: 10, to: Some(40) }), (3, 40)),
+            "one after the other"
+        );
+        assert_eq!(row.growing_gap(), Some(Gap { from: 50, to: None }));
         row.set_consumed(40);
-        assert_eq!(row.gap(), None, "a writer that died before `end_gap` must not tell it twice");
-        row.end_gap();
+        assert_eq!(row.gap(), row.growing_gap(), "a writer that died before `end_gap` must not tell it twice");
+        row.end_gap(10);
+        row.close_gap(50, 60);
+        assert_eq!((row.gap(), row.counted(50)), (Some(Gap { from: 50, to: Some(60) }), (7, 60)));
+        row.set_consumed(60);
+        row.end_gap(50);
         row.set_consumed(0);
         assert_eq!(row.gap(), None);
         assert!(stages.row(ROWS as RawFd).is_err());

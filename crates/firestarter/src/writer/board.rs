@@ -203,6 +203,15 @@ impl State {
         Some(entry.seat)
     }
 
+    /// A pipe is done with. Its number may be another's soon, so it stands nowhere any more.
+    pub(super) fn remove(&mut self, number: RawFd) {
+        if let Some(entry) = self.entries.remove(&number) {
+            let seat = &mut self.seats[entry.seat];
+            seat.pipes -= 1;
+            seat.ready.retain(|ready| *ready != number);
+        }
+    }
+
     /// Queues a seat, if there is something to do at it. Says whether that is new.
     fn queue_seat(&mut self, index: usize) -> bool {
         let seat = &mut self.seats[index];
@@ -226,7 +235,7 @@ impl State {
                 seat.since = Some(Instant::now());
                 return Some(Task { seat: index, sink, job: Job::Reopen });
             }
-            let Some(number) = seat.ready.pop_front() else { continue };
+            let Some(number) = seat.next() else { continue };
             let Some(entry) = self.entries.get_mut(&number) else { continue };
             entry.ready = false;
             let Some(sink) = seat.sink.take() else { continue };
@@ -303,6 +312,16 @@ impl State {
 }
 
 impl Seat {
+    /// The pipe that comes next. One whose batch was begun comes before all others: what follows in the sink must stand
+    /// behind it, and nobody else has its bytes.
+    fn next(&mut self) -> Option<RawFd> {
+        let Some((begun, _)) = self.sink.as_ref().and_then(|sink| sink.pending()) else {
+            return self.ready.pop_front();
+        };
+        self.ready.retain(|number| *number != begun as RawFd);
+        Some(begun as RawFd)
+    }
+
     fn new(sink: Sink) -> Seat {
         Seat {
             sink: Some(Box::new(sink)),

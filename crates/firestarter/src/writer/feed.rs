@@ -51,6 +51,8 @@ pub(super) struct Dropping {
 pub(super) enum Fed {
     /// There is more in the stage.
     More,
+    /// Something was dropped, and the gap goes on.
+    Dropped,
     /// Nothing has changed.
     Nothing,
     /// The stage is full.
@@ -87,8 +89,9 @@ impl Feed {
             since: source.row.consumed(),
             source,
         };
-        if let Some(gap) = feed.source.row.gap().filter(|gap| gap.to.is_none()) {
-            let mut dropping = Dropping { from: gap.from, whole: false, reached: false };
+        if let Some(gap) = feed.source.row.growing_gap() {
+            let whole = feed.ends_with_a_line(gap.from)?;
+            let mut dropping = Dropping { from: gap.from, whole, reached: false };
             feed.look_through(&mut dropping)?;
             feed.state = State::Drops(dropping);
         }
@@ -97,7 +100,16 @@ impl Feed {
 
     /// How much more the stage may hold.
     pub(super) fn room(&self) -> u64 {
-        self.most.saturating_sub(self.size - self.source.row.consumed())
+        let consumed = self.source.row.consumed();
+        // Of a gap nothing is there but its count.
+        let gap = self.source.row.gap().and_then(|gap| Some(gap.to?.saturating_sub(gap.from.max(consumed))));
+        self.most.saturating_sub(self.size - consumed - gap.unwrap_or(0))
+    }
+
+    /// How much is neither written nor dropped.
+    pub(super) fn left(&self) -> u64 {
+        let in_pipe = rustix::io::ioctl_fionread(self.source.fd()).unwrap_or(0);
+        self.size - self.source.row.consumed() + in_pipe
     }
 
     /// There is enough room again to go on.
@@ -135,7 +147,7 @@ impl Feed {
         self.state = State::Drops(dropping);
         let end = match fed {
             Fed::End => Some(self.size),
-            Fed::More | Fed::Nothing | Fed::Full | Fed::Fails => line.filter(|_| dropping.reached),
+            Fed::More | Fed::Dropped | Fed::Nothing | Fed::Full | Fed::Fails => line.filter(|_| dropping.reached),
         };
         match (fed, end) {
             (Fed::End, Some(end)) => {
@@ -146,6 +158,7 @@ impl Feed {
                 self.close_gap(end);
                 Fed::More
             }
+            (Fed::More, None) => Fed::Dropped,
             (_, None) => Fed::Nothing,
         }
     }
@@ -206,8 +219,9 @@ impl Feed {
     /// # Errors
     /// The stage cannot be read: it is held on.
     pub(super) fn begin_gap(&mut self, claimed: Option<u64>, in_pieces: bool) -> io::Result<()> {
-        let consumed = self.source.row.consumed();
-        let line = self.end_of_last_line(consumed)?;
+        let told = self.source.row.gap().and_then(|gap| gap.to);
+        let begin = told.unwrap_or_else(|| self.source.row.consumed());
+        let line = self.end_of_last_line(begin)?.or(told.filter(|told| *told == self.size));
         let from = match line {
             Some(line) if !(in_pieces && claimed.is_some()) => line,
             Some(_) | None => self.size,
@@ -235,6 +249,10 @@ impl Feed {
     /// All before the gap is written. Says whether the gap could be closed at once: where it ends with a line.
     pub(super) fn reach_gap(&mut self) -> bool {
         let State::Drops(dropping) = &mut self.state else { return false };
+        // It may have been told of another gap.
+        if self.source.row.consumed() < dropping.from {
+            return false;
+        }
         dropping.reached = true;
         let whole = dropping.whole;
         if whole {
@@ -243,8 +261,14 @@ impl Feed {
         whole
     }
 
+    /// Nothing more will come.
+    pub(super) fn end_gap(&mut self) {
+        self.close_gap(self.size);
+    }
+
     fn close_gap(&mut self, to: u64) {
-        self.source.row.close_gap(to);
+        let State::Drops(Dropping { from, .. }) = self.state else { return };
+        self.source.row.close_gap(from, to);
         self.state = State::Flows;
     }
 
@@ -252,7 +276,7 @@ impl Feed {
     /// the gap ends with it, what stands behind it is kept.
     fn look_through(&mut self, dropping: &mut Dropping) -> io::Result<Option<u64>> {
         let mut buffer = vec![0; LOOK];
-        let (_, mut at) = self.source.row.counted();
+        let (_, mut at) = self.source.row.counted(dropping.from);
         let begin = at;
         let mut last = None;
         while at < self.size {
@@ -266,13 +290,22 @@ impl Feed {
                 last = Some(at + newline as u64 + 1);
             }
             at += bytes.len() as u64;
-            self.source.row.count(lines, at);
+            self.source.row.count(dropping.from, lines, at);
         }
         if at > begin {
             dropping.whole = last == Some(at);
         }
         let end = last.filter(|_| dropping.reached).unwrap_or(at);
-        self.source.give_back(begin.max(dropping.from), end);
+        // All but the last byte, by which the next writer sees whether a line ends here.
+        self.source.give_back(begin.saturating_sub(1).max(dropping.from), end.saturating_sub(1));
         Ok(last)
+    }
+
+    /// Whether what was looked through of a gap ends with a line.
+    fn ends_with_a_line(&self, from: u64) -> io::Result<bool> {
+        let (_, counted) = self.source.row.counted(from);
+        let mut last = [0];
+        let read = self.source.read(counted.saturating_sub(1), &mut last)?;
+        Ok(counted == 0 || read == b"\n")
     }
 }

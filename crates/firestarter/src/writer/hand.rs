@@ -1,7 +1,7 @@
 //! A thread that writes: takes what is next from the board, gives the sink a turn, puts it back. It alone waits for disks.
 
-use super::board::{Board, Job, Portion};
-use super::sink::{Scratch, Work};
+use super::board::{Board, Job, Portion, Task};
+use super::sink::{Scratch, Turn, Work};
 
 /// Hires a hand. Called with the board unlocked; whoever calls has counted it already.
 ///
@@ -16,18 +16,23 @@ fn work(board: &'static Board) {
     while let Some(first) = board.take() {
         let mut next = Some(first);
         while let Some(mut task) = next {
-            let turn = match &task.job {
-                Job::Reopen => task.sink.reopen(),
-                Job::Write(portion) => {
-                    let Portion { source, to, ended, alone, gap, .. } = portion;
-                    let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap };
-                    let turn = task.sink.turn(&work, &mut scratch);
-                    source.give_back_consumed();
-                    turn
-                }
-            };
+            let turn = attend(&mut task, &mut scratch);
             next = board.put_back(task, turn);
         }
         scratch.shrink();
+    }
+}
+
+/// One turn at a sink.
+pub(super) fn attend(task: &mut Task, scratch: &mut Scratch) -> Turn {
+    match &task.job {
+        Job::Reopen => task.sink.reopen(),
+        Job::Write(portion) => {
+            let Portion { source, to, ended, alone, gap, .. } = portion;
+            let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap };
+            let turn = task.sink.turn(&work, scratch);
+            source.give_back_consumed();
+            turn
+        }
     }
 }

@@ -34,8 +34,17 @@ pub(super) struct Reader {
     resting: BTreeSet<usize>,
     /// What the keeper could not be told: pipes at their end, files that were opened anew.
     untold: Vec<(RawFd, u32)>,
-    /// All is over: until then what is left is written.
-    ending: Option<Instant>,
+    /// All is over.
+    ending: Option<Ending>,
+}
+
+/// What is left is written.
+struct Ending {
+    /// When to look how much that is.
+    next: Instant,
+    /// How much was left when it last became less, and when.
+    left: u64,
+    since: Instant,
 }
 
 /// So many descriptors are looked at in one turn.
@@ -46,7 +55,7 @@ const BELL: u64 = 1;
 const ROOM: u64 = 1 << 32;
 /// At the end, a pipe that somebody still holds open is read for so long.
 const LAST_READS: Duration = Duration::from_millis(100);
-/// At the end, sinks that take nothing are waited for so long.
+/// At the end, sinks are waited for so long after they have last taken something.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// When there is no other thread to be had, or a stage has no memory.
 const LATER: Duration = Duration::from_millis(50);
@@ -71,6 +80,12 @@ impl Reader {
 
     /// What dead writers have begun comes first, before anything else is written there.
     pub(super) fn take_over(&mut self, found: Vec<Pipe>) -> std::io::Result<()> {
+        self.take_in_all(found)?;
+        self.board.lock().hands += 1;
+        hand::hire(self.board)
+    }
+
+    fn take_in_all(&mut self, found: Vec<Pipe>) -> std::io::Result<()> {
         found.into_iter().try_for_each(|pipe| self.take_in(pipe))?;
         let mut state = self.board.lock();
         for seat in 0..state.seats.len() {
@@ -85,36 +100,41 @@ impl Reader {
         let all: Vec<RawFd> = state.entries.keys().copied().collect();
         all.into_iter().for_each(|number| _ = state.make_ready(number, false));
         (0..state.seats.len()).for_each(|seat| self.board.queue(&mut state, seat));
-        state.hands += 1;
         drop(state);
         // The last writer may have been told of that, or have done it and not said so.
         self.reopen();
         self.say_reopened();
-        hand::hire(self.board)
+        Ok(())
     }
 
     pub(super) fn run(&mut self) -> ! {
         loop {
-            let mut ready = [const { MaybeUninit::uninit() }; READY];
             let wait = self.next_time().map(|at| at.saturating_duration_since(Instant::now()));
-            let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
-            let events: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, wait.as_ref()) {
-                Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
-                Err(_) => Vec::new(),
-            };
-            for key in events {
-                match key {
-                    DOOR => self.hear(),
-                    BELL => self.answer_bell(),
-                    key if key >= ROOM => self.room((key - ROOM) as usize),
-                    key => self.read(key as RawFd),
-                }
-            }
-            self.mind_time();
+            self.wait(wait);
+            self.mind_waits();
+            self.mind_hands();
             let pipes = self.pipes;
             self.untold.retain(|(number, pipe)| !pipes.done(*number, *pipe));
             if self.ending.is_some() {
                 self.end_if_done();
+            }
+        }
+    }
+
+    /// Waits for something to happen, and sees to it.
+    fn wait(&mut self, most: Option<Duration>) {
+        let mut ready = [const { MaybeUninit::uninit() }; READY];
+        let most = most.and_then(|most| Timespec::try_from(most).ok());
+        let events: Vec<u64> = match epoll::wait(&self.epoll, &mut ready, most.as_ref()) {
+            Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
+            Err(_) => Vec::new(),
+        };
+        for key in events {
+            match key {
+                DOOR => self.hear(),
+                BELL => self.answer_bell(),
+                key if key >= ROOM => self.room((key - ROOM) as usize),
+                key => self.read(key as RawFd),
             }
         }
     }
@@ -198,8 +218,12 @@ impl Reader {
             Fed::Full => self.hold(number),
             // There is no event for memory that has become free.
             Fed::Fails => std::thread::sleep(LATER),
-            Fed::Nothing if self.ending.is_some() => self.pass_on(number, true),
-            Fed::Nothing => {}
+            // Of one that is held nobody knows yet.
+            Fed::Nothing if self.ending.is_some() && !self.held.contains(&number) => {
+                feed.end_gap();
+                self.pass_on(number, true);
+            }
+            Fed::Dropped | Fed::Nothing => {}
         }
     }
 
@@ -227,11 +251,7 @@ impl Reader {
     fn finish(&mut self, number: RawFd) {
         let Some(feed) = self.feeds.remove(&number) else { return };
         self.held.remove(&number);
-        let mut state = self.board.lock();
-        if let Some(entry) = state.entries.remove(&number) {
-            state.seats[entry.seat].pipes -= 1;
-        }
-        drop(state);
+        self.board.lock().remove(number);
         let pipe = feed.source.pipe.pipe;
         drop(feed);
         if !self.pipes.done(number, pipe) {
@@ -353,10 +373,11 @@ impl Reader {
         let drops = self.held.iter().filter_map(|number| self.feeds.get(number)?.drops_at()).min();
         let state = self.board.lock();
         let retry = self.resting.iter().filter_map(|seat| state.seats[*seat].retry_at).min();
-        [drops, retry, state.wants_hand(), self.ending].into_iter().flatten().min()
+        [drops, retry, state.wants_hand(), self.ending.as_ref().map(|ending| ending.next)].into_iter().flatten().min()
     }
 
-    fn mind_time(&mut self) {
+    /// Who has waited for long enough, workers and sinks, waits no longer.
+    fn mind_waits(&mut self) {
         let now = Instant::now();
         let due: Vec<RawFd> = self.held.iter().copied().filter(|number| self.drops(*number, now)).collect();
         due.into_iter().for_each(|number| self.begin_gap(number));
@@ -371,10 +392,14 @@ impl Reader {
             }
             !due
         });
-        if state.wants_hand().is_some_and(|at| at <= now) {
+    }
+
+    fn mind_hands(&mut self) {
+        let mut state = self.board.lock();
+        if state.wants_hand().is_some_and(|at| at <= Instant::now()) {
             state.hands += 1;
             drop(state);
-            if hand::hire(board).is_err() {
+            if hand::hire(self.board).is_err() {
                 self.board.lock().hands -= 1;
                 std::thread::sleep(LATER);
             }
@@ -408,22 +433,28 @@ impl Reader {
             return;
         }
         let _ = epoll::delete(&self.epoll, self.pipes.door());
-        self.ending = Some(Instant::now() + LAST_READS);
+        let now = Instant::now();
+        self.ending = Some(Ending { next: now + LAST_READS, left: u64::MAX, since: now });
         let numbers: Vec<RawFd> = self.feeds.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.read(number));
     }
 
     fn end_if_done(&mut self) {
-        if self.ending.is_some_and(|end| Instant::now() < end) && !self.feeds.is_empty() {
+        let now = Instant::now();
+        if self.ending.as_ref().is_some_and(|ending| now < ending.next) && !self.feeds.is_empty() {
             return;
         }
-        let open: Vec<RawFd> = self.feeds.keys().copied().collect();
-        open.iter().for_each(|number| self.pass_on(*number, true));
-        if !self.feeds.is_empty() && self.ending.is_some_and(|end| Instant::now() < end + LAST_WAIT) {
-            self.ending = self.ending.map(|end| end.max(Instant::now() + LATER));
+        let numbers: Vec<RawFd> = self.feeds.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.read(number));
+        let left = self.feeds.values().map(Feed::left).sum();
+        let Some(ending) = &mut self.ending else { return };
+        if left < ending.left {
+            (ending.left, ending.since) = (left, now);
+        }
+        ending.next = now + LATER;
+        if !self.feeds.is_empty() && now < ending.since + LAST_WAIT {
             return;
         }
-        let left: u64 = self.feeds.values().map(|feed| feed.size - feed.source.row.consumed()).sum();
         if left > 0 {
             say(format_args!("{left} bytes that workers wrote could not be written anywhere"));
         }
@@ -431,3 +462,6 @@ impl Reader {
         exit_now(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

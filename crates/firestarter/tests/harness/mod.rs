@@ -5,6 +5,7 @@
 
 mod built;
 pub(crate) mod einhornsh;
+pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod proc;
 pub(crate) mod wire;

@@ -11,6 +11,10 @@
    worker say PATH PID  acks at a socket, claiming a pid
    worker ask PATH      asks Einhorn's command socket for help and prints what it answers
    worker flood         acks without end over its group's pair
+   worker lines REST BYTES
+                        writes numbered lines, in parts that end anywhere, with so many microseconds of rest between; stops
+                        after so many bytes or when there is a file "enough", and says so by a file "done.PID"; in
+                        "life.PID" stands how many bytes were taken
    worker lease FILE    keeps others from opening a file until it is killed; makes the file "leased" when it does */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -160,6 +164,44 @@ static int lease(const char *path) {
     return pause();
 }
 
+/* Line number n, the same for ever: harness/lines.rs makes it again. */
+static size_t line(char *to, unsigned n) {
+    unsigned hash = (getpid() * 2654435761u + n * 40503u) ^ n << 7, most = 60;
+    if (n % 16 == 15) most = 900;
+    if (n % 256 == 255) most = 6000;
+    size_t begin = sprintf(to, "%d %u ", getpid(), n), length = (hash >> 8) % most;
+    for (size_t at = 0; at < length; at++) to[begin + at] = 'a' + (n + at) % 26;
+    to[begin + length] = '\n';
+    return begin + length + 1;
+}
+
+static int lines(int rest, unsigned long long most) {
+    static char text[20000];
+    char name[32];
+    unsigned n = 0, dice = getpid();
+    unsigned long long taken = 0;
+    snprintf(name, sizeof name, "life.%d", getpid());
+    int life = open(name, O_CREAT | O_RDWR, 0600);
+    if (life < 0) return 12;
+    while (taken < most && access("enough", F_OK)) {
+        size_t full = 0, wanted = (dice = dice * 1103515245u + 12345u) >> 16 & (rest < 20000 ? 8191 : 127);
+        do full += line(text + full, n++);
+        while (full < wanted);
+        for (size_t at = 0; at < full;) {
+            dice = dice * 1103515245u + 12345u;
+            ssize_t more = write(1, text + at, 1 + (dice >> 16) % (full - at));
+            if (more < 0) return 13;
+            at += more;
+            taken += more;
+            if (pwrite(life, &taken, sizeof taken, 0) < 0) return 14;
+        }
+        if (rest) usleep(rest);
+    }
+    snprintf(name, sizeof name, "done.%d", getpid());
+    close(open(name, O_CREAT | O_WRONLY, 0600));
+    return pause();
+}
+
 /* Acks with so many MiB in memory. */
 static int heap(const char *mebibytes) {
     size_t size = (size_t)atoi(mebibytes) << 20;
@@ -174,6 +216,7 @@ int main(int count, char **words) {
     if (!strcmp(words[1], "say") && count == 4) return say(words[2], words[3]);
     if (!strcmp(words[1], "ask") && count == 3) return ask(words[2]);
     if (!strcmp(words[1], "lease") && count == 3) return lease(words[2]);
+    if (!strcmp(words[1], "lines") && count == 4) return lines(atoi(words[2]), strtoull(words[3], 0, 10));
     if (!strcmp(words[1], "speak") && count == 3) return speak(words[2]);
     if (!strcmp(words[1], "heap") && count == 3) return heap(words[2]);
     if (!strcmp(words[1], "flood")) {

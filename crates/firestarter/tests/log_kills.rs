@@ -1,0 +1,141 @@
+//! Writer, daemon and workers are killed at any moment while lines go through: what the kernel took of a worker is in the log
+//! and its backups, byte for byte, once, each line whole but for the last one of a worker that was killed over it.
+//!
+//! `KILLS=1000 cargo test --release -p firestarter --test log_kills` is the nightly run: about a kill a second, as the
+//! keeper waits between short lives.
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::proc::{self, Sig};
+use harness::{lines, until, Fire};
+
+/// How many, unless the environment says so.
+const FEW: u32 = 24;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kill {
+    Writer,
+    Daemon,
+    Both,
+    Worker,
+    Upgrade,
+}
+
+/// Numbers that are random enough.
+struct Dice(u64);
+
+impl Dice {
+    fn new(salt: u64) -> Dice {
+        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 8 | salt);
+        println!("SEED={seed}");
+        Dice(seed)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+fn kill(pid: Option<u32>) {
+    if let Some(pid) = pid {
+        proc::signal(pid, Sig::KILL);
+        until("its death", || !proc::alive(pid));
+    }
+}
+
+/// The worker that is killed next.
+fn worker(fire: &Fire, dice: &mut Dice) -> Option<u32> {
+    let is_worker = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "lines");
+    let workers: Vec<u32> = fire.folder.processes().into_iter().filter(is_worker).collect();
+    workers.get(dice.below(workers.len().max(1) as u64) as usize).copied()
+}
+
+fn strike(fire: &Fire, what: Kill, dice: &mut Dice) {
+    match what {
+        Kill::Writer => kill(proc::writer(fire.keeper_pid)),
+        Kill::Daemon => kill(proc::daemon(fire.keeper_pid)),
+        Kill::Both => {
+            kill(proc::daemon(fire.keeper_pid));
+            kill(proc::writer(fire.keeper_pid));
+        }
+        Kill::Worker => kill(worker(fire, dice)),
+        Kill::Upgrade => {
+            fire.order("web", "upgrade");
+        }
+    }
+}
+
+/// Kills while two workers write, `rest` microseconds apart and `bytes` at most, and looks at the log then.
+fn kills(salt: u64, log: &str, worker: (u32, u64), among: &[Kill]) {
+    let count = std::env::var("KILLS").map_or(FEW, |text| text.parse().expect("a number"));
+    let long = count > FEW;
+    let (rest, bytes) = worker;
+    // A long run must not fill the disk, and goes on to its end.
+    let (rest, bytes) = if long { (rest.max(100_000), u64::MAX) } else { (rest, bytes) };
+    let fire = Fire::start(&format!(
+        "[web]\nexec_start = ['@WORKER@', 'lines', '{rest}', '{bytes}']\nnumprocesses = 2\nrestart = 'always'\n\
+         ack_timeout = '10ms'\nbackoff_reset = '1ms'\nbackoff_max = '10ms'\nstdout_log = '{log}'\n"
+    ));
+    let mut dice = Dice::new(salt);
+    until("bytes", || lines::all_taken(&fire.folder) > 0);
+    let begun = Instant::now();
+    for nth in 0..count {
+        until("a writer", || proc::writer(fire.keeper_pid).is_some());
+        std::thread::sleep(Duration::from_micros(dice.below(15_000)));
+        let what = among[dice.below(among.len() as u64) as usize];
+        strike(&fire, what, &mut dice);
+        if !long && begun.elapsed() > Duration::from_secs(8) {
+            println!("{nth} kills are enough on a machine that is so slow");
+            break;
+        }
+    }
+    fire.folder.write("enough", "");
+    let workers = fire.settled("web", 2);
+    until("both have written all", || workers.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
+    let by_stamp = log.starts_with("time:");
+    let folder = &fire.folder;
+    let waits = Instant::now();
+    while (lines::of_log(folder, "log", by_stamp).len() as u64) < lines::all_taken(folder) {
+        if waits.elapsed() > Duration::from_secs(20) {
+            println!("not all is there");
+            break;
+        }
+        harness::pause();
+    }
+    let found = lines::read(folder, &lines::of_log(folder, "log", by_stamp), false);
+    let all = lines::all_there(folder, &found);
+    assert!(found.len() >= 2);
+    println!("{} workers, {all} bytes", found.len());
+    fire.stop();
+}
+
+const ALL: [Kill; 3] = [Kill::Writer, Kill::Daemon, Kill::Both];
+
+#[test]
+fn a_log_at_full_speed() {
+    kills(1, "size:1000000000:1:@DIR@/log", (0, 40_000_000), &ALL);
+}
+
+#[test]
+fn a_log_that_never_rotates_and_workers_that_die() {
+    kills(2, "@DIR@/log", (2000, 4_000_000), &[Kill::Writer, Kill::Worker, Kill::Both]);
+}
+
+#[test]
+fn one_line_in_a_file() {
+    kills(3, "size:1:100000:@DIR@/log", (20_000, 6000), &ALL);
+}
+
+#[test]
+fn small_files_and_upgrades() {
+    kills(4, "size:10240:100000:@DIR@/log", (10_000, 1_000_000), &[Kill::Writer, Kill::Worker, Kill::Upgrade]);
+}
+
+#[test]
+fn a_file_a_second() {
+    kills(5, "time:1:S:UTC:100000:@DIR@/log", (2000, 4_000_000), &ALL);
+}
