@@ -25,7 +25,7 @@ use crate::sys::fds;
 
 pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
-pub(crate) use log::{Log, LogError};
+pub(crate) use log::{Contents, Log, LogError};
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
 pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
