@@ -15,6 +15,7 @@ mod keeper;
 mod nearest;
 mod output;
 mod place;
+mod replay;
 mod say;
 mod start;
 mod sys;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         cli::Next::Einhorn { args } => serve(front::einhorn::main(args)),
         cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
         cli::Next::StartServer { args } => serve(front::server_starter::main(args)),
+        cli::Next::Replay(replay) => replay::run(&replay),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };

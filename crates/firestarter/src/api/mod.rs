@@ -8,6 +8,8 @@
 //! - Methods: `list` and `status` ask; `start stop restart upgrade rollback cancel inc dec killall signal` want `group` and may name a
 //!   `signal` (`"SIGTERM"`, `"term"` or `15`); `shutdown` stops everything and the daemon.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
+//! - `journal` asks for a piece of the journal, `from` a byte on; see `piece.rs`. A daemon that cannot read its journal answers
+//!   this, `list` and `shutdown` as ever, and all else by the error `journal_unreadable`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
 //! - With `"progress": true` an order that is waited for is preceded by notifications, lines without an `id`, whenever the
@@ -17,6 +19,7 @@
 
 mod codes;
 mod convert;
+mod piece;
 mod reply;
 mod request;
 mod rollout;
@@ -24,6 +27,7 @@ mod status;
 mod wire;
 mod word;
 
+pub(crate) use piece::{Piece, UNREADABLE};
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};

@@ -7,6 +7,7 @@ use firestarter_core::ids::{Generation, Pid, Slot};
 use firestarter_core::spec::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::piece::Piece;
 use super::request::Order;
 use super::status::Status;
 use super::word;
@@ -39,6 +40,8 @@ pub(crate) enum Answer {
     Names(Names),
     /// To `status`.
     Status(Status),
+    /// To `journal`.
+    Piece(Piece),
 }
 
 /// To `list`.

@@ -57,6 +57,11 @@ pub(crate) enum Question {
         /// One worker of it.
         slot: Option<Slot>,
     },
+    /// What stands in the journal.
+    Journal {
+        /// From this byte on.
+        from: u64,
+    },
 }
 
 /// What can be ordered.
@@ -93,7 +98,7 @@ pub(crate) struct Fault {
 
 /// The methods, for the message about an unknown one.
 const METHODS: &str =
-    "list, status, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
+    "list, status, journal, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -127,6 +132,7 @@ pub(crate) fn request_line(request: &Request) -> String {
         Call::Ask(Question::List) => ("list", json!({})),
         Call::Ask(Question::Status) => ("status", json!({})),
         Call::Ask(Question::GroupStatus { group, slot }) => ("status", json!({ "group": group, "slot": slot })),
+        Call::Ask(Question::Journal { from }) => ("journal", json!({ "from": from })),
         Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
     };
@@ -182,6 +188,7 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
             (None, None) => Question::Status,
             (None, Some(_)) => return Err(Fault::params(id, "slot: of which group? group is missing")),
         }),
+        "journal" => Call::Ask(Question::Journal { from: params.byte("from")? }),
         "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
             Some(verb) => {
@@ -255,6 +262,13 @@ impl<'a> Params<'a> {
             Some(slot) => Ok(Some(Slot(slot))),
             None => Err(Fault::params(self.id, &format!("{key}: must be a whole number, the first slot is 0"))),
         }
+    }
+
+    /// The place of a byte; without it the first.
+    fn byte(&mut self, key: &str) -> Result<u64, Fault> {
+        let value = self.left.remove(key).unwrap_or(Value::Null);
+        let byte = if value.is_null() { Some(0) } else { value.as_u64() };
+        byte.ok_or_else(|| Fault::params(self.id, &format!("{key}: must be a whole number, the first byte is 0")))
     }
 
     /// An order, whether its end is waited for, and whether somebody wants to hear how far it is until then.

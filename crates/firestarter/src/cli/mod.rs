@@ -3,6 +3,7 @@
 
 mod args;
 mod errand;
+mod flight;
 mod overview;
 mod progress;
 mod render;
@@ -24,6 +25,8 @@ use crate::client::{Client, ClientError};
 use crate::sys::signals;
 use args::Invocation;
 use errand::{Errand, Wanted};
+pub(crate) use flight::Replay;
+use flight::{take, Take};
 use progress::{Form, Show};
 
 /// The exit codes.
@@ -90,6 +93,8 @@ pub(crate) enum Next {
         /// Its own words.
         args: Vec<OsString>,
     },
+    /// Replay a journal.
+    Replay(Replay),
     /// Be a worker of the demo.
     DemoWorker {
         /// Its own words.
@@ -127,6 +132,14 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::Demo => Next::Demo,
         Invocation::StartServer { args } => Next::StartServer { args },
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
+        Invocation::Replay(replay) => Next::Replay(replay),
+        Invocation::Take(wanted) => match place(wanted.socket.as_deref()) {
+            Ok(place) => Next::Exit(page.take(&wanted, &place.path)),
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
         Invocation::Errand(errand) => match place(errand.socket.as_deref()) {
             Ok(place) => Next::Exit(page.run(&errand, &place.path)),
@@ -210,6 +223,17 @@ impl Page<'_> {
         }
     }
 
+    /// Writes the daemon's journal to a file; the exit code.
+    fn take(&mut self, wanted: &Take, path: &Path) -> u8 {
+        match take(wanted, path) {
+            Ok(bytes) => self.say(&format!("{bytes} bytes written to {}\n", wanted.file.display()), code::DONE),
+            Err(error) => {
+                self.complain(&format!("firestarter: {error}\n"));
+                error.client().map_or(code::FAILED, code_of_error)
+            }
+        }
+    }
+
     fn ask(&mut self, errand: &Errand, path: &Path) -> Result<Received, ClientError> {
         let default = match errand.wanted {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } => Some(QUESTION_TIMEOUT),
@@ -259,7 +283,7 @@ impl Page<'_> {
             (Wanted::Stop | Wanted::Ctrl { .. }, Answer::Done(done)) => render::done(done),
             (
                 Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Stop | Wanted::Ctrl { .. },
-                Answer::Names(_) | Answer::Status(_) | Answer::Done(_),
+                Answer::Names(_) | Answer::Status(_) | Answer::Done(_) | Answer::Piece(_),
             ) => {
                 self.complain(&trouble::wrong_answer());
                 return code::FAILED;

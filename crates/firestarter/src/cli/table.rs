@@ -13,6 +13,8 @@ pub(super) enum Word {
     Stop,
     Ctrl,
     Demo,
+    Debug,
+    Replay,
     StartServer,
     DemoWorker,
     Einhorn,
@@ -33,6 +35,8 @@ pub(super) enum Opt {
     NoWait,
     Progress,
     ExitWhen,
+    Output,
+    Force,
     Help,
 }
 
@@ -59,7 +63,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 13] = [
+pub(super) const COMMANDS: [CommandRow; 15] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -172,6 +176,24 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
     },
     CommandRow { word: Word::DemoWorker, name: "demo-worker", operands: "", options: &[], about: "", more: "" },
     CommandRow {
+        word: Word::Debug,
+        name: "debug",
+        operands: " journal",
+        options: &[Opt::Output, Opt::Socket, Opt::Help],
+        about: "write the daemon's journal to a file, for firestarter replay",
+        more: "What has happened lately, and what was done about it. Environments and other secrets are not in it.
+No file is overwritten. A daemon that cannot read its journal gives it nevertheless.",
+    },
+    CommandRow {
+        word: Word::Replay,
+        name: "replay",
+        operands: " FILE",
+        options: &[Opt::Json, Opt::Force, Opt::Help],
+        about: "tell what happened by a journal, event by event",
+        more: "FILE was written by firestarter debug journal. Nothing is started; no daemon is needed.
+Exit code 1 if it is damaged: what stands before the damage is told. With --json a line is an event.",
+    },
+    CommandRow {
         word: Word::Help,
         name: "help",
         operands: " [COMMAND|KEY]",
@@ -182,7 +204,7 @@ Ctrl-C ends the waiting and nothing else; `cancel` ends the upgrade.",
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 10] = [
+pub(super) const OPTIONS: [OptionRow; 12] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -240,6 +262,20 @@ pub(super) const OPTIONS: [OptionRow; 10] = [
         long: "socket-path",
         value: Some("SOCKET"),
         about: "the control socket; without it $FIRESTARTER_SOCKET, then the runtime folder",
+    },
+    OptionRow {
+        opt: Opt::Output,
+        short: Some('o'),
+        long: "output",
+        value: Some("FILE"),
+        about: "where to; it must not exist",
+    },
+    OptionRow {
+        opt: Opt::Force,
+        short: None,
+        long: "force",
+        value: None,
+        about: "even if another build of the same format wrote it",
     },
     OptionRow { opt: Opt::Help, short: Some('h'), long: "help", value: None, about: "show this" },
 ];

@@ -154,6 +154,7 @@ impl Daemon<'_> {
     fn answer_to(&self, question: Question) -> Outcome {
         match question {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
+            Question::Journal { from } => super::pieces::piece(self.shared, self.log, from, None),
             Question::Status => Outcome::status(self.status()),
             Question::GroupStatus { group: name, slot } => match (self.status().only(&name), slot) {
                 (None, _) => self.unknown_group(&name),

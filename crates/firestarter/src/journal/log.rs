@@ -53,7 +53,7 @@ pub(crate) enum LogError {
 /// What a log holds, for people: also one that cannot be replayed.
 pub(crate) struct Contents<'a> {
     /// The number of its last snapshot; as long as it is the same, nothing here changes but that entries are added.
-    pub(crate) serial: u64,
+    pub(crate) serial: u32,
     /// The snapshot before the last one and the entries up to that, if they are still there.
     pub(crate) older: &'a [u8],
     /// The last snapshot and the entries since.
@@ -151,7 +151,7 @@ impl Log {
             &self.buffers[buffer][..length.min(CAPACITY)]
         };
         let active = self.active();
-        Contents { serial: self.words[SERIAL].load(Acquire), older: bytes(1 - active), newer: bytes(active) }
+        Contents { serial: self.words[SERIAL].load(Acquire) as u32, older: bytes(1 - active), newer: bytes(active) }
     }
 
     fn active(&self) -> usize {
