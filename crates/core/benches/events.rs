@@ -10,7 +10,7 @@ use std::time::Instant as RealInstant;
 use firestarter_core::action::Action;
 use firestarter_core::event::{Event, Exit};
 use firestarter_core::ids::{Pid, WorkerId};
-use firestarter_core::journal::{write_entry, MAX_ENTRY};
+use firestarter_core::journal::{write_entry, Checksum, MAX_ENTRY};
 use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Share, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::Supervisor;
@@ -49,10 +49,10 @@ fn spec(count: u32) -> GroupSpec {
 fn nanos_per_event(workers: u32) -> f64 {
     let mut now = 1;
     let mut core = Supervisor::new(vec![spec(workers)], Policy::default(), 1, Instant(now));
-    let mut journal = [0; MAX_ENTRY];
+    let (mut journal, mut checksum) = ([0; MAX_ENTRY], Checksum(0));
     let mut crew = VecDeque::new();
     let mut feed = |core: &mut Supervisor, crew: &mut VecDeque<WorkerId>, now: u64, event: Event| {
-        black_box(write_entry(Instant(now), &event, &mut journal));
+        (_, checksum) = black_box(write_entry(checksum, Instant(now), &event, &mut journal)).expect("an entry fits");
         core.handle(Instant(now), event);
         while let Some(action) = core.poll_action() {
             if let Action::Spawn { worker, .. } = black_box(action) {

@@ -32,6 +32,7 @@ mod live;
 mod shutdown;
 pub mod spec;
 mod supervisor;
+pub mod text;
 pub mod time;
 pub mod view;
 mod worker;

@@ -49,7 +49,7 @@ impl Node {
     }
 
     fn key(&self) -> [u64; 2] {
-        let bytes = write_snapshot(&self.core);
+        let (bytes, _) = write_snapshot(&self.core);
         [0u8, 1].map(|salt| {
             let mut hasher = DefaultHasher::new();
             (salt, &bytes, self.now, &self.open).hash(&mut hasher);
@@ -250,7 +250,7 @@ fn explore(spec: &GroupSpec, depth: usize) -> usize {
 
 fn visit(node: &Node, path: &[Input], spec: &GroupSpec) {
     guard(path, spec, || {
-        let recovered = read_snapshot(&write_snapshot(&node.core)).unwrap();
+        let recovered = read_snapshot(&write_snapshot(&node.core).0).unwrap();
         assert_eq!(recovered, node.core, "the replayed state is another one");
         node.clone().calm(spec);
         node.clone().shut_down();

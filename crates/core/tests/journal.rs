@@ -2,13 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::num::NonZeroU32;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use firestarter_core::command::{Command, Verb};
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
 use firestarter_core::journal::{
-    read_entry, read_snapshot, write_entry, write_snapshot, Unreadable, FORMAT, MAX_ENTRY,
+    read_snapshot, write_entry, write_snapshot, Checksum, NoRecording, Reader, Recording, Unreadable, FORMAT, MAX_ENTRY,
 };
 use firestarter_core::spec::{Ack, Backoff, GroupSpec, Policy, Restart, Share, Signal, Start, Surge};
 use firestarter_core::time::{Duration, Instant};
@@ -82,8 +81,9 @@ fn longest() -> Vec<Event> {
     ]
 }
 
-/// A state with something in every field: a rollout, a queue, waiters, deadlines, workers in all stages.
-fn rich() -> Supervisor {
+/// A state before anything happens, and what then leads to one with something in every field: a rollout, a queue, waiters,
+/// deadlines, workers in all stages.
+fn before() -> (Supervisor, [(Instant, Event); 13]) {
     let spec = |name: &str, start| GroupSpec {
         count: NonZeroU32::new(2).unwrap(),
         restart: Restart::OnFailure,
@@ -98,7 +98,7 @@ fn rich() -> Supervisor {
         surge: Surge::Fixed(Share::Count(1)),
         ..GroupSpec::new(name)
     };
-    let mut core = Supervisor::new(
+    let core = Supervisor::new(
         vec![spec("web", Start::AtOnce), spec("jobs", Start::OnConnection)],
         Policy::default(),
         7,
@@ -128,19 +128,63 @@ fn rich() -> Supervisor {
         ask(3, Verb::Inc),
         ask(4, Verb::Start),
     ];
-    for (at, event) in (10..).zip(history) {
-        core.handle(Instant(at), event);
-        while core.poll_action().is_some() {}
-    }
+    let mut at = 9;
+    let history = history.map(|event| {
+        at += 1;
+        (Instant(at), event)
+    });
+    (core, history)
+}
+
+fn take(core: &mut Supervisor, now: Instant, event: Event) {
+    core.handle(now, event);
+    while core.poll_action().is_some() {}
+}
+
+fn rich() -> Supervisor {
+    let (mut core, history) = before();
+    history.into_iter().for_each(|(now, event)| take(&mut core, now, event));
     core
+}
+
+/// A journal, and every state that it goes through, with the place in it where that is reached.
+fn journal() -> (Vec<u8>, Vec<(usize, Supervisor)>) {
+    let (mut core, history) = before();
+    let (mut bytes, mut checksum) = write_snapshot(&core);
+    let mut states = vec![(bytes.len(), core.clone())];
+    for (now, event) in history {
+        let mut space = [0; MAX_ENTRY];
+        let (length, after) = write_entry(checksum, now, &event, &mut space).unwrap();
+        bytes.extend_from_slice(&space[..length]);
+        checksum = after;
+        take(&mut core, now, event);
+        states.push((bytes.len(), core.clone()));
+    }
+    (bytes, states)
+}
+
+/// The last state that a journal leads to as far as it can be read, where that is, and why no further.
+fn replay(bytes: &[u8]) -> Result<(usize, Supervisor, Option<Unreadable>), Unreadable> {
+    let (mut core, mut reader) = Reader::open(bytes)?;
+    loop {
+        match reader.entry() {
+            Ok(Some((now, event))) => take(&mut core, now, event),
+            Ok(None) => return Ok((reader.at(), core, None)),
+            Err(why) => return Ok((reader.at(), core, Some(why))),
+        }
+    }
+}
+
+fn read_entry(bytes: &[u8]) -> Result<Option<(Instant, Event)>, Unreadable> {
+    Reader::resume(bytes, (0, Checksum(0))).entry()
 }
 
 #[test]
 fn no_entry_is_longer_than_the_limit() {
     for event in longest() {
         let mut space = [0; MAX_ENTRY];
-        let length = write_entry(Instant(u64::MAX), &event, &mut space).expect("fits");
-        assert_eq!(read_entry(&space[..length]).unwrap(), (Instant(u64::MAX), event, &[][..]));
+        let (length, _) = write_entry(Checksum(0), Instant(u64::MAX), &event, &mut space).expect("fits");
+        assert_eq!(read_entry(&space[..length]), Ok(Some((Instant(u64::MAX), event))));
     }
 }
 
@@ -148,62 +192,96 @@ fn no_entry_is_longer_than_the_limit() {
 fn an_entry_that_does_not_fit_is_refused() {
     for event in longest() {
         let mut space = [0; MAX_ENTRY];
-        let length = write_entry(Instant(u64::MAX), &event, &mut space).unwrap();
-        assert_eq!(write_entry(Instant(u64::MAX), &event, &mut space[..length - 1]), None);
-        assert_eq!(read_entry(&space[..length - 1]), Err(Unreadable::Damaged), "cut short");
+        let (length, _) = write_entry(Checksum(0), Instant(u64::MAX), &event, &mut space).unwrap();
+        for short in 0..length {
+            assert_eq!(write_entry(Checksum(0), Instant(u64::MAX), &event, &mut [0; MAX_ENTRY][..short]), None);
+        }
+        assert_eq!(read_entry(&space[..length - 1]), Err(Unreadable::Damaged(0)), "cut short");
     }
 }
 
 #[test]
-fn a_snapshot_of_another_format_is_named() {
-    let mut bytes = write_snapshot(&rich());
+fn a_snapshot_of_another_format_is_named_before_anything_else_of_it_is_read() {
+    let (mut bytes, _) = write_snapshot(&rich());
     bytes[0] ^= 0xff;
     assert_eq!(read_snapshot(&bytes), Err(Unreadable::Format(FORMAT ^ 0xff)));
-    assert_eq!(read_snapshot(&bytes[..3]), Err(Unreadable::Damaged));
+    assert_eq!(read_snapshot(&bytes[..4]), Err(Unreadable::Format(FORMAT ^ 0xff)));
+    assert_eq!(read_snapshot(&bytes[..3]), Err(Unreadable::Damaged(0)));
 }
 
-/// Any single flipped bit: reading returns. What decodes may be a state that never was, so what it does afterwards is
-/// only counted: a damaged snapshot is kept out by whoever stores it.
+/// The state is one of those that the whole journal goes through, at its place, and it is said that more was there.
+fn is_a_beginning(found: &(usize, Supervisor, Option<Unreadable>), states: &[(usize, Supervisor)], how: &str) {
+    let (at, core, why) = found;
+    let state = states.iter().find(|(place, _)| place == at).unwrap_or_else(|| panic!("{how}: no state at {at}"));
+    assert!(*core == state.1, "{how}: another state at {at}");
+    assert!(why.is_none_or(|why| why == Unreadable::Damaged(*at)), "{how}: {why:?} at {at}");
+}
+
 #[test]
-fn a_damaged_snapshot_never_panics_on_read() {
-    let bytes = write_snapshot(&rich());
-    let (mut refused, mut decoded, mut panicked) = (0, 0, 0);
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    for bit in 0..bytes.len() * 8 {
-        let mut damaged = bytes.clone();
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        let Ok(read) = catch_unwind(|| read_snapshot(&damaged)) else { panic!("bit {bit}: panics on read") };
-        match read {
-            Err(_) => refused += 1,
-            Ok(core) => {
-                decoded += 1;
-                panicked += usize::from(catch_unwind(AssertUnwindSafe(|| go_on(core))).is_err());
+fn a_journal_with_a_byte_altered_leads_to_a_beginning_of_it_or_to_nothing() {
+    let (bytes, states) = journal();
+    is_a_beginning(&replay(&bytes).unwrap(), &states, "whole");
+    for at in 0..bytes.len() {
+        for with in (0..8).map(|bit| 1 << bit).chain([0xff, 0x55]) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= with;
+            let how = format!("byte {at} ^ {with:#x}");
+            match replay(&damaged) {
+                Ok(found) => {
+                    assert!(found.0 <= at && found.2.is_some(), "{how}: not noticed");
+                    is_a_beginning(&found, &states, &how);
+                }
+                Err(_) => assert!(at < states[0].0, "{how}: the snapshot is whole"),
             }
         }
     }
-    std::panic::set_hook(hook);
-    println!("{} bits: {refused} refused, {decoded} decoded, of which {panicked} panic later", bytes.len() * 8);
-    for cut in 0..bytes.len() {
-        assert!(read_snapshot(&bytes[..cut]).is_err(), "cut at {cut}");
+}
+
+#[test]
+fn a_journal_cut_short_leads_to_a_beginning_of_it_or_to_nothing() {
+    let (bytes, states) = journal();
+    for length in 0..bytes.len() {
+        let how = format!("cut at {length}");
+        match replay(&bytes[..length]) {
+            Ok(found) => {
+                assert_eq!(found.2.is_none(), found.0 == length, "{how}");
+                is_a_beginning(&found, &states, &how);
+            }
+            Err(_) => assert!(length < states[0].0, "{how}: the snapshot is whole"),
+        }
     }
 }
 
-fn go_on(mut core: Supervisor) {
-    let mut now = Instant(1000);
-    let workers: Vec<WorkerId> = core.workers().map(|(worker, _)| worker).collect();
-    for worker in workers {
-        core.handle(now, Event::Spawned { worker, pid: Pid(1) });
-        core.handle(now, Event::Acked { worker, signal: None });
-        core.handle(now, Event::Exited { worker, exit: Exit::Code(1) });
+#[test]
+fn an_entry_left_out_or_told_twice_is_noticed() {
+    let (bytes, states) = journal();
+    for pair in states.windows(2) {
+        let (from, to) = (pair[0].0, pair[1].0);
+        let without = [&bytes[..from], &bytes[to..]].concat();
+        let twice = [&bytes[..to], &bytes[from..]].concat();
+        let last = to == bytes.len();
+        let found = replay(&without).unwrap();
+        assert_eq!((found.0, found.2.is_some()), (from, !last), "left out");
+        let found = replay(&twice).unwrap();
+        assert_eq!((found.0, found.2), (to, Some(Unreadable::Damaged(to))), "told twice");
     }
-    for (seq, verb) in (1..).zip(VERBS) {
-        let command = Command::Group { group: GroupId(0), verb, signal: None, slot: None };
-        core.handle(now, Event::Request { request: RequestId { client: 2, seq }, command });
-        now = core.next_deadline().unwrap_or(now);
-        core.handle(now, Event::Deadline);
-        while core.poll_action().is_some() {}
+}
+
+#[test]
+fn a_recording_reads_back_and_is_cut_where_the_file_is() {
+    let mut recording = Recording::new(Instant(5), 17, 3, 4);
+    recording.notes = vec!["one".into(), "two words\nand a line".into()];
+    let bytes = [recording.write().as_bytes(), b"abcdefg"].concat();
+    let (read, rest) = Recording::read(&bytes).unwrap();
+    recording.notes[1] = "two words and a line".into();
+    assert_eq!(read, recording);
+    assert_eq!((read.parts(rest), read.missing(rest)), ([&b"abc"[..], b"defg"], 0));
+    assert_eq!((read.parts(&rest[..5]), read.missing(&rest[..5])), ([&b"abc"[..], b"de"], 2));
+    assert_eq!((read.parts(&rest[..2]), read.missing(&rest[..2])), ([&b"ab"[..], b""], 5));
+    for length in 0..bytes.len() - 7 {
+        assert!(Recording::read(&bytes[..length]).is_err(), "cut at {length}");
     }
+    assert_eq!(Recording::read(b"#!/bin/sh\n"), Err(NoRecording::Mark));
 }
 
 proptest! {
@@ -215,28 +293,27 @@ proptest! {
         let mut with_format = FORMAT.to_le_bytes().to_vec();
         with_format.extend(&bytes);
         let _ = read_snapshot(&with_format);
-        let mut rest = bytes.as_slice();
-        while let Ok((_, _, after)) = read_entry(rest) {
-            prop_assert!(after.len() < rest.len(), "an entry of no length");
-            rest = after;
+        let _ = Recording::read(&bytes);
+        let mut reader = Reader::resume(&bytes, (0, Checksum(0)));
+        while let (before, Ok(Some(_))) = (reader.at(), reader.entry()) {
+            prop_assert!(reader.at() > before, "an entry of no length");
         }
     }
 
     #[test]
     fn entries_read_back(entries in prop::collection::vec((any::<u64>(), event()), 0..20)) {
-        let mut bytes = Vec::new();
+        let (mut bytes, mut checksum) = (Vec::new(), Checksum(0));
         for (now, event) in &entries {
             let mut space = [0; MAX_ENTRY];
-            let length = write_entry(Instant(*now), event, &mut space).expect("fits");
+            let (length, after) = write_entry(checksum, Instant(*now), event, &mut space).expect("fits");
             bytes.extend_from_slice(&space[..length]);
+            checksum = after;
         }
-        let mut rest = bytes.as_slice();
+        let mut reader = Reader::resume(&bytes, (0, Checksum(0)));
         for (now, event) in entries {
-            let (read_now, read_event, after) = read_entry(rest).unwrap();
-            prop_assert_eq!((read_now, read_event), (Instant(now), event));
-            rest = after;
+            prop_assert_eq!(reader.entry(), Ok(Some((Instant(now), event))));
         }
-        prop_assert!(rest.is_empty());
+        prop_assert_eq!((reader.entry(), reader.checksum()), (Ok(None), checksum));
     }
 
     #[test]
@@ -245,7 +322,7 @@ proptest! {
         for (now, event) in entries {
             core.handle(Instant(now), event);
             while core.poll_action().is_some() {}
-            let read = read_snapshot(&write_snapshot(&core));
+            let read = read_snapshot(&write_snapshot(&core).0);
             prop_assert_eq!(read.as_ref(), Ok(&core));
         }
     }

@@ -17,6 +17,7 @@ mod logs;
 mod nearest;
 mod output;
 mod place;
+mod replay;
 mod say;
 mod start;
 mod sys;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         cli::Next::EinhornSocket { args } => front::einhorn::socket(&args),
         cli::Next::StartServer { args } => serve(front::server_starter::main(args)),
         cli::Next::Logs { order, config, no_daemon } => start::read_logs(&order, config, &no_daemon),
+        cli::Next::Replay(replay) => replay::run(&replay),
         cli::Next::Demo => demo::main(),
         cli::Next::DemoWorker { args } => demo::worker::main(&args),
     };

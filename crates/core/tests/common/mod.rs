@@ -1,7 +1,5 @@
-//! What the tests of the core share: the text of events and actions, and the check of the invariants.
+//! What the tests of the core share: the check of the invariants.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
-
-pub mod text;
 
 use firestarter_core::Supervisor;
 

@@ -34,14 +34,13 @@ use firestarter_core::action::Action;
 use firestarter_core::command::Command;
 use firestarter_core::event::{Event, SpawnError};
 use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
-use firestarter_core::journal;
+use firestarter_core::journal::{self, Checksum, Reader};
 use firestarter_core::spec::{GroupSpec, Policy};
+use firestarter_core::text::{duration_text, state_lines, Names};
 use firestarter_core::time::{Duration, Instant};
-use firestarter_core::view::{GroupView, Stage};
 use firestarter_core::Supervisor;
 
 use crate::common::check_invariants;
-use crate::common::text::{duration_text, failure_text, Names};
 use crate::words::{answer, duration, exit, number_of_error, parse_verb, policy, said, signal, spawn_step, spec, Told};
 
 pub struct Story {
@@ -54,8 +53,8 @@ pub struct Story {
     crew: Vec<(WorkerId, bool)>,
     requests: u32,
     stops: u32,
-    snapshot: Vec<u8>,
-    entries: Vec<u8>,
+    journal: Vec<u8>,
+    checksum: Checksum,
     lines: Vec<String>,
 }
 
@@ -70,8 +69,8 @@ impl Story {
             crew: Vec::new(),
             requests: 0,
             stops: 0,
-            snapshot: Vec::new(),
-            entries: Vec::new(),
+            journal: Vec::new(),
+            checksum: Checksum(0),
             lines: Vec::new(),
         }
     }
@@ -181,7 +180,7 @@ impl Story {
         if self.core.is_none() {
             self.names = Names::new(self.specs.iter().map(|spec| spec.name.clone()).collect());
             let core = Supervisor::new(self.specs.clone(), self.policy, 1, self.now);
-            self.snapshot = journal::write_snapshot(&core);
+            (self.journal, self.checksum) = journal::write_snapshot(&core);
             self.core = Some(core);
         }
         self.core.as_mut().unwrap()
@@ -191,8 +190,9 @@ impl Story {
         let now = self.now;
         self.core().handle(now, event);
         let mut space = [0; journal::MAX_ENTRY];
-        let length = journal::write_entry(now, &event, &mut space).unwrap();
-        self.entries.extend_from_slice(&space[..length]);
+        let (length, checksum) = journal::write_entry(self.checksum, now, &event, &mut space).unwrap();
+        self.journal.extend_from_slice(&space[..length]);
+        self.checksum = checksum;
         match event {
             Event::Spawned { worker, .. } => {
                 self.crew.iter_mut().filter(|(id, _)| *id == worker).for_each(|(_, runs)| *runs = true);
@@ -246,41 +246,25 @@ impl Story {
     }
 
     fn crash(&mut self) {
-        let mut core = journal::read_snapshot(&self.snapshot).unwrap();
-        let mut rest = self.entries.as_slice();
+        let (mut core, mut reader) = Reader::open(&self.journal).unwrap();
         let mut count = 0;
-        while !rest.is_empty() {
-            let (now, event, after) = journal::read_entry(rest).unwrap();
+        while let Some((now, event)) = reader.entry().unwrap() {
             core.handle(now, event);
             while core.poll_action().is_some() {}
-            (rest, count) = (after, count + 1);
+            count += 1;
         }
         assert_eq!(Some(&core), self.core.as_ref(), "the replayed state is another one");
         self.lines.push(format!("the same after {count} entries"));
         for action in core.outstanding() {
             self.lines.push(format!("outstanding: {}", self.names.action(&action)));
         }
-        self.snapshot = journal::write_snapshot(&core);
-        self.entries.clear();
+        (self.journal, self.checksum) = journal::write_snapshot(&core);
     }
 
     fn status(&mut self) {
         let now = self.now;
-        for view in self.core().view(now).groups {
-            self.lines.push(summary(&view));
-            let stage = |stage: Stage| format!("{stage:?}").to_lowercase();
-            for worker in view.workers {
-                let pid = worker.pid.map_or("no pid".into(), |pid| format!("pid {pid}"));
-                let (slot, generation, stage) = (worker.slot, worker.generation, stage(worker.stage));
-                let condition = worker.condition.map_or(String::new(), |condition| format!(" {condition:?}"));
-                let line = format!(
-                    "  {}/{slot} {pid} generation {generation} {stage} {}{condition}",
-                    view.name,
-                    duration_text(worker.uptime)
-                );
-                self.lines.push(line);
-            }
-        }
+        let lines = state_lines(self.core(), now);
+        self.lines.extend(lines);
     }
 
     fn group(&mut self, name: &str) -> Told<GroupId> {
@@ -319,28 +303,4 @@ impl Story {
         }
         Ok(found)
     }
-}
-
-fn summary(view: &GroupView) -> String {
-    let phase = format!("{:?}", view.phase).to_lowercase();
-    let mut text = format!("{} {phase} {}/{} generation {}", view.name, view.ready, view.wanted, view.generation);
-    if view.restarts > 0 {
-        text.push_str(&format!(", {} restarts", view.restarts));
-    }
-    if let Some((failure, ago)) = view.last_failure {
-        text.push_str(&format!(", last failure {} {} ago", failure_text(failure), duration_text(ago)));
-    }
-    if let Some(up) = view.gave_up {
-        text.push_str(&format!(", gave up after {} in {}", up.times, duration_text(up.within)));
-    }
-    if let Some(hook) = view.hook {
-        text.push_str(&format!(", {hook:?} hook runs"));
-    }
-    if let Some(rollout) = view.rollout {
-        text.push_str(&format!(", rollout of {} {}/{}", rollout.generation, rollout.ready, rollout.wanted));
-        let (spawned, committed, retired) = (rollout.spawned, rollout.committed, rollout.retired);
-        let awaits = format!("{:?}", rollout.awaits).to_lowercase();
-        text.push_str(&format!(" ({spawned} spawned, {committed} committed, {retired} retired, awaits {awaits})"));
-    }
-    text
 }

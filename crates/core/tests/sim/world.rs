@@ -8,12 +8,12 @@ use firestarter_core::command::{Command, Verb};
 use firestarter_core::event::{Event, Exit, Failure, HookKind, Said};
 use firestarter_core::ids::{GroupId, RequestId, Slot, WorkerId};
 use firestarter_core::spec::{GroupSpec, Signal};
+use firestarter_core::text::Names;
 use firestarter_core::time::{Duration, Instant};
 use firestarter_core::view::{GroupView, Phase, Stage};
 use firestarter_core::Supervisor;
 
 use crate::checks::Checks;
-use crate::common::text::Names;
 use crate::daemon::Daemon;
 use crate::plan::{self, Temper};
 use crate::rng::Rng;

@@ -12,6 +12,8 @@
 //! - `logs` asks for the lines of a `group` that are kept in memory: those after `"after": next` in `"ring": ring`, both of
 //!   the reply before, else from the oldest on. One reply has about 64 KiB of text: ask on until it has no entries.
 //! - `status` may name a `group`, and one worker of it by its `slot`, from 0; so may `signal`.
+//! - `journal` asks for a piece of the journal, `from` a byte on; see `piece.rs`. A daemon that cannot read its journal answers
+//!   this, `list` and `shutdown` as ever, and all else by the error `journal_unreadable`.
 //! - Every request is answered exactly once, so a notification (no `id`) is refused; so are batches. An order is answered
 //!   when it is done; with `"wait": false` when it has begun, by `{"done":"begun",...}`, unless it is done or fails at once.
 //! - With `"progress": true` an order that is waited for is preceded by notifications, lines without an `id`, whenever the
@@ -24,6 +26,7 @@ mod convert;
 mod logs;
 mod outcome;
 mod outputs;
+mod piece;
 mod reply;
 mod request;
 mod rollout;
@@ -33,6 +36,7 @@ mod word;
 
 pub(crate) use logs::{LogStatus, LogStream, Stuck};
 pub(crate) use outputs::{Cursor, Entry, Form, Lines, Output, Rotation, Stream, To, Unit};
+pub(crate) use piece::{Piece, UNREADABLE};
 pub(crate) use reply::{Answer, Cause, Done, Failure, Names, Outcome, Probed, Problem, Step, Trouble, What};
 pub(crate) use request::{parse, request_line, Call, Fault, Id, Order, Question, Request};
 pub(crate) use rollout::{Awaits, Progress, Rollout};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::logs::Stuck;
 use super::outputs::Lines;
+use super::piece::Piece;
 use super::status::Status;
 use super::word;
 
@@ -42,6 +43,8 @@ pub(crate) enum Answer {
     Status(Status),
     /// To `logs`.
     Lines(Lines),
+    /// To `journal`.
+    Piece(Piece),
 }
 
 /// To `list`.

@@ -75,6 +75,11 @@ pub(crate) enum Question {
         /// Where to go on; none: at the oldest.
         from: Option<Cursor>,
     },
+    /// What stands in the journal.
+    Journal {
+        /// From this byte on.
+        from: u64,
+    },
 }
 
 /// What can be ordered.
@@ -111,7 +116,7 @@ pub(crate) struct Fault {
 
 /// The methods, for the message about an unknown one.
 const METHODS: &str =
-    "list, status, logs, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, reopen, shutdown";
+    "list, status, logs, journal, upgrade_daemon, start, stop, restart, upgrade, rollback, cancel, inc, dec, killall, signal, reopen, shutdown";
 
 /// Reads one line; its newline may be there or not.
 pub(crate) fn parse(line: &[u8]) -> Result<Request, Fault> {
@@ -151,6 +156,7 @@ pub(crate) fn request_line(request: &Request) -> String {
             let (ring, after) = (from.map(|from| from.ring), from.map(|from| from.after));
             ("logs", json!({ "group": group, "ring": ring, "after": after }))
         }
+        Call::Ask(Question::Journal { from }) => ("journal", json!({ "from": from })),
         Call::Do(order) | Call::Follow(order) => order_words(order, None),
         Call::Begin(order) => order_words(order, Some(false)),
     };
@@ -219,6 +225,7 @@ fn call(id: &Id, method: &str, params: Option<Value>) -> Result<Call, Fault> {
             };
             Call::Ask(Question::Lines { group, from })
         }
+        "journal" => Call::Ask(Question::Journal { from: params.byte("from")? }),
         "shutdown" => params.order(Order::Shutdown)?,
         other => match verb_of(other) {
             Some(verb) => {
@@ -304,6 +311,13 @@ impl<'a> Params<'a> {
             Some(count) => Ok(Some(count)),
             None => Err(Fault::params(self.id, &format!("{key}: must be a whole number from 0"))),
         }
+    }
+
+    /// The place of a byte; without it the first.
+    fn byte(&mut self, key: &str) -> Result<u64, Fault> {
+        let value = self.left.remove(key).unwrap_or(Value::Null);
+        let byte = if value.is_null() { Some(0) } else { value.as_u64() };
+        byte.ok_or_else(|| Fault::params(self.id, &format!("{key}: must be a whole number, the first byte is 0")))
     }
 
     /// An order, whether its end is waited for, and whether somebody wants to hear how far it is until then.

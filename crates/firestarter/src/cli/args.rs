@@ -6,13 +6,13 @@ mod logs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use firestarter_core::command::Verb;
 use firestarter_core::spec::{ExitWhen, Signal};
 use lexopt::{Arg, Parser};
 
-use super::errand::{Errand, Wanted};
+use super::errand::{duration, Errand, Wanted};
+use super::flight::{Replay, Take};
 use super::render::plain;
 use super::table::{self, CommandRow, Opt, OptionRow, Word, COMMANDS, OPTIONS};
 use crate::config::page;
@@ -78,6 +78,10 @@ pub(crate) enum Invocation {
     },
     /// Ask a daemon.
     Errand(Errand),
+    /// Take a daemon's journal.
+    Take(Take),
+    /// Replay one.
+    Replay(Replay),
     /// Print this and end.
     Print(String),
 }
@@ -126,6 +130,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         | Word::Ctrl
         | Word::Logs
         | Word::Demo
+        | Word::Debug
+        | Word::Replay
         | Word::Help => {}
     }
     let given = Given::read(row, &mut parser)?;
@@ -164,9 +170,9 @@ fn topic_help(topic: &str) -> Result<String, Usage> {
 }
 
 /// What stands after the command.
-struct Given {
+pub(super) struct Given {
     row: &'static CommandRow,
-    operands: Vec<String>,
+    pub(super) operands: Vec<String>,
     options: Vec<(Opt, OsString)>,
 }
 
@@ -262,6 +268,8 @@ impl Given {
                 self.no_operands("")?;
                 Ok(Invocation::Demo)
             }
+            Word::Debug => self.take().map(Invocation::Take),
+            Word::Replay => self.replay().map(Invocation::Replay),
             Word::DemoWorker => Ok(Invocation::DemoWorker { args: Vec::new() }),
             Word::Einhorn => Ok(Invocation::Einhorn { args: Vec::new() }),
             Word::CheckHandover => Ok(Invocation::CheckHandover),
@@ -329,15 +337,15 @@ impl Given {
         self.options.iter().rev().find(|(given, _)| *given == opt).map(|(_, value)| value)
     }
 
-    fn path(&self, opt: Opt) -> Option<PathBuf> {
+    pub(super) fn path(&self, opt: Opt) -> Option<PathBuf> {
         self.value(opt).map(PathBuf::from)
     }
 
-    fn has(&self, opt: Opt) -> bool {
+    pub(super) fn has(&self, opt: Opt) -> bool {
         self.value(opt).is_some()
     }
 
-    fn wrong(&self, message: impl Into<String>) -> Usage {
+    pub(super) fn wrong(&self, message: impl Into<String>) -> Usage {
         usage(self.row.name, message)
     }
 }
@@ -350,24 +358,11 @@ fn meant<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, choices).map_or_else(String::new, |choice| format!("; did you mean {choice}?"))
 }
 
-/// A time above zero: seconds, or with a unit.
-fn duration(text: &str) -> Option<Duration> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    let seconds: f64 = number.parse().ok()?;
-    Duration::try_from_secs_f64(seconds * unit).ok().filter(|duration| !duration.is_zero())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::{Call, Order, Question};
+    use std::time::Duration;
 
     fn line(text: &str) -> Result<Invocation, Usage> {
         parse(text.split(' ').filter(|word| !word.is_empty()).map(OsString::from))

@@ -114,3 +114,17 @@ impl Errand {
 fn rolls(verb: Verb) -> bool {
     matches!(verb, Verb::Upgrade | Verb::Rollback | Verb::Restart)
 }
+
+/// A time above zero: seconds, or with a unit.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let seconds: f64 = number.parse().ok()?;
+    Duration::try_from_secs_f64(seconds * unit).ok().filter(|duration| !duration.is_zero())
+}

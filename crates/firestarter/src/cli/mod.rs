@@ -4,6 +4,7 @@
 mod args;
 mod counts;
 mod errand;
+mod flight;
 mod logs;
 mod overview;
 mod progress;
@@ -27,6 +28,8 @@ use crate::logs::Order as Reading;
 use crate::sys::signals;
 use args::Invocation;
 use errand::{Errand, Wanted};
+pub(crate) use flight::Replay;
+use flight::{take, Take};
 pub(crate) use logs::show as show_logs;
 use progress::{Form, Show};
 
@@ -105,6 +108,8 @@ pub(crate) enum Next {
         /// Its own words.
         args: Vec<OsString>,
     },
+    /// Replay a journal.
+    Replay(Replay),
     /// Be a worker of the demo.
     DemoWorker {
         /// Its own words.
@@ -143,6 +148,14 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> Next {
         Invocation::Demo => Next::Demo,
         Invocation::StartServer { args } => Next::StartServer { args },
         Invocation::DemoWorker { args } => Next::DemoWorker { args },
+        Invocation::Replay(replay) => Next::Replay(replay),
+        Invocation::Take(wanted) => match place(wanted.socket.as_deref()) {
+            Ok(place) => Next::Exit(page.take(&wanted, &place.path)),
+            Err(error) => {
+                page.complain(&format!("firestarter: {error}\n"));
+                Next::Exit(code::FAILED)
+            }
+        },
         Invocation::Print(text) => Next::Exit(page.say(&text, code::DONE)),
         Invocation::Logs { order, config, socket } => match place(socket.as_deref()) {
             Ok(place) => logs::run(order, config, &place.path),
@@ -233,6 +246,17 @@ impl Page<'_> {
         }
     }
 
+    /// Writes the daemon's journal to a file; the exit code.
+    fn take(&mut self, wanted: &Take, path: &Path) -> u8 {
+        match take(wanted, path) {
+            Ok(bytes) => self.say(&format!("{bytes} bytes written to {}\n", wanted.file.display()), code::DONE),
+            Err(error) => {
+                self.complain(&format!("firestarter: {error}\n"));
+                error.client().map_or(code::FAILED, code_of_error)
+            }
+        }
+    }
+
     fn ask(&mut self, errand: &Errand, path: &Path) -> Result<Received, ClientError> {
         let default = match errand.wanted {
             Wanted::List | Wanted::Status | Wanted::GroupStatus { .. } | Wanted::Reopen { .. } => {
@@ -299,7 +323,7 @@ impl Page<'_> {
                 | Wanted::UpgradeDaemon { .. }
                 | Wanted::Reopen { .. }
                 | Wanted::Ctrl { .. },
-                Answer::Names(_) | Answer::Status(_) | Answer::Done(_) | Answer::Lines(_),
+                Answer::Names(_) | Answer::Status(_) | Answer::Done(_) | Answer::Lines(_) | Answer::Piece(_),
             ) => {
                 self.complain(&trouble::wrong_answer());
                 return code::FAILED;

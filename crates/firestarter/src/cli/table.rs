@@ -16,6 +16,8 @@ pub(super) enum Word {
     Ctrl,
     Logs,
     Demo,
+    Debug,
+    Replay,
     StartServer,
     DemoWorker,
     Einhorn,
@@ -46,6 +48,8 @@ pub(super) enum Opt {
     Stderr,
     Slot,
     Grep,
+    Output,
+    Force,
     Help,
 }
 
@@ -72,7 +76,7 @@ pub(super) struct OptionRow {
 }
 
 /// All commands.
-pub(super) const COMMANDS: [CommandRow; 17] = [
+pub(super) const COMMANDS: [CommandRow; 19] = [
     CommandRow {
         word: Word::Run,
         name: "run",
@@ -230,6 +234,24 @@ Where no daemon runs, files are found by the configuration: by -c, firestarter.t
     },
     CommandRow { word: Word::DemoWorker, name: "demo-worker", operands: "", options: &[], about: "", more: "" },
     CommandRow {
+        word: Word::Debug,
+        name: "debug",
+        operands: " journal",
+        options: &[Opt::Output, Opt::Socket, Opt::Help],
+        about: "write the daemon's journal to a file, for firestarter replay",
+        more: "What has happened lately, and what was done about it. Environments and other secrets are not in it.
+No file is overwritten. A daemon that cannot read its journal gives it nevertheless.",
+    },
+    CommandRow {
+        word: Word::Replay,
+        name: "replay",
+        operands: " FILE",
+        options: &[Opt::Json, Opt::Force, Opt::Help],
+        about: "tell what happened by a journal, event by event",
+        more: "FILE was written by firestarter debug journal. Nothing is started; no daemon is needed.
+Exit code 1 if it is damaged: what stands before the damage is told. With --json a line is an event.",
+    },
+    CommandRow {
         word: Word::Help,
         name: "help",
         operands: " [COMMAND|KEY]",
@@ -240,7 +262,7 @@ Where no daemon runs, files are found by the configuration: by -c, firestarter.t
 ];
 
 /// All options.
-pub(super) const OPTIONS: [OptionRow; 19] = [
+pub(super) const OPTIONS: [OptionRow; 21] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -337,6 +359,20 @@ pub(super) const OPTIONS: [OptionRow; 19] = [
         long: "socket-path",
         value: Some("SOCKET"),
         about: "the control socket; without it $FIRESTARTER_SOCKET, then the runtime folder",
+    },
+    OptionRow {
+        opt: Opt::Output,
+        short: Some('o'),
+        long: "output",
+        value: Some("FILE"),
+        about: "where to; it must not exist",
+    },
+    OptionRow {
+        opt: Opt::Force,
+        short: None,
+        long: "force",
+        value: None,
+        about: "even if another build of the same format wrote it",
     },
     OptionRow { opt: Opt::Help, short: Some('h'), long: "help", value: None, about: "show this" },
 ];

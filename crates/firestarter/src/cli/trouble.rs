@@ -10,7 +10,7 @@ use firestarter_core::ids::{Pid, Slot};
 
 use super::errand::Wanted;
 use super::render::plain;
-use crate::api::{Cause, Failure, Probed, Problem, Step, Stuck, Trouble};
+use crate::api::{Cause, Failure, Probed, Problem, Step, Stuck, Trouble, UNREADABLE};
 use crate::client::ClientError;
 use crate::nearest::nearest;
 use crate::say::plain as io_text;
@@ -87,6 +87,12 @@ pub(super) fn refused(what: String, next: String) -> String {
 
 /// An error that this build has no words for.
 pub(crate) fn other(message: &str, machine: &str) -> String {
+    if machine == UNREADABLE {
+        let next =
+            "to keep it for a report: firestarter debug journal -o FILE; to end the workers: firestarter stop; then \
+                    start anew";
+        return Words { what: message.to_owned(), next: next.to_owned() }.about(None);
+    }
     Words {
         what: format!("the daemon refused the request: {message} ({machine})"),
         next: "compare versions, of this program: firestarter --version, of the daemon: firestarter status --json"

@@ -28,6 +28,7 @@ mod orders;
 mod outputs;
 mod paths;
 mod perform;
+mod pieces;
 mod pins;
 mod probe_answer;
 mod probes;
@@ -42,6 +43,7 @@ mod slots;
 mod spawner;
 mod status_file;
 mod store;
+mod stranded;
 mod succession;
 mod yard;
 

@@ -162,6 +162,7 @@ impl Daemon<'_> {
             Question::List => Outcome::names(self.core.group_names().map(str::to_owned).collect()),
             // It is no question that has its answer at once.
             Question::Status | Question::Succeed { .. } => Outcome::status(self.status()),
+            Question::Journal { from } => super::pieces::piece(self.shared, self.log, from, None),
             Question::Lines { group: name, from } => match self.core.group_named(&name) {
                 Some(group) => Outcome::lines(&name, reading::lines(self.shared, group, &name, from)),
                 None => self.unknown_group(&name),

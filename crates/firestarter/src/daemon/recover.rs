@@ -41,10 +41,11 @@ use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
 use super::store::Store;
+use super::stranded::{self, Unread};
 use super::succession::Succession;
 use super::yard::Yard;
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
-use crate::journal::{Log, LogError, Meaning, Row};
+use crate::journal::{Log, Meaning, Row};
 use crate::keeper::Link;
 use crate::say::{plain, say};
 use crate::sys::clone::exit_now;
@@ -53,8 +54,6 @@ use crate::sys::fds;
 /// Why a daemon cannot take over; the keeper tries another.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RecoverError {
-    #[error(transparent)]
-    Log(#[from] LogError),
     #[error("take over: {}", plain(.0))]
     Kernel(#[from] io::Error),
     #[error("take over: the ledger has no {0}")]
@@ -69,7 +68,7 @@ impl From<rustix::io::Errno> for RecoverError {
 
 /// What the ledger names, by meaning.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     control: Option<OwnedFd>,
     listeners: BTreeMap<(u32, u32), OwnedFd>,
     slots: Slots,
@@ -77,10 +76,10 @@ struct Found {
     here: BTreeMap<u32, OwnedFd>,
     there: BTreeMap<u32, OwnedFd>,
     connections: Vec<(u32, OwnedFd)>,
-    clients: Vec<(u64, OwnedFd)>,
+    pub(super) clients: Vec<(u64, OwnedFd)>,
     spare: Option<OwnedFd>,
     pins: Pinned,
-    notify: BTreeMap<u32, OwnedFd>,
+    pub(super) notify: BTreeMap<u32, OwnedFd>,
     stored: Vec<((GroupId, Slot), bool, OwnedFd)>,
 }
 
@@ -93,7 +92,7 @@ struct Said {
 
 /// What cannot be is said, and ends the process at once: to return would drop descriptors that the table shares with the
 /// keeper and with every later daemon.
-fn must<T>(result: Result<T, impl Into<RecoverError>>) -> T {
+pub(super) fn must<T>(result: Result<T, impl Into<RecoverError>>) -> T {
     result.unwrap_or_else(|error| {
         say(format_args!("{}", error.into()));
         exit_now(1)
@@ -103,7 +102,8 @@ fn must<T>(result: Result<T, impl Into<RecoverError>>) -> T {
 pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_> {
     let begun = now();
     must(rustix::process::setpgid(None, None));
-    let (core, said) = must(replay(log));
+    let (core, said) = replay(shared, log).unwrap_or_else(|why| stranded::live(shared, log, &link, &why));
+    shared.header.set_stranded(false);
     let mut found = find(shared);
     let listeners = listeners(shared, &mut found);
     let paths = Paths::find(shared, &listeners.sockets);
@@ -186,9 +186,9 @@ fn children(shared: Shared, spawners: Crew, link: Link) -> Children {
     }
 }
 
-fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
+fn replay(shared: Shared, log: &mut Log) -> Result<(Supervisor, Said), Unread> {
     let mut said = Said::default();
-    let core = log.replay(|event, core| {
+    let each = |event: &Event, core: &mut Supervisor| {
         if let Event::Request { request, .. } = event {
             said.asked.insert(request.client, request.seq);
         }
@@ -197,11 +197,12 @@ fn replay(log: &mut Log) -> Result<(Supervisor, Said), RecoverError> {
                 said.replies.push((request, reply));
             }
         }
-    })?;
+    };
+    let core = stranded::replay(shared, || log.replay(each))?;
     Ok((core, said))
 }
 
-fn find(shared: Shared) -> Found {
+pub(super) fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
         if matches!(meaning, Meaning::Keeper | Meaning::Kept { .. } | Meaning::Output { .. } | Meaning::Stage { .. }) {
@@ -245,7 +246,7 @@ fn listeners(shared: Shared, found: &mut Found) -> Listeners {
     Listeners { sockets, slots: std::mem::take(&mut found.slots) }
 }
 
-fn control(shared: Shared, found: &mut Found) -> Control {
+pub(super) fn control(shared: Shared, found: &mut Found) -> Control {
     Control {
         shared,
         socket: must(found.control.take().ok_or(RecoverError::Missing("control socket"))),

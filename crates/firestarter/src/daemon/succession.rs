@@ -90,7 +90,7 @@ impl Daemon<'_> {
             None => PathBuf::from(record.1),
         };
         let opened = look_at(&program)?;
-        let input = question(&record.0, &write_snapshot(&self.core)).map_err(|error| plain(&error))?;
+        let input = question(&record.0, &write_snapshot(&self.core).0).map_err(|error| plain(&error))?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| plain(&error.into()))?;
         let data = epoll::EventData::new_u64(Source::Successor.key());
         epoll::add(&self.epoll, &bell, data, epoll::EventFlags::IN).map_err(|error| plain(&error.into()))?;

@@ -20,8 +20,10 @@ const TAKEN_OVER: usize = 4;
 const DOOR: usize = 5;
 const PIPES: usize = 6;
 const STOPS_ASKED: usize = 7;
+const REPLAYS: usize = 8;
+const STRANDED: usize = 9;
 /// From here on a word for each signal, by its number.
-const ORDERS: usize = 8;
+const ORDERS: usize = 10;
 /// Signals have numbers from 1 to 64.
 const SIGNALS: usize = 65;
 const HANDOVER: usize = ORDERS + SIGNALS;
@@ -106,6 +108,26 @@ impl Header {
     /// Whether the daemon that was forked last got to work.
     pub(crate) fn taken_over(&self) -> bool {
         self.0[TAKEN_OVER].load(Acquire) != 0
+    }
+
+    /// A daemon begins to replay. Returns how many before it, in a row, did not come to the end of that.
+    pub(crate) fn begin_replay(&self) -> u64 {
+        self.0[REPLAYS].fetch_add(1, AcqRel)
+    }
+
+    /// A daemon has replayed, or found that it cannot.
+    pub(crate) fn end_replay(&self) {
+        self.0[REPLAYS].store(0, Release);
+    }
+
+    /// The daemon cannot read the journal, or can; one that cannot is of no use for a stop.
+    pub(crate) fn set_stranded(&self, stranded: bool) {
+        self.0[STRANDED].store(stranded.into(), Release);
+    }
+
+    /// Whether the daemon cannot read the journal.
+    pub(crate) fn stranded(&self) -> bool {
+        self.0[STRANDED].load(Acquire) != 0
     }
 
     /// How many times a daemon took over from a dead one.

@@ -33,7 +33,7 @@ use crate::sys::fds;
 pub(crate) use handover::{Handover, Reason};
 pub(crate) use header::{Door, Header};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
-pub(crate) use log::{Log, LogError};
+pub(crate) use log::{Contents, Log, LogError};
 use memory::Memory;
 pub(crate) use memory::Part;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};

@@ -1,5 +1,5 @@
-//! When no daemon lives long enough to stop the workers and somebody asks to stop, the keeper does it itself: TERM to
-//! each, KILL to what is left after ten seconds. It is rough, and better than orphans. However all ended, nobody is left
+//! When no daemon lives long enough to stop the workers, or none can read the journal, and somebody asks to stop, the keeper
+//! does it itself: TERM to each, KILL to what is left after ten seconds. It is rough, and better than orphans. However all ended, nobody is left
 //! who has not been killed.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Ends every worker; returns the exit code for this failure.
 pub(super) fn stop_all(table: &Table) -> u8 {
-    say(format_args!("no daemon stays alive; stopping all workers without one"));
+    say(format_args!("no daemon can; stopping all workers without one: SIGTERM, and SIGKILL after 10 s"));
     signal_all(table, libc::SIGTERM);
     let begun = Instant::now();
     while running(table) && begun.elapsed() < PATIENCE {

@@ -167,7 +167,7 @@ impl Keeper {
         if self.daemon.is_some() {
             return None;
         }
-        let stop = self.lives.hopeless() && self.journal.header.asked_to_stop().next().is_some();
+        let stop = self.must_stop_all();
         self.journal.header.halted().or_else(|| stop.then(|| last_resort::stop_all(self.journal.table)))
     }
 
@@ -311,11 +311,18 @@ impl Keeper {
             daemon.joint.close(self.journal.ledger);
         }
         self.journal.sweep();
-        if self.journal.header.halted().is_some() || self.journal.header.handover().state() == Handover::Asked {
+        let header = self.journal.header;
+        if header.halted().is_some() || self.must_stop_all() || header.handover().state() == Handover::Asked {
             return;
         }
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
         self.lives.died(ended, weight);
+    }
+
+    /// Somebody asked to stop, and daemons do not live, or cannot read the journal.
+    fn must_stop_all(&self) -> bool {
+        let header = self.journal.header;
+        (self.lives.hopeless() || header.stranded()) && header.asked_to_stop().next().is_some()
     }
 
     fn fork(&mut self, daemon: &mut impl FnMut(Link)) {

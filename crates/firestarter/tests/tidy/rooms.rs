@@ -39,6 +39,7 @@ const ROOMS: &[Room] = &[
     Room { name: "http", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
     // The command lines of other programs.
     Room { name: "demo", rooms: &["client", "api"], core: &["command", "ids", "spec"] },
+    Room { name: "replay", rooms: &[], core: &["event", "journal", "text", "time", "Supervisor"] },
     // Other programs' command lines.
     Room {
         name: "front",
@@ -81,6 +82,9 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "daemon",
         "what signals to the keeper stand for is a table of the daemon's, and so are inherited sockets",
     ),
+    ("replay", "cli", "what it is told stands on the command line, and it ends with that one's codes"),
+    ("replay", "say", "one wording of the system's errors"),
+    ("daemon", "core::journal", "the head of a journal that is taken; entries and snapshots are the journal room's"),
     ("front", "sys", "a command socket's listener is taken by number, and who goes to the background forks"),
     ("demo", "cli", "it ends with the codes of the command line"),
     ("demo", "sys", "it plays the operator who kills processes, and clears up on a signal"),

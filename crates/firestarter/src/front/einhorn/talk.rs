@@ -234,7 +234,7 @@ impl<'a> Talk<'a> {
     fn status(&self) -> Result<Status, String> {
         match ask(self.briefing, &Call::Ask(Question::Status), Some(TIMEOUT))? {
             Answer::Status(status) => Ok(status),
-            Answer::Names(_) | Answer::Done(_) | Answer::Lines(_) => Err(STRANGE.to_owned()),
+            Answer::Names(_) | Answer::Done(_) | Answer::Lines(_) | Answer::Piece(_) => Err(STRANGE.to_owned()),
         }
     }
 
@@ -259,7 +259,7 @@ fn order(briefing: &Briefing, verb: Verb, signal: Option<Signal>, to_the_end: bo
     let (call, timeout) = if to_the_end { (Call::Do(order), None) } else { (Call::Begin(order), Some(TIMEOUT)) };
     match ask(briefing, &call, timeout)? {
         Answer::Done(done) => Ok(done.what),
-        Answer::Names(_) | Answer::Status(_) | Answer::Lines(_) => Err(STRANGE.to_owned()),
+        Answer::Names(_) | Answer::Status(_) | Answer::Lines(_) | Answer::Piece(_) => Err(STRANGE.to_owned()),
     }
 }
 

@@ -1,26 +1,49 @@
-//! Events, actions, replies and notices in one line each: the transcript of a story, the log of a failed simulation.
+//! Events, actions, replies and notices in one line each: what `replay` prints, the transcript of a story, the log of a
+//! failed simulation. Nothing decides by these words.
 
-use std::collections::BTreeMap;
+mod state;
 
-use firestarter_core::action::{Action, Next, Notice, Spent};
-use firestarter_core::command::{AbortCause, Command, Done, Failed, Refusal, Reply, Verb};
-use firestarter_core::event::{Answer, Event, Exit, Failure, HookKind};
-use firestarter_core::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
-use firestarter_core::time::Duration;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::action::{Action, Next, Notice, Spent};
+use crate::command::{AbortCause, Command, Done, Failed, Refusal, Reply, Verb};
+use crate::event::{Answer, Event, Exit, Failure, HookKind};
+use crate::ids::{GroupId, Pid, RequestId, Slot, WorkerId};
+use crate::supervisor::Supervisor;
+use crate::time::Duration;
+pub use state::state_lines;
 
 /// What ids are called. A worker is learnt from the action that spawns it and is remembered after its end.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
+    /// The groups, in the order of the configuration.
     pub groups: Vec<String>,
+    /// The workers.
     pub places: BTreeMap<WorkerId, (GroupId, Slot)>,
+    /// The hooks.
     pub hooks: BTreeMap<WorkerId, GroupId>,
 }
 
 impl Names {
+    /// Of these groups, which have no workers yet.
     pub fn new(groups: Vec<String>) -> Names {
         Names { groups, ..Names::default() }
     }
 
+    /// Of what a state knows already.
+    pub fn of(core: &Supervisor) -> Names {
+        let place = |id| core.worker(id).map(|(group, slot, _, _)| (id, (group, slot)));
+        Names {
+            groups: core.group_names().map(String::from).collect(),
+            places: core.workers().filter_map(|(id, _)| place(id)).collect(),
+            hooks: core.hooks().collect(),
+        }
+    }
+
+    /// Takes in who is to be spawned.
     pub fn learn(&mut self, action: &Action) {
         if let Action::Spawn { worker, group, slot, .. } = action {
             self.places.insert(*worker, (*group, *slot));
@@ -30,10 +53,12 @@ impl Names {
         }
     }
 
+    /// What a group is called.
     pub fn group(&self, group: GroupId) -> String {
         self.groups.get(group.0 as usize).cloned().unwrap_or_else(|| format!("group {group}"))
     }
 
+    /// What a worker or a hook is called.
     pub fn worker(&self, worker: WorkerId) -> String {
         match self.places.get(&worker) {
             Some((group, slot)) => format!("{}/{slot} #{worker}", self.group(*group)),
@@ -48,6 +73,7 @@ impl Names {
         format!("{}/{slot}", self.group(group))
     }
 
+    /// What has happened.
     pub fn event(&self, event: &Event) -> String {
         match event {
             Event::Begin => "begin".into(),
@@ -95,6 +121,7 @@ impl Names {
         }
     }
 
+    /// What is asked of the shell.
     pub fn action(&self, action: &Action) -> String {
         match action {
             Action::Spawn { worker, generation, edition, .. } => {
@@ -204,6 +231,7 @@ fn hook_text(kind: HookKind) -> &'static str {
     }
 }
 
+/// Which request.
 pub fn request_text(request: RequestId) -> String {
     format!("r{}", request.seq)
 }
@@ -304,6 +332,7 @@ fn next_text(next: Next) -> String {
     }
 }
 
+/// How a worker or a hook failed.
 pub fn failure_text(failure: Failure) -> String {
     match failure {
         Failure::Exit(exit) => exit_text(exit),
