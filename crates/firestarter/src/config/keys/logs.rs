@@ -111,7 +111,7 @@ pub(crate) const TABLE: &[Part] = &[
         about: "What becomes of lines while the file cannot take them, because the disk is full or its folder is gone. \
             `wait`: they are held, and once there is no more room for them a worker that writes waits, but not longer \
             than 5 s in all; then lines are dropped and counted. `block`: workers wait for as long as it takes, and \
-            nothing is dropped. `drop`: lines are dropped and counted at once, and no worker waits. When the file works \
+            nothing is dropped. `drop`: no worker waits; what finds no room is dropped and counted. When the file works \
             again, a line stands in their place: `firestarter: 12 lines (3456 bytes) of workers could not be written`.",
     },
     Part {
