@@ -139,3 +139,36 @@ fn small_files_and_upgrades() {
 fn a_file_a_second() {
     kills(5, "time:1:S:UTC:100000:@DIR@/log", (2000, 4_000_000), &ALL);
 }
+
+#[test]
+fn a_stop_while_workers_wait_for_a_slow_reader_costs_nothing() {
+    let folder = harness::Folder::new();
+    let fifo = folder.join("fifo");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO");
+    let mut reader = folder.command("sh").args(["-c", "exec cat <>fifo >out"]).spawn().expect("a reader");
+    until("a reader", || proc::arguments(reader.id()).first().is_some_and(|word| word == "cat"));
+    proc::signal(reader.id(), Sig::STOP);
+    let mut fire = Fire::start_in(
+        folder,
+        "[web]\nexec_start = ['@WORKER@', 'lines', '0', '100000000']\nstdout_log = '@DIR@/fifo'\nack_timeout = '10ms'\n",
+    );
+    // More than pipe and stage were, so the worker waits.
+    until("a full stage", || lines::all_taken(&fire.folder) > 1_500_000);
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    until("the daemon's end", || proc::daemon(fire.keeper_pid).is_none());
+    proc::signal(reader.id(), Sig::CONT);
+    assert_eq!(fire.ended().code(), Some(0));
+    let out = || fire.folder.read("out").len() as u64;
+    until("all is there", || {
+        out() >= lines::all_taken(&fire.folder) || !fire.stderr().is_empty() && reader_waits(&reader)
+    });
+    lines::all_there(&fire.folder, &lines::read(&fire.folder, &fire.folder.read("out"), false));
+    reader.kill().and_then(|()| reader.wait()).expect("the reader's end");
+}
+
+/// It has read all there is.
+fn reader_waits(reader: &std::process::Child) -> bool {
+    std::thread::sleep(Duration::from_millis(300));
+    proc::status(reader.id(), "State").starts_with('S')
+}

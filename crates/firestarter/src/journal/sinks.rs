@@ -8,7 +8,8 @@
 //!
 //! The record has two places that take turns, and one store says which of them counts.
 //!
-//! Beside it stand a few counts, for people.
+//! Beside it stand a few counts, for people, and what was *given up*: what pipes of ended workers held, of which there were
+//! too many to be kept until the sink works. It is told of in the sink as one sum.
 
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +23,7 @@ pub(crate) struct Sinks {
     count: usize,
 }
 
-const WORDS: usize = 32;
+const WORDS: usize = 40;
 const TURN: usize = 0;
 const PLACES: [usize; 2] = [1, 10];
 const KIND: usize = 0;
@@ -40,6 +41,13 @@ const ASKED: usize = 26;
 const REOPENED: usize = 27;
 const BEGUN: usize = 28;
 const BEGUN_INODE: usize = 29;
+/// All bytes and lines that were ever given up.
+const LOST: [usize; 2] = [30, 31];
+/// Those of them that the sink tells of.
+const TOLD: [usize; 2] = [32, 33];
+/// The pipe that is being given up, and what was lost before it.
+const GIVEN_UP: usize = 34;
+const BEFORE_IT: [usize; 2] = [35, 36];
 
 /// The row of a sink.
 #[derive(Clone, Copy)]
@@ -73,6 +81,9 @@ pub(crate) enum Kind {
     Gap = 3,
     /// A newline behind a line that nobody goes on with.
     Close = 4,
+    /// Nothing but the number of what was given up of other pipes: `to` is the sum of bytes and `from` the sum of lines that
+    /// are told of then.
+    Lost = 5,
 }
 
 /// What is counted at a sink since the start.
@@ -137,6 +148,7 @@ impl SinkRow<'_> {
             2 => Kind::Split,
             3 => Kind::Gap,
             4 => Kind::Close,
+            5 => Kind::Lost,
             _ => return (None, word(OPEN_LINE)),
         };
         let (pipe, before) = (word(PIPE), word(BEFORE));
@@ -184,6 +196,40 @@ impl SinkRow<'_> {
         self.0[COUNTS + count as usize].load(Acquire)
     }
 
+    /// What this pipe holds is given up, before that counts as consumed. To say it once more changes nothing.
+    pub(crate) fn give_up(self, pipe: u64, bytes: u64, lines: u64) {
+        if !self.gives_up(pipe) {
+            BEFORE_IT.into_iter().zip(LOST).for_each(|(before, lost)| self.set(before, self.word(lost)));
+            self.set(GIVEN_UP, pipe);
+        }
+        self.set(LOST[0], self.word(BEFORE_IT[0]) + bytes);
+        self.set(LOST[1], self.word(BEFORE_IT[1]) + lines);
+    }
+
+    /// Whether a writer died over giving up this pipe.
+    pub(crate) fn gives_up(self, pipe: u64) -> bool {
+        self.word(GIVEN_UP) == pipe
+    }
+
+    pub(crate) fn gave_up(self) {
+        self.set(GIVEN_UP, 0);
+    }
+
+    /// Bytes and lines: what was given up in all, and what of that the sink tells of.
+    pub(crate) fn lost(self) -> ([u64; 2], [u64; 2]) {
+        (LOST.map(|word| self.word(word)), TOLD.map(|word| self.word(word)))
+    }
+
+    /// The sink tells of so many bytes and lines.
+    pub(crate) fn told(self, [bytes, lines]: [u64; 2]) {
+        self.set(TOLD[1], lines);
+        self.set(TOLD[0], bytes);
+    }
+
+    fn word(self, word: usize) -> u64 {
+        self.0[word].load(Acquire)
+    }
+
     /// Why the sink does not work; 0: it does.
     pub(crate) fn set_errno(self, errno: i32) {
         self.set(ERRNO, errno as u64);
@@ -228,7 +274,7 @@ mod tests {
     fn a_batch_is_read_as_it_was_recorded_until_it_ends() {
         let sinks = Sinks::new(Memory::Loose, 2).unwrap();
         assert_eq!(sinks.row(1).read(), (None, 0));
-        for (turn, kind) in [Kind::Lines, Kind::Split, Kind::Gap, Kind::Close].into_iter().enumerate() {
+        for (turn, kind) in [Kind::Lines, Kind::Split, Kind::Gap, Kind::Close, Kind::Lost].into_iter().enumerate() {
             let file = (turn != 1).then_some((turn as u64, 1 << 40));
             let batch = Batch {
                 kind,

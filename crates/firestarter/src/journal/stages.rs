@@ -120,6 +120,13 @@ impl StageRow<'_> {
         GAPS.into_iter().filter_map(|place| self.gap_at(place)).min_by_key(|gap| gap.from)
     }
 
+    /// All gaps, the first first.
+    pub(crate) fn gaps(self) -> Vec<Gap> {
+        let mut gaps: Vec<Gap> = GAPS.into_iter().filter_map(|place| self.gap_at(place)).collect();
+        gaps.sort_unstable_by_key(|gap| gap.from);
+        gaps
+    }
+
     /// What is dropped now, and grows.
     pub(crate) fn growing_gap(self) -> Option<Gap> {
         GAPS.into_iter().filter_map(|place| self.gap_at(place)).find(|gap| gap.to.is_none())

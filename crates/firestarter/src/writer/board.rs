@@ -50,6 +50,8 @@ pub(super) struct Seat {
     /// It does not work: the next attempt, and how long after the last one.
     pub(super) retry_at: Option<Instant>,
     patience: Duration,
+    /// Since when it takes nothing.
+    pub(super) stuck_since: Option<Instant>,
     /// Whoever reads it is slow.
     pub(super) wants_room: bool,
     /// So many pipes go there.
@@ -203,6 +205,21 @@ impl State {
         Some(entry.seat)
     }
 
+    /// Pipes that have ended and wait for a sink that took nothing for so long, but for the first few, and but for one that
+    /// the sink is in the middle of.
+    pub(super) fn surplus(&self, index: usize, patience: Duration, few: usize) -> Vec<RawFd> {
+        let seat = &self.seats[index];
+        let stuck = [seat.stuck_since, seat.since].into_iter().flatten().min();
+        if stuck.is_none_or(|since| since.elapsed() < patience) {
+            return Vec::new();
+        }
+        let begun = seat.sink.as_ref().and_then(|sink| sink.pending()).map(|(number, _)| number as RawFd);
+        let ended =
+            |number: &RawFd| self.entries.get(number).is_some_and(|entry| entry.ended && entry.claimed.is_none());
+        let waiting = seat.ready.iter().copied().filter(|number| ended(number) && Some(*number) != begun);
+        waiting.skip(few).collect()
+    }
+
     /// A pipe is done with. Its number may be another's soon, so it stands nowhere any more.
     pub(super) fn remove(&mut self, number: RawFd) {
         if let Some(entry) = self.entries.remove(&number) {
@@ -258,8 +275,10 @@ impl State {
         let Job::Write(Portion { number, source, to, ended: task_ended, gap, .. }) = job else { return };
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.claimed = None;
-        if matches!(turn, Turn::On | Turn::Waits) {
-            seat.patience = PATIENCE[0];
+        match turn {
+            Turn::On => (seat.patience, seat.stuck_since) = (PATIENCE[0], None),
+            Turn::Waits => seat.patience = PATIENCE[0],
+            Turn::NoRoom | Turn::Fails => _ = seat.stuck_since.get_or_insert_with(Instant::now),
         }
         match turn {
             Turn::Fails => {
@@ -331,6 +350,7 @@ impl Seat {
             since: None,
             retry_at: None,
             patience: PATIENCE[0],
+            stuck_since: None,
             wants_room: false,
             pipes: 0,
         }

@@ -261,6 +261,31 @@ impl Feed {
         whole
     }
 
+    /// How many lines are neither written nor told of; what cannot be read has none.
+    pub(super) fn lines_left(&self) -> u64 {
+        let row = self.source.row;
+        let (mut at, mut lines) = (row.consumed(), 0);
+        for gap in row.gaps() {
+            lines += self.lines_in(at, gap.from).unwrap_or(0) + row.counted(gap.from).0;
+            at = gap.to.unwrap_or(self.size);
+        }
+        lines + self.lines_in(at, self.size).unwrap_or(0)
+    }
+
+    fn lines_in(&self, mut from: u64, to: u64) -> io::Result<u64> {
+        let (mut buffer, mut lines) = (vec![0; LOOK], 0);
+        while from < to {
+            let most = LOOK.min((to - from) as usize);
+            let bytes = self.source.read(from, &mut buffer[..most])?;
+            if bytes.is_empty() {
+                break;
+            }
+            lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            from += bytes.len() as u64;
+        }
+        Ok(lines)
+    }
+
     /// Nothing more will come.
     pub(super) fn end_gap(&mut self) {
         self.close_gap(self.size);

@@ -1,6 +1,9 @@
 //! The thread that reads: whatever comes out of a pipe goes to its stage, and the board hears of it. It never waits for a
 //! disk, nor for whoever reads what is passed on. The writer's first thread.
 
+mod ending;
+mod surplus;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -20,6 +23,7 @@ use crate::say::say;
 use crate::sys::clone::exit_now;
 
 use super::label::{Label, OwnStyle};
+use ending::Ending;
 
 pub(super) struct Reader {
     plan: &'static Plan,
@@ -38,25 +42,12 @@ pub(super) struct Reader {
     ending: Option<Ending>,
 }
 
-/// What is left is written.
-struct Ending {
-    /// When to look how much that is.
-    next: Instant,
-    /// How much was left when it last became less, and when.
-    left: u64,
-    since: Instant,
-}
-
 /// So many descriptors are looked at in one turn.
 const READY: usize = 64;
 /// How descriptors are marked in the epoll set; pipes by their number, which is larger, sinks above that.
 const DOOR: u64 = 0;
 const BELL: u64 = 1;
 const ROOM: u64 = 1 << 32;
-/// At the end, a pipe that somebody still holds open is read for so long.
-const LAST_READS: Duration = Duration::from_millis(100);
-/// At the end, sinks are waited for so long after they have last taken something.
-const LAST_WAIT: Duration = Duration::from_secs(1);
 /// When there is no other thread to be had, or a stage has no memory.
 const LATER: Duration = Duration::from_millis(50);
 
@@ -168,6 +159,7 @@ impl Reader {
         let (seat, overflow, line_max, source) = self.source_of(pipe)?;
         let source = Arc::new(source);
         let feed = Feed::new(source.clone(), overflow, line_max)?;
+        self.finish_giving_up(seat, &feed);
         epoll::add(&self.epoll, source.fd(), EventData::new_u64(number as u64), EventFlags::IN)?;
         let mut state = self.board.lock();
         state.entries.insert(number, Entry::new(source, seat, feed.size));
@@ -242,8 +234,11 @@ impl Reader {
             drop(state);
             return self.finish(number);
         }
-        if let Some(seat) = state.make_ready(number, false) {
-            self.board.queue(&mut state, seat);
+        let seat = state.make_ready(number, false);
+        seat.into_iter().for_each(|seat| self.board.queue(&mut state, seat));
+        drop(state);
+        if let Some(seat) = seat.filter(|_| ended) {
+            self.give_up_surplus(seat);
         }
     }
 
@@ -425,41 +420,6 @@ impl Reader {
             self.let_go(number);
             self.pass_on(number, false);
         }
-    }
-
-    /// All is over: what the pipes hold is read, whoever may still hold their other ends, and written.
-    fn begin_end(&mut self) {
-        if self.ending.is_some() {
-            return;
-        }
-        let _ = epoll::delete(&self.epoll, self.pipes.door());
-        let now = Instant::now();
-        self.ending = Some(Ending { next: now + LAST_READS, left: u64::MAX, since: now });
-        let numbers: Vec<RawFd> = self.feeds.keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.read(number));
-    }
-
-    fn end_if_done(&mut self) {
-        let now = Instant::now();
-        if self.ending.as_ref().is_some_and(|ending| now < ending.next) && !self.feeds.is_empty() {
-            return;
-        }
-        let numbers: Vec<RawFd> = self.feeds.keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.read(number));
-        let left = self.feeds.values().map(Feed::left).sum();
-        let Some(ending) = &mut self.ending else { return };
-        if left < ending.left {
-            (ending.left, ending.since) = (left, now);
-        }
-        ending.next = now + LATER;
-        if !self.feeds.is_empty() && now < ending.since + LAST_WAIT {
-            return;
-        }
-        if left > 0 {
-            say(format_args!("{left} bytes that workers wrote could not be written anywhere"));
-        }
-        self.pipes.set_all_written();
-        exit_now(0)
     }
 }
 

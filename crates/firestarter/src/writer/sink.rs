@@ -10,6 +10,7 @@
 //! newline.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -126,7 +127,8 @@ impl Sink {
             Ok(turn) => {
                 self.row.set_errno(0);
                 // How much is missing is known when it is told of in the sink.
-                if work.source.row.gap().is_none() {
+                let (lost, told) = self.row.lost();
+                if work.source.row.gap().is_none() && lost == told {
                     self.works();
                 }
                 self.reopen();
@@ -170,7 +172,12 @@ impl Sink {
     fn write_some(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> io::Result<Turn> {
         let source = work.source;
         if let Some((batch, written)) = self.pending {
-            self.resume(batch, written, source, work.ended, scratch)?;
+            self.resume(batch, written, work, scratch)?;
+        }
+        let (lost, told) = self.row.lost();
+        if lost != told {
+            self.write_lost(source, lost, scratch)?;
+            return Ok(Turn::On);
         }
         let from = source.row.consumed();
         if let Some(Gap { from: begin, to: Some(to) }) = work.gap {
@@ -293,21 +300,31 @@ impl Sink {
         Ok(())
     }
 
-    fn write_gap(&mut self, source: &Source, gap: std::ops::Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
+    fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
         let work = Work { source, to: gap.end, ended: false, alone: false, gap: None };
+        self.write_count(Kind::Gap, &work, gap, scratch)
+    }
+
+    /// Tells of what was given up of other pipes.
+    fn write_lost(&mut self, source: &Source, [bytes, lines]: [u64; 2], scratch: &mut Scratch) -> io::Result<()> {
+        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None };
+        self.write_count(Kind::Lost, &work, lines..bytes, scratch)
+    }
+
+    fn write_count(&mut self, kind: Kind, work: &Work<'_>, of: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
+        let source = work.source;
         while self.open_line != WHOLE {
             self.look()?;
             if self.open_line != WHOLE {
-                self.close_line(&work, gap.start)?;
+                self.close_line(work, source.row.consumed())?;
             }
         }
         let (time, file) = (now(), self.look()?);
-        let (from, to, pipe) = (gap.start, gap.end, source.name());
-        let batch = Batch { kind: Kind::Gap, pipe, from, to, time, file, open_line: WHOLE };
+        let batch = Batch { kind, pipe: source.name(), from: of.start, to: of.end, time, file, open_line: WHOLE };
         let text = self.compose(&batch, source, scratch)?;
         self.begin(batch);
         self.append(text, 0)?;
-        self.finish(&work, b"", true);
+        self.finish(work, b"", true);
         Ok(())
     }
 
@@ -320,9 +337,8 @@ impl Sink {
                 input.push(b'\n');
                 return Ok(input);
             }
-            Kind::Gap => {
-                let (lines, _) = source.row.counted(batch.from);
-                let bytes = batch.to - batch.from;
+            Kind::Gap | Kind::Lost => {
+                let [bytes, lines] = self.count(batch, source);
                 let why = match &self.place {
                     Place::File(_) => "could not be written",
                     Place::Own(_) => "found nobody who reads",
@@ -336,9 +352,18 @@ impl Sink {
                 input.truncate(read);
             }
         }
-        let kind = if batch.kind == Kind::Gap { Kind::Lines } else { batch.kind };
+        let kind = if batch.kind == Kind::Split { Kind::Split } else { Kind::Lines };
         let shaped = self.shape(kind, source, batch.time, input, output);
         Ok(if shaped { output } else { input })
+    }
+
+    /// How many bytes and lines are missing, by a batch that says so.
+    fn count(&self, batch: &Batch, source: &Source) -> [u64; 2] {
+        if batch.kind == Kind::Lost {
+            let (_, told) = self.row.lost();
+            return [batch.to - told[0], batch.from - told[1]];
+        }
+        [batch.to - batch.from, source.row.counted(batch.from).0]
     }
 
     /// Finishes what this thread or a dead writer has begun.
@@ -346,11 +371,10 @@ impl Sink {
         &mut self,
         batch: Batch,
         written: Option<usize>,
-        source: &Source,
-        ended: bool,
+        work: &Work<'_>,
         scratch: &mut Scratch,
     ) -> io::Result<()> {
-        let bytes = self.compose(&batch, source, scratch)?.to_vec();
+        let bytes = self.compose(&batch, work.source, scratch)?.to_vec();
         let written = match (written, &mut self.place, batch.file) {
             (written, Place::File(file), Some((inode, before))) => {
                 let there = file.look_for(inode)?.map_or(0, |size| size.saturating_sub(before)) as usize;
@@ -365,9 +389,8 @@ impl Sink {
         };
         self.append(&bytes, written.min(bytes.len()))?;
         let part = if batch.kind == Kind::Lines { &scratch.input[..] } else { b"" };
-        let work = Work { source, to: batch.to, ended, alone: false, gap: None };
         let part = part.to_vec();
-        self.finish(&work, &part, bytes.last() == Some(&b'\n'));
+        self.finish(work, &part, bytes.last() == Some(&b'\n'));
         Ok(())
     }
 
@@ -410,12 +433,11 @@ impl Sink {
             false if work.ended && batch.to == work.to => NOBODY,
             false => source.id(),
         };
-        source.consumed(part, batch.to);
+        let missing = self.count(&batch, source);
         match batch.kind {
-            Kind::Gap => {
-                self.row.add(Count::Dropped, batch.to - batch.from);
-                self.row.add(Count::DroppedLines, source.row.counted(batch.from).0);
-                source.row.end_gap(batch.from);
+            Kind::Gap | Kind::Lost => {
+                self.row.add(Count::Dropped, missing[0]);
+                self.row.add(Count::DroppedLines, missing[1]);
             }
             Kind::Lines | Kind::Split => {
                 self.row.add(Count::Bytes, batch.to - batch.from);
@@ -424,6 +446,14 @@ impl Sink {
                 }
             }
             Kind::Close => {}
+        }
+        match batch.kind {
+            Kind::Lost => self.row.told([batch.to, batch.from]),
+            Kind::Gap => {
+                source.consumed(part, batch.to);
+                source.row.end_gap(batch.from);
+            }
+            Kind::Lines | Kind::Split | Kind::Close => source.consumed(part, batch.to),
         }
         if part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to {
             self.row.add(Count::Torn, 1);

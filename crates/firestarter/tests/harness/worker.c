@@ -15,6 +15,7 @@
                         writes numbered lines, in parts that end anywhere, with so many microseconds of rest between; stops
                         after so many bytes or when there is a file "enough", and says so by a file "done.PID"; in
                         "life.PID" stands how many bytes were taken
+   worker tick          writes a line a second
    worker lease FILE    keeps others from opening a file until it is killed; makes the file "leased" when it does */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -202,6 +203,13 @@ static int lines(int rest, unsigned long long most) {
     return pause();
 }
 
+static int tick(void) {
+    for (;;) {
+        if (write(1, "a line a second\n", 16) < 0) return 15;
+        sleep(1);
+    }
+}
+
 /* Acks with so many MiB in memory. */
 static int heap(const char *mebibytes) {
     size_t size = (size_t)atoi(mebibytes) << 20;
@@ -219,6 +227,7 @@ int main(int count, char **words) {
     if (!strcmp(words[1], "lines") && count == 4) return lines(atoi(words[2]), strtoull(words[3], 0, 10));
     if (!strcmp(words[1], "speak") && count == 3) return speak(words[2]);
     if (!strcmp(words[1], "heap") && count == 3) return heap(words[2]);
+    if (!strcmp(words[1], "tick")) return tick();
     if (!strcmp(words[1], "flood")) {
         while (!ack(atoi(getenv("FIRESTARTER_SOCK_FD")), "0")) continue;
         return 6;

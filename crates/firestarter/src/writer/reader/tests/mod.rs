@@ -179,6 +179,13 @@ impl World {
             Act::TooLong => {
                 let held: Vec<RawFd> = self.reader().held.iter().copied().collect();
                 held.into_iter().for_each(|number| self.reader().begin_gap(number));
+                let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+                self.board
+                    .lock()
+                    .seats
+                    .iter_mut()
+                    .filter_map(|seat| seat.stuck_since.as_mut())
+                    .for_each(|since| *since = long_ago);
             }
             Act::Room(room) => deaths::set_room(room.unwrap_or(usize::MAX)),
         }
