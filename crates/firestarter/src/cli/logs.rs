@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::errand::Wanted;
-use super::{code, code_of_error, trouble, Next, QUESTION_TIMEOUT};
+use super::{code, trouble, Next, QUESTION_TIMEOUT};
 use crate::api::{Answer, Call, Outcome, Question};
 use crate::client::{Client, ClientError};
 use crate::logs::{read, Group, Order, Page, Trouble};
@@ -23,7 +23,7 @@ pub(super) fn run(order: Order, config: Option<PathBuf>, socket: &Path) -> Next 
         }
         Err(error) => {
             eprint!("{}", trouble::no_reply(&Wanted::Status, true, &error));
-            Next::Exit(code_of_error(&error))
+            Next::Exit(code::of_error(&error))
         }
     }
 }

@@ -22,7 +22,7 @@ use firestarter_core::spec::ExitWhen;
 
 use crate::place::{self, check_own, FolderError, Place};
 
-use crate::api::{Answer, Call, Order, Outcome, Received, Trouble};
+use crate::api::{Answer, Call, Order, Outcome, Received};
 use crate::client::{Client, ClientError};
 use crate::logs::Order as Reading;
 use crate::sys::signals;
@@ -33,21 +33,7 @@ use flight::{take, Take};
 pub(crate) use logs::show as show_logs;
 use progress::{Form, Show};
 
-/// The exit codes.
-pub(crate) mod code {
-    /// Done.
-    pub(crate) const DONE: u8 = 0;
-    /// Failed, aborted or refused.
-    pub(crate) const FAILED: u8 = 1;
-    /// The command line or the configuration is wrong.
-    pub(crate) const USAGE: u8 = 2;
-    /// There is no daemon.
-    pub(crate) const NO_DAEMON: u8 = 3;
-    /// There is no such group.
-    pub(crate) const UNKNOWN_GROUP: u8 = 4;
-    /// No reply in time; the work goes on.
-    pub(crate) const TIMED_OUT: u8 = 5;
-}
+pub(crate) mod code;
 
 /// How long a question may take without `--timeout`, and the beginning of an order. Its end may take as long as it takes.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -219,17 +205,17 @@ impl Page<'_> {
         let received = match self.ask(errand, path) {
             Ok(received) => received,
             Err(error) if errand.json => {
-                return self.say(&format!("{}\n", trouble::no_reply_json(&error)), code_of_error(&error));
+                return self.say(&format!("{}\n", trouble::no_reply_json(&error)), code::of_error(&error));
             }
             Err(error) => {
                 self.complain(&trouble::no_reply(&errand.wanted, errand.wait, &error));
                 if let ClientError::Interrupted { signal } = error {
                     signals::die_of(signal);
                 }
-                return code_of_error(&error);
+                return code::of_error(&error);
             }
         };
-        let code = code_of_outcome(&received.outcome);
+        let code = code::of_outcome(&received.outcome);
         if errand.json {
             return self.say(&format!("{}\n", received.raw), code);
         }
@@ -252,7 +238,7 @@ impl Page<'_> {
             Ok(bytes) => self.say(&format!("{bytes} bytes written to {}\n", wanted.file.display()), code::DONE),
             Err(error) => {
                 self.complain(&format!("firestarter: {error}\n"));
-                error.client().map_or(code::FAILED, code_of_error)
+                error.client().map_or(code::FAILED, code::of_error)
             }
         }
     }
@@ -374,45 +360,6 @@ pub(crate) fn words(call: &Call, outcome: &Outcome) -> String {
         (_, Outcome::Other { code: _, message, machine }) => trouble::other(message, machine),
     };
     text.trim_end().to_owned()
-}
-
-fn code_of_outcome(outcome: &Outcome) -> u8 {
-    match outcome {
-        Outcome::Answer(_) => code::DONE,
-        Outcome::Problem(problem) => match problem.trouble {
-            Trouble::UnknownGroup { .. } => code::UNKNOWN_GROUP,
-            Trouble::Aborted { .. }
-            | Trouble::NotStarted { .. }
-            | Trouble::Superseded { .. }
-            | Trouble::NotRunning
-            | Trouble::AtLeastOne
-            | Trouble::AtMost { .. }
-            | Trouble::NoSignal { .. }
-            | Trouble::SignalMissing { .. }
-            | Trouble::WholeGroup { .. }
-            | Trouble::NoWorker { .. }
-            | Trouble::NothingBefore
-            | Trouble::NothingToCancel
-            | Trouble::NotReplaced { .. }
-            | Trouble::NotKept
-            | Trouble::Upgrader { .. }
-            | Trouble::NoLogFile
-            | Trouble::NotReopened { .. }
-            | Trouble::ShuttingDown => code::FAILED,
-        },
-        Outcome::Other { .. } => code::FAILED,
-    }
-}
-
-fn code_of_error(error: &ClientError) -> u8 {
-    match error {
-        ClientError::NoDaemon { .. } => code::NO_DAEMON,
-        ClientError::TimedOut { .. } | ClientError::Interrupted { .. } => code::TIMED_OUT,
-        ClientError::Denied { .. }
-        | ClientError::Io { .. }
-        | ClientError::Closed { .. }
-        | ClientError::Protocol { .. } => code::FAILED,
-    }
 }
 
 #[cfg(test)]

@@ -131,126 +131,133 @@ fn every_key_of_the_table_is_read() {
     assert_eq!(stdout(", form = 'json', nested_json = true"), Output::PassOn(Form::Json { nested: true }));
 }
 
+/// A table, and its fault.
+const FAULTS: &[(&str, &str)] = &[
+    ("{}", "3:14 stdout_log: path is missing = write path = \"/var/log/web.log\" in it, or pass_on = true"),
+    (
+        "{ pass_on = false }",
+        "3:14 stdout_log: path is missing = write path = \"/var/log/web.log\" in it, or pass_on = true",
+    ),
+    ("{ path = 1 }", "3:23 path: expected a path as a string, found 1 = put it in quotes"),
+    ("{ path = '' }", "3:23 path: expected a path as a string, found an empty string"),
+    ("{ path = 'null' }", "3:23 path: \"null\" is no file = write stdout_log = \"null\", without a table"),
+    ("{ path = '/a/' }", "3:23 path: \"/a/\": the path is that of a folder = write the path of a file"),
+    (
+        "{ path = 'size:1:1:/a' }",
+        "3:23 path: \"size:1:1:/a\": in a table the rotation stands in rotate = write path = \"PATH\", rotate = \
+         \"size:10MiB:5\"",
+    ),
+    ("{ path = '/a', rotat = 'x' }", "3:29 stdout_log: unknown key \"rotat\" = did you mean rotate?"),
+    ("{ pass_on = 'yes' }", "3:26 pass_on: expected true or false, found the string \"yes\" = write pass_on = true"),
+    ("{ path = '/a', rotate = 5 }", "3:38 rotate: expected a rotation as a string, found 5 = put it in quotes"),
+    (
+        "{ path = '/a', rotate = 'daily' }",
+        "3:38 rotate: \"daily\": it begins neither with size: nor with time: = write size:MAX_BYTES:BACKUPS or \
+         time:INTERVAL:UNIT:ZONE:BACKUPS",
+    ),
+    (
+        "{ path = '/a', rotate = 'size:1:1:/a' }",
+        "3:38 rotate: \"size:1:1:/a\": nothing may follow BACKUPS here = write the path as path = \"PATH\"",
+    ),
+    (
+        "{ path = '/a', rotate = 'size:1.5' }",
+        "3:38 rotate: \"size:1.5\": BACKUPS is missing = write size:MAX_BYTES:BACKUPS, such as size:10MiB:5",
+    ),
+    (
+        "{ path = '/a', rotate = 'size:0:1' }",
+        "3:38 rotate: \"size:0:1\": MAX_BYTES is no number of bytes above 0, and no size such as 10MiB = write \
+         size:MAX_BYTES:BACKUPS, such as size:10MiB:5",
+    ),
+    (
+        "{ path = '/a', rotate = 'time:0:D:U:7' }",
+        "3:38 rotate: \"time:0:D:U:7\": INTERVAL is no whole number from 1 to 4294967295 = write \
+         time:INTERVAL:UNIT:ZONE:BACKUPS, such as time:1:D:U:7",
+    ),
+    (
+        "{ path = '/a', rotate = 'time:1:W:U:7' }",
+        "3:38 rotate: \"time:1:W:U:7\": UNIT is not S, M, H, D or MIDNIGHT = write \
+         time:INTERVAL:UNIT:ZONE:BACKUPS, such as time:1:D:U:7",
+    ),
+    (
+        "{ path = '/a', compress = 'gzip' }",
+        "3:29 compress: without rotate there are no backups = write rotate = \"size:10MiB:5\" too, or remove it",
+    ),
+    (
+        "{ path = '/a', max_total = '1G' }",
+        "3:29 max_total: without rotate there are no backups = write rotate = \"size:10MiB:5\" too, or remove it",
+    ),
+    (
+        "{ path = '/a', rotate = 'time:1:D:U:7', compress = 'gzpi' }",
+        "3:65 compress: expected \"gzip\" or \"zstd\", found the string \"gzpi\" = did you mean compress = \"gzip\"?",
+    ),
+    (
+        "{ path = '/a', rotate = 'time:1:D:U:7', max_total = 0 }",
+        "3:66 max_total: expected a size above 0, found 0 = write max_total = \"1GiB\"",
+    ),
+    (
+        "{ path = '/a', rotate = 'size:1M:7', max_total = '1M' }",
+        "3:63 max_total: 1048576 bytes for the log and its backups, and the log alone may have 1048576 = make it \
+         larger than MAX_BYTES of rotate",
+    ),
+    (
+        "{ path = '/a', form = 'jsno' }",
+        "3:36 form: expected \"plain\", \"timed\" or \"json\", found the string \"jsno\" = did you mean form = \
+         \"json\"?",
+    ),
+    (
+        "{ path = '/a', form = 'timed', nested_json = true }",
+        "3:45 nested_json: form is not \"json\" = write form = \"json\" too, or remove it",
+    ),
+    (
+        "{ path = '/a', form = 'json', nested_json = 1 }",
+        "3:58 nested_json: expected true or false, found 1 = write nested_json = true",
+    ),
+    (
+        "{ path = '/a', on_overflow = 'dorp' }",
+        "3:43 on_overflow: expected \"wait\", \"block\" or \"drop\", found the string \"dorp\" = did you mean \
+         on_overflow = \"drop\"?",
+    ),
+    (
+        "{ path = '/a', line_max = 1023 }",
+        "3:40 line_max: expected a size from 1 KiB to 16 MiB, found 1023 = write line_max = \"1MiB\"",
+    ),
+    (
+        "{ path = '/a', line_max = 16777217 }",
+        "3:40 line_max: expected a size from 1 KiB to 16 MiB, found 16777217 = write line_max = \"1MiB\"",
+    ),
+    (
+        "{ path = '/a', line_max = '2048' }",
+        "3:40 line_max: expected a number of bytes, or a string with a unit, found the string \"2048\" = write \
+         line_max = 2048 for bytes, or add a unit; the units are K, M, G and T, of 1024 each; KB, MB and so on are of \
+         1000",
+    ),
+    (
+        "{ path = '/a', line_max = '2 K' }",
+        "3:40 line_max: expected a number of bytes, or a string with a unit, found the string \"2 K\" = write \
+         line_max = \"1MiB\"; the units are K, M, G and T, of 1024 each; KB, MB and so on are of 1000",
+    ),
+    (
+        "{ path = '/a', create_parents = 'true' }",
+        "3:46 create_parents: expected true or false, found the string \"true\" = write create_parents = true",
+    ),
+    (
+        "{ pass_on = true, path = '/a' }",
+        "3:32 path: with pass_on = true there is no file = remove it, or remove pass_on",
+    ),
+    (
+        "{ pass_on = true, form = 'json', line_max = 'x' }",
+        "3:47 line_max: with pass_on = true there is no file = remove it, or remove pass_on",
+    ),
+];
+
 #[test]
 fn faults_of_tables() {
-    let all = LOG_TABLE.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
-    for (table, fault) in [
-        ("{}", "3:14 stdout_log: path is missing = write path = \"/var/log/web.log\" in it, or pass_on = true"),
-        ("{ pass_on = false }", "3:14 stdout_log: path is missing = write path = \"/var/log/web.log\" in it, or pass_on = true"),
-        ("{ path = 1 }", "3:23 path: expected a path as a string, found 1 = put it in quotes"),
-        ("{ path = '' }", "3:23 path: expected a path as a string, found an empty string"),
-        ("{ path = 'null' }", "3:23 path: \"null\" is no file = write stdout_log = \"null\", without a table"),
-        ("{ path = '/a/' }", "3:23 path: \"/a/\": the path is that of a folder = write the path of a file"),
-        (
-            "{ path = 'size:1:1:/a' }",
-            "3:23 path: \"size:1:1:/a\": in a table the rotation stands in rotate = write path = \"PATH\", rotate = \
-             \"size:10MiB:5\"",
-        ),
-        ("{ path = '/a', rotat = 'x' }", "3:29 stdout_log: unknown key \"rotat\" = did you mean rotate?"),
-        ("{ path = '/a', zzz = 'x' }", &format!("3:29 stdout_log: unknown key \"zzz\" = a log has {all}")),
-        ("{ pass_on = 'yes' }", "3:26 pass_on: expected true or false, found the string \"yes\" = write pass_on = true"),
-        ("{ path = '/a', rotate = 5 }", "3:38 rotate: expected a rotation as a string, found 5 = put it in quotes"),
-        (
-            "{ path = '/a', rotate = 'daily' }",
-            "3:38 rotate: \"daily\": it begins neither with size: nor with time: = write size:MAX_BYTES:BACKUPS or \
-             time:INTERVAL:UNIT:ZONE:BACKUPS",
-        ),
-        (
-            "{ path = '/a', rotate = 'size:1:1:/a' }",
-            "3:38 rotate: \"size:1:1:/a\": nothing may follow BACKUPS here = write the path as path = \"PATH\"",
-        ),
-        (
-            "{ path = '/a', rotate = 'size:1.5' }",
-            "3:38 rotate: \"size:1.5\": BACKUPS is missing = write size:MAX_BYTES:BACKUPS, such as size:10MiB:5",
-        ),
-        (
-            "{ path = '/a', rotate = 'size:0:1' }",
-            "3:38 rotate: \"size:0:1\": MAX_BYTES is no number of bytes above 0, and no size such as 10MiB = write \
-             size:MAX_BYTES:BACKUPS, such as size:10MiB:5",
-        ),
-        (
-            "{ path = '/a', rotate = 'time:0:D:U:7' }",
-            "3:38 rotate: \"time:0:D:U:7\": INTERVAL is no whole number from 1 to 4294967295 = write \
-             time:INTERVAL:UNIT:ZONE:BACKUPS, such as time:1:D:U:7",
-        ),
-        (
-            "{ path = '/a', rotate = 'time:1:W:U:7' }",
-            "3:38 rotate: \"time:1:W:U:7\": UNIT is not S, M, H, D or MIDNIGHT = write \
-             time:INTERVAL:UNIT:ZONE:BACKUPS, such as time:1:D:U:7",
-        ),
-        (
-            "{ path = '/a', compress = 'gzip' }",
-            "3:29 compress: without rotate there are no backups = write rotate = \"size:10MiB:5\" too, or remove it",
-        ),
-        (
-            "{ path = '/a', max_total = '1G' }",
-            "3:29 max_total: without rotate there are no backups = write rotate = \"size:10MiB:5\" too, or remove it",
-        ),
-        (
-            "{ path = '/a', rotate = 'time:1:D:U:7', compress = 'gzpi' }",
-            "3:65 compress: expected \"gzip\" or \"zstd\", found the string \"gzpi\" = did you mean compress = \"gzip\"?",
-        ),
-        (
-            "{ path = '/a', rotate = 'time:1:D:U:7', max_total = 0 }",
-            "3:66 max_total: expected a size above 0, found 0 = write max_total = \"1GiB\"",
-        ),
-        (
-            "{ path = '/a', rotate = 'size:1M:7', max_total = '1M' }",
-            "3:63 max_total: 1048576 bytes for the log and its backups, and the log alone may have 1048576 = make it \
-             larger than MAX_BYTES of rotate",
-        ),
-        (
-            "{ path = '/a', form = 'jsno' }",
-            "3:36 form: expected \"plain\", \"timed\" or \"json\", found the string \"jsno\" = did you mean form = \
-             \"json\"?",
-        ),
-        (
-            "{ path = '/a', form = 'timed', nested_json = true }",
-            "3:45 nested_json: form is not \"json\" = write form = \"json\" too, or remove it",
-        ),
-        (
-            "{ path = '/a', form = 'json', nested_json = 1 }",
-            "3:58 nested_json: expected true or false, found 1 = write nested_json = true",
-        ),
-        (
-            "{ path = '/a', on_overflow = 'dorp' }",
-            "3:43 on_overflow: expected \"wait\", \"block\" or \"drop\", found the string \"dorp\" = did you mean \
-             on_overflow = \"drop\"?",
-        ),
-        (
-            "{ path = '/a', line_max = 1023 }",
-            "3:40 line_max: expected a size from 1 KiB to 16 MiB, found 1023 = write line_max = \"1MiB\"",
-        ),
-        (
-            "{ path = '/a', line_max = 16777217 }",
-            "3:40 line_max: expected a size from 1 KiB to 16 MiB, found 16777217 = write line_max = \"1MiB\"",
-        ),
-        (
-            "{ path = '/a', line_max = '2048' }",
-            "3:40 line_max: expected a number of bytes, or a string with a unit, found the string \"2048\" = write \
-             line_max = 2048 for bytes, or add a unit; the units are K, M, G and T, of 1024 each; KB, MB and so on are of \
-             1000",
-        ),
-        (
-            "{ path = '/a', line_max = '2 K' }",
-            "3:40 line_max: expected a number of bytes, or a string with a unit, found the string \"2 K\" = write \
-             line_max = \"1MiB\"; the units are K, M, G and T, of 1024 each; KB, MB and so on are of 1000",
-        ),
-        (
-            "{ path = '/a', create_parents = 'true' }",
-            "3:46 create_parents: expected true or false, found the string \"true\" = write create_parents = true",
-        ),
-        (
-            "{ pass_on = true, path = '/a' }",
-            "3:32 path: with pass_on = true there is no file = remove it, or remove pass_on",
-        ),
-        (
-            "{ pass_on = true, form = 'json', line_max = 'x' }",
-            "3:47 line_max: with pass_on = true there is no file = remove it, or remove pass_on",
-        ),
-    ] {
-        assert_eq!(web_fault(&format!("stdout_log = {table}")), fault, "{table}");
+    for (table, fault) in FAULTS {
+        assert_eq!(web_fault(&format!("stdout_log = {table}")), *fault, "{table}");
     }
+    let all = LOG_TABLE.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
+    let unknown = format!("3:29 stdout_log: unknown key \"zzz\" = a log has {all}");
+    assert_eq!(web_fault("stdout_log = { path = '/a', zzz = 'x' }"), unknown);
     assert!(web_fault("stderr_log = { path = 'null' }").ends_with("write stderr_log = \"null\", without a table"));
 }
 
