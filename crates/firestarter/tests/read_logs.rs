@@ -93,8 +93,8 @@ fn status_tells_where_what_is_written_goes() {
         { "stream": "stderr", "to": "file", "path": path("web.err"), "form": "plain" },
     ]);
     assert_eq!(group_of(&status, "web")["outputs"], web);
-    let null = |stream: &str| json!({ "stream": stream, "to": "null" });
-    assert_eq!(group_of(&status, "none")["outputs"], json!([null("stdout"), null("stderr")]));
+    let nowhere = |stream: &str| json!({ "stream": stream, "to": "null" });
+    assert_eq!(group_of(&status, "none")["outputs"], json!([nowhere("stdout"), nowhere("stderr")]));
     let mut wire = fire.wire();
     wire.send("logs", json!({ "group": "web" })).expect("send");
     assert_eq!(wire.reply().expect("a reply")["error"]["data"]["code"], "not_kept");

@@ -55,8 +55,8 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{parse_reply, reply_line};
     use super::*;
-    use crate::api::{parse_reply, reply_line};
 
     #[test]
     fn a_piece_goes_over_the_wire() {

@@ -362,6 +362,7 @@ fn meant<'a>(word: &str, choices: impl IntoIterator<Item = &'a str>) -> String {
 mod tests {
     use super::*;
     use crate::api::{Call, Order, Question};
+    use firestarter_core::ids::Slot;
     use std::time::Duration;
 
     fn line(text: &str) -> Result<Invocation, Usage> {

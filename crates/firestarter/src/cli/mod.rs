@@ -365,7 +365,7 @@ pub(crate) fn words(call: &Call, outcome: &Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{self, Done, Problem, Question, What};
+    use crate::api::{self, Done, Problem, Question, Trouble, What};
     use firestarter_core::command::Verb;
     use firestarter_core::ids::{Pid, Slot};
     use firestarter_core::spec::Signal;

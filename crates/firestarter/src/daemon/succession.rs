@@ -155,7 +155,7 @@ impl Daemon<'_> {
         }
         match words.state() {
             Handover::Failed(reason) => say(format_args!("not replaced: {}", describe(reason))),
-            _ => {
+            Handover::Rest | Handover::Asked | Handover::Trial | Handover::Kept => {
                 let took = now().0.saturating_sub(words.begun()) / 1_000_000;
                 let own = env!("CARGO_PKG_VERSION");
                 say(format_args!("firestarter {own} took the place of {} within {took} ms", self.before()));
@@ -170,7 +170,7 @@ impl Daemon<'_> {
         let words = self.shared.header.handover();
         match words.state() {
             Handover::Failed(reason) => Outcome::not_replaced(describe(reason)),
-            _ => {
+            Handover::Rest | Handover::Asked | Handover::Trial | Handover::Kept => {
                 let took = self.took_over.saturating_sub(words.begun()) / 1_000_000;
                 Outcome::replaced(self.before(), env!("CARGO_PKG_VERSION").to_owned(), took)
             }

@@ -1,6 +1,6 @@
 //! From what is wanted and where groups write to, to what is to be read; or why it cannot be. Pure. Used by `reading`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
 
@@ -203,8 +203,7 @@ impl Plan {
         if self.sieve.groups.iter().any(|(_, slot)| slot.is_some()) {
             return Err(untold(format!("{} does not tell which worker wrote a line", path.display())));
         }
-        let goes_there =
-            |output: &&Output| matches!(&output.to, To::File { path: its, .. } if PathBuf::from(its) == *path);
+        let goes_there = |output: &&Output| matches!(&output.to, To::File { path: its, .. } if Path::new(its) == *path);
         let mut streams = groups.iter().flat_map(|(_, outputs)| outputs.iter().filter(goes_there));
         if streams.any(|output| self.sieve.stream.is_some_and(|wanted| wanted != output.stream)) {
             return Err(untold(format!("{} has both streams and does not tell which a line is of", path.display())));
@@ -216,8 +215,7 @@ impl Plan {
     fn strangers(&self, groups: &[Group]) -> Option<String> {
         let Kind::File { path, form: Form::Plain | Form::Timed, .. } = &self.kind else { return None };
         let writes = |(name, outputs): &&Group| {
-            let there =
-                |output: &Output| matches!(&output.to, To::File { path: its, .. } if PathBuf::from(its) == *path);
+            let there = |output: &Output| matches!(&output.to, To::File { path: its, .. } if Path::new(its) == *path);
             outputs.iter().any(there) && self.sieve.groups.iter().all(|(group, _)| group != name)
         };
         let names: Vec<&str> = groups.iter().filter(writes).map(|(name, _)| name.as_str()).collect();

@@ -60,7 +60,7 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
         return Err(kernel("a fault of the test")(io::ErrorKind::Other.into()));
     }
     let record = records.ledger.kept(Part::Record).ok_or_else(|| io::ErrorKind::NotFound.into());
-    let record = record.and_then(|number| fds::copy(number)).and_then(Record::read_file);
+    let record = record.and_then(fds::copy).and_then(Record::read_file);
     let record = record.map_err(kernel("the record of the start"))?;
     let mut config = load(&record).map_err(kernel("the configuration"))?;
     inherit::resume(&mut config, records.ledger)?;
