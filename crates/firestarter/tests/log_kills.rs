@@ -153,9 +153,16 @@ fn a_stop_while_workers_wait_for_a_slow_reader_costs_nothing() {
         folder,
         "[web]\nexec_start = ['@WORKER@', 'lines', '0', '100000000']\nstdout_log = '@DIR@/fifo'\nack_timeout = '10ms'\n",
     );
-    // More than pipe and stage were, so the worker waits.
-    until("a full stage", || lines::all_taken(&fire.folder) > 1_500_000);
-    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    // The FIFO, the stage and the pipe are full, and the worker waits.
+    let (mut last, mut since) = (0, Instant::now());
+    while last < 1_200_000 || since.elapsed() < Duration::from_millis(500) {
+        let taken = lines::all_taken(&fire.folder);
+        if taken != last {
+            (last, since) = (taken, Instant::now());
+        }
+        harness::pause();
+    }
+    fire.signal_keeper(Sig::TERM);
     until("the daemon's end", || proc::daemon(fire.keeper_pid).is_none());
     proc::signal(reader.id(), Sig::CONT);
     assert_eq!(fire.ended().code(), Some(0));
