@@ -182,7 +182,7 @@ mod tests {
 
     /// A log with a snapshot before the last one, and some entries after each.
     fn log() -> Log {
-        let (mut core, mut log) = (core(), Log::new().unwrap());
+        let (mut core, mut log) = (core(), Log::new(Memory::Loose).unwrap());
         for turn in 0..20 {
             if turn % 10 == 0 {
                 log.snapshot(&core).unwrap();

@@ -55,9 +55,9 @@ impl Memory<'_> {
     /// # Errors
     /// No descriptor or no memory; or what is kept is not there, or of another length.
     pub(super) fn words(self, part: Part, words: usize) -> io::Result<SharedWords> {
-        match self {
-            Memory::Kept(ledger) => SharedWords::adopt(kept(ledger, part)?, words).map_err(|error| of(part, &error)),
-            _ => self.name(part, SharedWords::new(name(part), words)?),
+        match self.kept() {
+            Some(ledger) => SharedWords::adopt(kept(ledger, part)?, words).map_err(|error| of(part, &error)),
+            None => self.name(part, SharedWords::new(name(part), words)?),
         }
     }
 
@@ -66,9 +66,9 @@ impl Memory<'_> {
     /// # Errors
     /// As `words`.
     pub(super) fn bytes(self, part: Part, len: usize) -> io::Result<SharedBytes> {
-        match self {
-            Memory::Kept(ledger) => SharedBytes::adopt(kept(ledger, part)?, len).map_err(|error| of(part, &error)),
-            _ => self.name(part, SharedBytes::new(name(part), len)?),
+        match self.kept() {
+            Some(ledger) => SharedBytes::adopt(kept(ledger, part)?, len).map_err(|error| of(part, &error)),
+            None => self.name(part, SharedBytes::new(name(part), len)?),
         }
     }
 
@@ -78,12 +78,22 @@ impl Memory<'_> {
     /// No descriptor; or what is kept is not there.
     pub(super) fn pair(self, make: impl FnOnce() -> io::Result<[OwnedFd; 2]>) -> io::Result<[OwnedFd; 2]> {
         let parts = [Part::PipesHere, Part::PipesThere];
-        match self {
-            Memory::Kept(ledger) => Ok([kept(ledger, parts[0])?, kept(ledger, parts[1])?]),
-            _ => {
+        match self.kept() {
+            Some(ledger) => Ok([kept(ledger, parts[0])?, kept(ledger, parts[1])?]),
+            None => {
                 let [here, there] = make()?;
                 Ok([self.name(parts[0], here)?, self.name(parts[1], there)?])
             }
+        }
+    }
+
+    /// The ledger that names what is there already.
+    fn kept(&self) -> Option<&Ledger> {
+        match self {
+            Memory::Kept(ledger) => Some(ledger),
+            Memory::Fresh(_) => None,
+            #[cfg(test)]
+            Memory::Loose => None,
         }
     }
 

@@ -225,3 +225,44 @@ impl Open {
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal;
+    use std::fs;
+
+    #[test]
+    fn what_was_begun_in_a_file_that_was_moved_away_is_finished_there_before_it_counts_as_opened_anew() {
+        let folder = std::env::temp_dir().join(format!("firestarter-reopen-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (path, moved) = (folder.join("log"), folder.join("moved"));
+        let (records, _) = journal::create().unwrap();
+        let row = records.with_pipes(1).unwrap().pipes.unwrap().sinks().row(0);
+        let logs: &'static [output::LogFile] =
+            Box::leak(Box::new([output::LogFile::new(path.clone(), Rotation::Never)]));
+        let (log, compressor) = (&logs[0], &*Box::leak(Box::new(Compressor::new(logs))));
+        let mut file = LogFile::new(log, row, (compressor, 0));
+        let (inode, _) = file.look().unwrap().file.unwrap();
+        file.write(b"half ").unwrap();
+        fs::rename(&path, &moved).unwrap();
+        row.ask_to_reopen();
+        assert_eq!(file.look_for(inode).unwrap(), Some(5));
+        file.write(b"a li").unwrap();
+        assert!(row.reopen() == (1, 0) && !path.exists());
+        let mut next = LogFile::new(log, row, (compressor, 0));
+        assert_eq!(next.look_for(inode).unwrap(), Some(9), "another writer");
+        next.write(b"ne\n").unwrap();
+        assert_eq!(row.reopen(), (1, 0));
+        next.reopen().unwrap();
+        next.write(b"new\n").unwrap();
+        assert_eq!(row.reopen(), (1, 1));
+        assert_eq!(
+            (fs::read(&moved).unwrap(), fs::read(&path).unwrap()),
+            (b"half a line\n".to_vec(), b"new\n".to_vec())
+        );
+        fs::remove_file(&moved).unwrap();
+        assert_eq!(next.look_for(inode).unwrap(), None, "it is gone");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -10,6 +10,7 @@ use firestarter_core::ids::WorkerId;
 use proptest::prelude::*;
 
 use super::super::board::Task;
+use super::super::compress::Compressor;
 use super::super::file::LogFile as File;
 use super::super::sink::{Place, Scratch, Sink, Turn};
 use super::super::Outlet;
@@ -76,7 +77,7 @@ impl World {
         let log = LogFile { overflow, line_max: 70_000, ..LogFile::new(folder.join("log"), rotation) };
         let outlet = Outlet { name: "web".to_owned(), streams: [Way::Log(0); 2] };
         let plan: &'static Plan =
-            Box::leak(Box::new(Plan { groups: vec![outlet], logs: vec![log], marked: [false; 2] }));
+            Box::leak(Box::new(Plan { groups: vec![outlet], logs: vec![log], own: [OwnStyle::default(); 2] }));
         let (records, _) = create().unwrap();
         let records = records.with_pipes(1).unwrap();
         let pipes = records.pipes.unwrap();
@@ -297,7 +298,8 @@ struct Found {
 
 fn begin(plan: &'static Plan, pipes: &'static Pipes) -> (&'static Board, Reader) {
     let row = pipes.sinks().row(0);
-    let sink = Sink::new(row, Place::File(File::new(&plan.logs[0], row)));
+    let compressor: &'static Compressor = Box::leak(Box::new(Compressor::new(&plan.logs)));
+    let sink = Sink::new(row, Place::File(File::new(&plan.logs[0], row, (compressor, 0))));
     let board: &'static Board = Box::leak(Box::new(Board::new([sink].into_iter()).unwrap()));
     (board, Reader::new(plan, pipes, board).unwrap())
 }
