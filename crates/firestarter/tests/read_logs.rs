@@ -67,7 +67,11 @@ fn what_cannot_be_shown_is_said() {
     let fire = started();
     for (words, code, text) in [
         (&["wbe"][..], 4, "unknown group wbe; there are: web, api, none\n  next: did you mean web?"),
-        (&["none"], 1, "none: what it writes is thrown away: its log is \"null\"\n  next: to keep what it writes: stdout_log"),
+        (
+            &["none"],
+            1,
+            "none: what it writes is thrown away: its log is \"null\"\n  next: to keep what it writes: stdout_log",
+        ),
         (&["web/0"], 1, "web.log does not tell which worker wrote a line: its form is plain"),
         (&["api", "--stderr"], 1, "api.log has both streams and does not tell which a line is of"),
         (&["web", "--grep", "("], 2, "--grep: \"(\": "),

@@ -1,20 +1,21 @@
 //! The files that a log consists of, found while they are being renamed: which of them are newer than one that is being
 //! read. Used by `file` and `tail`. It renames nothing.
 //!
-//! The log is opened first, then the folder is listed, then backups are opened, the newest first. A rotation meanwhile
-//! moves a file to an older place, where it is met once more and known by its inode; so none is passed by. A name that
-//! is gone when it is opened, or a file that has links and is not found, says that the list is old: then again.
+//! The log is opened first, then the folder is listed, then backups are opened, the newest first. At the end the first of
+//! them must still be where it was, as a rotation moves it, and the list must be the same: a name that is given while a
+//! folder is listed may be left out, and so may both names of a file that gets another one. If it is not so, or a name is
+//! gone when it is opened, or a file that has links is not found: then again.
 
-use std::collections::{HashSet, VecDeque};
-use std::fs;
+use std::collections::VecDeque;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::piece::{identity, Piece};
-use crate::backups;
+use super::piece::{identity, Identity, Piece};
+use crate::backups::{self, Backup};
 use crate::output::{LogFile, Rotation};
 
 /// A log and its backups.
@@ -126,28 +127,59 @@ impl Chain {
         Ok(Some(newer).filter(|_| whole && (found || removed)))
     }
 
-    /// Shows all files, the newest first, each once. None: the list was old.
+    /// Shows all files, the newest first. None: the list was old, and so is what was made of it.
     pub(super) fn walk(&self, mut visit: impl FnMut(Piece) -> io::Result<Step>) -> io::Result<Option<()>> {
-        let mut seen = HashSet::new();
-        if let Some(live) = existing(Piece::open(&self.log.path, None))? {
-            seen.insert(live.identity);
-            if visit(live)? == Step::Enough {
-                return Ok(Some(()));
+        let mut first: Option<Held> = None;
+        let mut show = |piece: Piece| {
+            if first.is_none() {
+                first = Some(Held::of(&piece)?);
+            }
+            visit(piece)
+        };
+        let live = existing(Piece::open(&self.log.path, None))?;
+        let mut step = live.map_or(Ok(Step::Older), &mut show)?;
+        let mut listed = None;
+        if step == Step::Older {
+            let backups = listed.insert(self.backups()?);
+            for backup in backups.iter().rev() {
+                let opened = Piece::open(&self.folder.join(&backup.name), backup.compression);
+                let Some(piece) = existing(opened)? else { return Ok(None) };
+                step = show(piece)?;
+                if step == Step::Enough {
+                    break;
+                }
             }
         }
-        let names = match fs::read_dir(&self.folder) {
-            Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(())),
+        let moved = !first.is_none_or(|first| first.is_there());
+        let same = listed.map_or(Ok(true), |listed| self.backups().map(|now| now == listed))?;
+        Ok((same && !moved).then_some(()))
+    }
+
+    fn backups(&self) -> io::Result<Vec<Backup>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        for backup in backups::of(&self.log, names).into_iter().rev() {
-            let opened = Piece::open(&self.folder.join(&backup.name), backup.compression);
-            let Some(piece) = existing(opened)? else { return Ok(None) };
-            if seen.insert(piece.identity) && visit(piece)? == Step::Enough {
-                break;
-            }
-        }
-        Ok(Some(()))
+        let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+        Ok(backups::of(&self.log, names))
+    }
+}
+
+/// A file and where it was. While it is held no other gets its inode.
+struct Held {
+    path: PathBuf,
+    identity: Identity,
+    _file: File,
+}
+
+impl Held {
+    fn of(piece: &Piece) -> io::Result<Held> {
+        Ok(Held { path: piece.path.clone(), identity: piece.identity, _file: piece.hold()? })
+    }
+
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|meta| identity(&meta) == self.identity)
     }
 }
 

@@ -78,6 +78,11 @@ impl Piece {
         self.file.read_at(buffer, at)
     }
 
+    /// The same open file once more.
+    pub(super) fn hold(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
     pub(super) fn meta(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
