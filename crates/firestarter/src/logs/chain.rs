@@ -2,8 +2,9 @@
 //! read. Used by `file` and `tail`. It renames nothing.
 //!
 //! The log is opened first, then the folder is listed, then backups are opened, the newest first. At the end the first of
-//! them must still be where it was: each rotation moves it, so there was none meanwhile and the order is right. That, a name
-//! that is gone when it is opened, and a file that has links and is not found, say that the list is old: then again.
+//! them must still be where it was, as a rotation moves it, and the list must be the same: a name that is given while a
+//! folder is listed may be left out, and so may both names of a file that gets another one. If it is not so, or a name is
+//! gone when it is opened, or a file that has links is not found: then again.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -137,8 +138,10 @@ impl Chain {
         };
         let live = existing(Piece::open(&self.log.path, None))?;
         let mut step = live.map_or(Ok(Step::Older), &mut show)?;
+        let mut listed = None;
         if step == Step::Older {
-            for backup in self.backups()?.into_iter().rev() {
+            let backups = listed.insert(self.backups()?);
+            for backup in backups.iter().rev() {
                 let opened = Piece::open(&self.folder.join(&backup.name), backup.compression);
                 let Some(piece) = existing(opened)? else { return Ok(None) };
                 step = show(piece)?;
@@ -147,7 +150,9 @@ impl Chain {
                 }
             }
         }
-        Ok(first.is_none_or(|first| first.is_there()).then_some(()))
+        let moved = !first.is_none_or(|first| first.is_there());
+        let same = listed.map_or(Ok(true), |listed| self.backups().map(|now| now == listed))?;
+        Ok((same && !moved).then_some(()))
     }
 
     fn backups(&self) -> io::Result<Vec<Backup>> {

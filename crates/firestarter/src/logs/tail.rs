@@ -144,10 +144,11 @@ impl Search<'_> {
     }
 
     fn count(&mut self, piece: &mut Piece) -> io::Result<Place> {
-        let mut tally = Tally::default();
-        if self.needed != Some(0) {
-            self.sift(0, |buffer| piece.read(buffer), &mut tally, |_| {})?;
+        if self.needed == Some(0) {
+            return Ok(Place::Here { at: 0, skip: u64::MAX });
         }
+        let mut tally = Tally::default();
+        self.sift(0, |buffer| piece.read(buffer), &mut tally, |_| {})?;
         match self.needed {
             Some(needed) if tally.passing >= needed => {
                 return Ok(Place::Here { at: 0, skip: tally.passing - needed });

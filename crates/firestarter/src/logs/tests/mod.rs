@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use proptest::prelude::*;
 
@@ -188,7 +188,7 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn who_follows_gets_what_was_written(
@@ -256,7 +256,7 @@ fn who_reads_while_it_is_rotated_and_compressed_misses_nothing() {
         let mut source = log.source();
         let seen = Arc::new(AtomicU32::new(0));
         let progress = Arc::clone(&seen);
-        const COUNT: u32 = 6000;
+        const COUNT: u32 = 1500;
         source.begin(None).unwrap();
         let writer = thread::spawn(move || {
             while log.lines < COUNT {
@@ -266,7 +266,7 @@ fn who_reads_while_it_is_rotated_and_compressed_misses_nothing() {
                     log.compress(0, Compression::Gzip);
                 }
                 // Backups pile up while the reader is behind, but not without end: a rotation renames all of them.
-                while log.lines > progress.load(Ordering::Relaxed) + 60 {
+                while log.lines > progress.load(Ordering::Relaxed).saturating_add(60) {
                     thread::yield_now();
                 }
                 if log.rotations % 20 == 0 {
@@ -284,11 +284,15 @@ fn who_reads_while_it_is_rotated_and_compressed_misses_nothing() {
         });
         let mut taken = Taken::default();
         let want = text(0..COUNT + 1);
-        while taken.text.len() < want.len() {
+        let begun = Instant::now();
+        while taken.text.len() < want.len() && taken.remarks.is_empty() && begun.elapsed() < Duration::from_secs(60) {
             taken.look(&mut source);
             seen.store(taken.text.iter().filter(|byte| **byte == b'\n').count() as u32, Ordering::Relaxed);
         }
-        assert_eq!((taken.text(), taken.remarks), (want, vec![]));
+        seen.store(u32::MAX, Ordering::Relaxed);
+        let shown = taken.text();
+        let differs = shown.lines().zip(want.lines()).find(|(shown, want)| shown != want);
+        assert_eq!((differs, shown.len(), taken.remarks), (None, want.len(), vec![]));
         writer.join().unwrap();
     }
 }
