@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use harness::proc::{self, Sig};
 use harness::{lines, until, Fire, Folder};
 
-/// A disk of the test's own, in the folder of the test.
+/// A disk of the test's own, in the folder of the test. It must go before the folder does, which cannot be removed else, and
+/// where a frozen one would hold up whoever tries: so it is declared behind the Firestarter that has the folder.
 struct Disk(PathBuf);
 
 fn run(program: &str, words: &[&str]) -> bool {
@@ -101,7 +102,7 @@ fn a_full_disk_that_is_freed_in_time_costs_nothing() {
     let folder = Folder::new();
     let Some(disk) = Disk::small(&folder) else { return };
     disk.fill();
-    let fire = start(folder, 500, 800_000, "@DIR@/disk/log");
+    let (fire, disk) = (start(folder, 500, 800_000, "@DIR@/disk/log"), disk);
     fire.hears("no space left on device; what is written to it waits until that is mended");
     until("the worker has written all", || done(&fire));
     disk.free();
@@ -116,7 +117,7 @@ fn a_full_disk_that_is_freed_in_time_costs_nothing() {
 fn stays_full(kill: bool) {
     let folder = Folder::new();
     let Some(disk) = Disk::small(&folder) else { return };
-    let fire = start(folder, 0, 12_000_000, "@DIR@/disk/log");
+    let (fire, disk) = (start(folder, 0, 12_000_000, "@DIR@/disk/log"), disk);
     let (last, longest) = (RefCell::new((0, Instant::now())), RefCell::new(Duration::ZERO));
     let mut killed = Instant::now();
     let begun = Instant::now();
@@ -175,7 +176,7 @@ fn a_disk_that_may_not_be_written_to_is_waited_for() {
     let toml =
         "[web]\nexec_start = ['sh', '-c', 'while [ ! -e go ]; do sleep 0.01; done; exec @WORKER@ lines 0 30000']\n\
                 stdout_log = '@DIR@/disk/log'\n";
-    let fire = Fire::start_in(folder, toml);
+    let (fire, _disk) = (Fire::start_in(folder, toml), disk);
     assert!(run("mount", &["-o", "remount,ro", &place]));
     fire.folder.write("go", "");
     fire.hears("read-only file system; what is written to it waits until that is mended");
@@ -205,6 +206,7 @@ fn a_disk_that_hangs_holds_up_nobody_but_who_writes_to_it() {
              [quick]\nexec_start = {counts}\nstdout_log = '@DIR@/log'\n"
         ),
     );
+    let disk = disk;
     until("lines of both", || !fire.folder.read("disk/log").is_empty() && !fire.folder.read("log").is_empty());
     let writer = proc::writer(fire.keeper_pid).expect("a writer");
     let threads = || proc::status(writer, "Threads").parse::<u32>().unwrap_or(0);

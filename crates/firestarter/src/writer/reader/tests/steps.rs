@@ -86,6 +86,57 @@ fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     }
 }
 
+/// A disk is full again over the telling of what is missing, and stays so for too long.
+#[test]
+fn a_gap_that_was_not_told_of_is_followed_by_another() {
+    let mut world = World::new("gaps", Rotation::Never, Overflow::Wait);
+    let turns = [Act::Read, Act::Read, Act::Take, Act::Work, Act::PutBack, Act::Work, Act::PutBack, Act::Read];
+    let fill = [Act::Flood(0, 60), Act::TooLong, Act::Flood(0, 30)];
+    world.act(&Act::Room(Some(0)));
+    fill.iter().for_each(|act| world.act(act));
+    // Room for what is before the gap, and for a piece of the count.
+    let kept = world.reader().feeds.values().find_map(|feed| feed.source.row.gap()).unwrap();
+    world.act(&Act::Room(Some(kept.from as usize + 20)));
+    for _ in 0..40 {
+        turns.iter().for_each(|act| world.act(act));
+    }
+    let gap = world.reader().feeds.values().find_map(|feed| feed.source.row.gap()).unwrap();
+    assert!(gap.to.is_some(), "it has not ended: this test shows nothing");
+    fill.iter().for_each(|act| world.act(act));
+    let gaps = world.reader().feeds.values().map(|feed| feed.source.row.gaps().len()).max();
+    assert_eq!(gaps, Some(2), "no second gap: this test shows nothing");
+    world.kill();
+    let found = world.finish();
+    let (bytes, lines) = world.written();
+    assert_eq!((found.kept + found.dropped, found.kept_lines + found.dropped_lines), (bytes, lines), "{found:?}");
+    assert_eq!(world.text().matches("firestarter: ").count(), 2);
+}
+
+#[test]
+fn a_writer_that_dies_over_giving_up_a_pipe_counts_it_once() {
+    for steps in 0.. {
+        let mut world = World::new("once", Rotation::Never, Overflow::Wait);
+        world.act(&Act::Room(Some(0)));
+        for _ in 0..4 {
+            for act in [Act::Line(0, 9), Act::Respawn(0), Act::Read, Act::Read, Act::Take, Act::Work, Act::PutBack] {
+                world.act(&act);
+            }
+        }
+        world.act(&Act::TooLong);
+        world.act(&Act::Line(0, 9));
+        world.act(&Act::Respawn(0));
+        let done = deaths::after(steps, || (0..2).for_each(|_| world.act(&Act::Read)));
+        world.kill();
+        let found = world.finish();
+        let (bytes, lines) = world.written();
+        assert_eq!((found.kept + found.dropped, found.kept_lines + found.dropped_lines), (bytes, lines), "{steps}");
+        if done.is_some() {
+            assert!(found.dropped > 0 && steps > 10, "nothing was given up in {steps} steps: {found:?}");
+            break;
+        }
+    }
+}
+
 #[test]
 fn of_many_ended_pipes_few_are_kept_while_nothing_can_be_written() {
     let mut world = World::new("many", Rotation::Never, Overflow::Wait);
