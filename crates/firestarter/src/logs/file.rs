@@ -125,7 +125,8 @@ impl FileSource {
 
     fn at_end(&mut self, taker: &mut dyn Taker) -> io::Result<Look> {
         let Some(current) = &self.current else { return Ok(Look::Idle) };
-        if self.newer.is_empty() {
+        let listed_before = !self.newer.is_empty();
+        if !listed_before {
             if current.compression.is_none() && self.chain.is_live(current)? {
                 return self.at_end_of_live(taker);
             }
@@ -143,7 +144,8 @@ impl FileSource {
         };
         if !begun {
             self.newer.clear();
-            return Ok(Look::Idle);
+            // Since the list was made there may be more.
+            return Ok(if listed_before { Look::More } else { Look::Idle });
         }
         if std::mem::replace(&mut self.at_last, true) {
             self.cut(None, taker);

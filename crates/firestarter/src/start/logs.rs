@@ -36,7 +36,7 @@ pub(super) fn plan(config: &Config) -> Result<(Outputs, Option<Plan>), OpenError
     for group in &config.groups {
         let streams = [&group.launch.stdout, &group.launch.stderr];
         outputs.push([0, 1].map(|stream| match streams[stream] {
-            Output::PassOn(form) => own[stream].takes_pipe(*form, group.launch.log_ring),
+            Output::PassOn(form) => own[stream].takes_pipe(*form),
             Output::Null => false,
             Output::File(_) => true,
         }));
@@ -110,9 +110,9 @@ impl Own {
         Own { null: false, piped: style.marked || !file, style }
     }
 
-    /// Whether what a group passes on goes by way of the writer: if it must, or is to be kept in memory too.
-    fn takes_pipe(&self, form: Form, log_ring: u32) -> bool {
-        !self.null && (self.piped || form != Form::Plain || log_ring > 0)
+    /// Whether what a group passes on goes by way of the writer.
+    fn takes_pipe(&self, form: Form) -> bool {
+        !self.null && (self.piped || form != Form::Plain)
     }
 }
 

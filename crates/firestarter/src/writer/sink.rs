@@ -9,13 +9,14 @@
 //! but for one so long that it is written in pieces. Then `open_line` says whose line it is; who is another begins with a
 //! newline.
 
+mod batch;
+
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::{End, LogFile};
-use super::form::{shape, Voice};
 use super::lines::{cut, Cut, Rule};
 use super::own::Own;
 use super::source::Source;
@@ -218,35 +219,6 @@ impl Sink {
         }
     }
 
-    /// Gives bytes their form. False: they stay as they are.
-    fn shape(&self, kind: Kind, source: &Source, time: u64, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        let (plain, bare) = (source.form == Form::Plain, source.label.is_empty());
-        if plain && bare && kind == Kind::Lines {
-            return false;
-        }
-        out.clear();
-        let split: Vec<u8>;
-        let lines = if kind == Kind::Split {
-            split = [bytes, SPLIT].concat();
-            &split[..]
-        } else {
-            bytes
-        };
-        let (pid, generation) = source.writer();
-        let origin = source.pipe.origin;
-        let voice = Voice { group: source.group, speaker: origin.speaker, stream: origin.stream, pid, generation };
-        if bare {
-            shape(source.form, &voice, time, lines, out);
-        } else if plain {
-            source.label.put(lines, out);
-        } else {
-            let mut shaped = Vec::with_capacity(lines.len() * 2);
-            shape(source.form, &voice, time, lines, &mut shaped);
-            source.label.put(&shaped, out);
-        }
-        true
-    }
-
     /// Writes what a part of a stage has become, with a rotation wherever one is due. Each line of the one is a line of the
     /// other.
     fn put(
@@ -326,139 +298,6 @@ impl Sink {
         self.append(text, 0)?;
         self.finish(work, b"", true);
         Ok(())
-    }
-
-    /// The bytes of a batch, from its record and the stage.
-    fn compose<'s>(&self, batch: &Batch, source: &Source, scratch: &'s mut Scratch) -> io::Result<&'s [u8]> {
-        let Scratch { input, output } = scratch;
-        match batch.kind {
-            Kind::Close => {
-                input.clear();
-                input.push(b'\n');
-                return Ok(input);
-            }
-            Kind::Gap | Kind::Lost => {
-                let [bytes, lines] = self.count(batch, source);
-                let why = match &self.place {
-                    Place::File(_) => "could not be written",
-                    Place::Own(_) => "found nobody who reads",
-                };
-                let text = format!("firestarter: {lines} lines ({bytes} bytes) of workers {why}\n");
-                *input = text.into_bytes();
-            }
-            Kind::Lines | Kind::Split => {
-                input.resize((batch.to - batch.from) as usize, 0);
-                let read = source.read(batch.from, input)?.len();
-                input.truncate(read);
-            }
-        }
-        let kind = if batch.kind == Kind::Split { Kind::Split } else { Kind::Lines };
-        let shaped = self.shape(kind, source, batch.time, input, output);
-        Ok(if shaped { output } else { input })
-    }
-
-    /// How many bytes and lines are missing, by a batch that says so.
-    fn count(&self, batch: &Batch, source: &Source) -> [u64; 2] {
-        if batch.kind == Kind::Lost {
-            let (_, told) = self.row.lost();
-            return [batch.to - told[0], batch.from - told[1]];
-        }
-        [batch.to - batch.from, source.row.counted(batch.from).0]
-    }
-
-    /// Finishes what this thread or a dead writer has begun.
-    fn resume(
-        &mut self,
-        batch: Batch,
-        written: Option<usize>,
-        work: &Work<'_>,
-        scratch: &mut Scratch,
-    ) -> io::Result<()> {
-        let bytes = self.compose(&batch, work.source, scratch)?.to_vec();
-        let written = match (written, &mut self.place, batch.file) {
-            (written, Place::File(file), Some((inode, before))) => {
-                let there = file.look_for(inode)?.map_or(0, |size| size.saturating_sub(before)) as usize;
-                // Of a file that was removed or emptied meanwhile, what was written has gone: lines begin anew.
-                written.map_or(there, |written| if there < written { 0 } else { written })
-            }
-            (written, Place::File(file), None) => {
-                file.look()?;
-                written.unwrap_or(0)
-            }
-            (written, Place::Own(_), _) => written.unwrap_or(0),
-        };
-        self.append(&bytes, written.min(bytes.len()))?;
-        let part = if batch.kind == Kind::Lines { &scratch.input[..] } else { b"" };
-        let part = part.to_vec();
-        self.finish(work, &part, bytes.last() == Some(&b'\n'));
-        Ok(())
-    }
-
-    fn begin(&mut self, batch: Batch) {
-        self.row.begin(&batch);
-        self.pending = Some((batch, Some(0)));
-    }
-
-    /// Writes the rest of the batch that has begun.
-    fn append(&mut self, bytes: &[u8], mut written: usize) -> io::Result<()> {
-        while written < bytes.len() {
-            let rest = &bytes[written..];
-            #[cfg(test)]
-            let rest = crate::journal::deaths::part(rest)?;
-            let more = match &mut self.place {
-                Place::File(file) => file.write(rest),
-                Place::Own(own) => own.write(rest),
-            };
-            match more {
-                Ok(more) => written += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            if let Some((batch, progress)) = &mut self.pending {
-                *progress = Some(written);
-                if batch.file.is_none() {
-                    self.row.set_written(written);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// All of a batch is written. `part`: what of the stage it was.
-    fn finish(&mut self, work: &Work<'_>, part: &[u8], whole: bool) {
-        let Some((batch, _)) = self.pending.take() else { return };
-        let source = work.source;
-        self.open_line = match whole {
-            true => WHOLE,
-            false if work.ended && batch.to == work.to => NOBODY,
-            false => source.id(),
-        };
-        let missing = self.count(&batch, source);
-        match batch.kind {
-            Kind::Gap | Kind::Lost => {
-                self.row.add(Count::Dropped, missing[0]);
-                self.row.add(Count::DroppedLines, missing[1]);
-            }
-            Kind::Lines | Kind::Split => {
-                self.row.add(Count::Bytes, batch.to - batch.from);
-                if let Place::Own(own) = &self.place {
-                    own.keep(source.pipe.origin, batch.time, part);
-                }
-            }
-            Kind::Close => {}
-        }
-        match batch.kind {
-            Kind::Lost => self.row.told([batch.to, batch.from]),
-            Kind::Gap => {
-                source.consumed(part, batch.to);
-                source.row.end_gap(batch.from);
-            }
-            Kind::Lines | Kind::Split | Kind::Close => source.consumed(part, batch.to),
-        }
-        if part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to {
-            self.row.add(Count::Torn, 1);
-        }
-        self.row.end(self.open_line);
     }
 
     /// The sink is open now. Returns where its end is.
