@@ -298,7 +298,10 @@ mod tests {
 
     /// One log, for as long as a thread may want it.
     fn compressor(scratch: &Scratch) -> Compressor {
-        Compressor::new(Box::leak(Box::new([scratch.log.clone()])))
+        let compressor = Compressor::new(Box::leak(Box::new([scratch.log.clone()])));
+        // The first look is over: what a test puts there is not taken before it says so.
+        done(&compressor);
+        compressor
     }
 
     fn whole(scratch: &Scratch) -> io::Result<()> {
@@ -443,11 +446,27 @@ mod tests {
         scratch.put("log.1", "text");
         fs::create_dir(scratch.path.join("log.2")).unwrap();
         std::os::unix::fs::symlink("/dev/zero", scratch.path.join("log.3")).unwrap();
+        whole(&scratch).unwrap();
+        assert_eq!(names(&scratch), ["log.1.gz", "log.2", "log.3"]);
+        scratch.put("log.1", "text");
         // Where the compressed one should be there is something that cannot be replaced.
         scratch.put("log.4", "text");
         fs::create_dir(scratch.path.join("log.4.gz")).unwrap();
         whole(&scratch).unwrap_err();
         assert_eq!(names(&scratch), ["log.1.gz", "log.2", "log.3", "log.4", "log.4.gz"]);
+    }
+
+    #[test]
+    fn no_rotation_comes_between_the_last_steps_and_none_waits_for_the_others() {
+        let scratch = scratch("turn", 3, Compression::Gzip);
+        scratch.put("log.1", "text");
+        let turns: &'static Turns = Box::leak(Box::default());
+        let work = || compress_all(&scratch.log, Compression::Gzip, turns);
+        let (taken, result) = stops::watched(|| turns.is_taken(), work);
+        result.unwrap();
+        // One of the other form goes, the temporary file gets its name, the backup goes.
+        let (before, last) = taken.split_at(taken.len() - 3);
+        assert!(before.len() > 3 && !before.contains(&true) && !last.contains(&false), "{taken:?}");
     }
 
     /// While a test holds the turn, the thread comes as far as the whole temporary file.
@@ -539,13 +558,12 @@ mod tests {
         let mut scratch = scratch("start", 3, Compression::Zstd);
         scratch.put("log.1", "text");
         scratch.put(".log.firestarter-zip", "half");
-        let compressor = compressor(&scratch);
-        done(&compressor);
+        compressor(&scratch);
         assert_eq!(names(&scratch), ["log.1.zst"]);
         // A log without compression is left alone, and so is one that is not there yet.
         scratch.log.compress = None;
         scratch.put("log.1", "text");
-        done(&super::Compressor::new(Box::leak(Box::new([scratch.log.clone()]))));
+        compressor(&scratch);
         assert_eq!(names(&scratch), ["log.1", "log.1.zst"]);
         scratch.log.compress = Some(Compression::Gzip);
         scratch.log.path = scratch.path.join("nowhere/log");

@@ -40,6 +40,11 @@ impl Turns {
     pub(super) fn take(&self) -> Turn<'_> {
         Turn(self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    #[cfg(test)]
+    pub(super) fn is_taken(&self) -> bool {
+        self.0.try_lock().is_err()
+    }
 }
 
 impl Folder {

@@ -1,7 +1,7 @@
 //! Stops a test at any step, as a SIGKILL would: from the step at which it strikes nothing is done any more, so no
 //! clearing up either. Each thread has its own count. Only in tests.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 
 thread_local! {
@@ -9,11 +9,17 @@ thread_local! {
     static LEFT: Cell<Option<u32>> = const { Cell::new(None) };
     /// So many bytes can still be written; none: as many as there are.
     static ROOM: Cell<Option<usize>> = const { Cell::new(None) };
+    /// What is looked at before each step, and what was seen.
+    static WATCH: RefCell<Option<Box<dyn Fn() -> bool>>> = const { RefCell::new(None) };
+    static SEEN: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
     static STRUCK: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Called before each step that changes something.
 pub(super) fn step() -> io::Result<()> {
+    if let Some(seen) = WATCH.with_borrow(|watch| watch.as_ref().map(|look| look())) {
+        SEEN.with_borrow_mut(|all| all.push(seen));
+    }
     match LEFT.get() {
         None => Ok(()),
         Some(0) => {
@@ -38,6 +44,14 @@ pub(super) fn write(bytes: usize) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Does something and looks at something else before each of its steps.
+pub(super) fn watched<T>(look: impl Fn() -> bool + 'static, work: impl FnOnce() -> T) -> (Vec<bool>, T) {
+    WATCH.replace(Some(Box::new(look)));
+    let done = work();
+    WATCH.replace(None);
+    (SEEN.take(), done)
 }
 
 /// Does something on a disk with so much room.
