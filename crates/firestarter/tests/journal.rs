@@ -114,6 +114,7 @@ fn stopped(mut fire: Fire, command: &[&str], workers: &[u32]) {
     }
     assert_eq!(fire.ended().code(), Some(1), "{}", fire.stderr());
     assert!(workers.iter().all(|pid| !proc::alive(*pid)));
+    assert_eq!(fire.stderr().matches("the daemon died").count(), 1, "no other was tried: {}", fire.stderr());
     fire.nothing_left();
 }
 
