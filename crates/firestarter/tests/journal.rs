@@ -114,6 +114,7 @@ fn stopped(mut fire: Fire, command: &[&str], workers: &[u32]) {
     }
     assert_eq!(fire.ended().code(), Some(1), "{}", fire.stderr());
     assert!(workers.iter().all(|pid| !proc::alive(*pid)));
+    assert_eq!(fire.stderr().matches("the daemon died").count(), 1, "no other was tried: {}", fire.stderr());
     fire.nothing_left();
 }
 
@@ -178,7 +179,8 @@ fn a_journal_is_taken_and_tells_of_an_upgrade_and_a_worker_that_was_killed() {
         format!("<- spawned web/0 #1 pid {}", before[0]),
         "<- request r1 upgrade web".to_owned(),
         "-> notice web generation 2 committed after".to_owned(),
-        format!("<- exited web/1 #4 SIGKILL\n{:49}-> notice web/1 pid {} SIGKILL; respawn", "", after[1]),
+        "<- exited web/1 #4 SIGKILL".to_owned(),
+        format!("-> notice web/1 pid {} SIGKILL; respawn", after[1]),
         "web running 2/2 generation 2, 1 restarts, last failure SIGKILL".to_owned(),
         format!("  web/1 pid {} generation 2 ready", now[1]),
         "note: recoveries: 1".to_owned(),
