@@ -34,7 +34,7 @@ fn without_sockets_there_is_the_ack_socket_alone() {
     let open = proc::descriptors(worker);
     assert_eq!(open.len(), 4, "{open:?}");
     assert_eq!(open[1].1, "/dev/null");
-    assert_eq!(open[2].1, fire.folder.join("log").display().to_string());
+    assert!(open[2].1.starts_with("pipe:"), "{open:?}");
     assert_eq!(proc::variable(worker, "FIRESTARTER_SOCK_FD").as_deref(), Some("3"));
     for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "FIRESTARTER_FD_COUNT", "FIRESTARTER_FD_0"] {
         assert_eq!(proc::variable(worker, name), None, "{name}");

@@ -26,7 +26,7 @@ fn memory(pid: u32) -> (u64, u64) {
 #[ignore = "measures a release build on a quiet machine"]
 fn at_full_speed_the_writer_does_not_grow() {
     let fire = Fire::start(
-        "[web]\nexec_start = ['@WORKER@', 'lines', '0', '1000000000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
+        "[web]\nexec_start = ['@WORKER@', 'lines', '0', '1000000000000']\nack_timeout = '10ms'\n\
          stdout_log = 'size:100000000:1:@DIR@/log'\n",
     );
     until("a writer", || proc::writer(fire.keeper_pid).is_some());

@@ -91,9 +91,12 @@ fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
     });
     let mut text = String::new();
     // Told as soon as there is room, not when there is more to say.
-    while !text.contains("firestarter: ") {
-        text += &lines.recv_timeout(std::time::Duration::from_secs(60)).expect("the number of what was dropped");
-        text.push('\n');
+    loop {
+        let line = lines.recv_timeout(std::time::Duration::from_secs(60)).expect("the number of what was dropped");
+        text.push_str(&format!("{line}\n"));
+        if line.starts_with("firestarter: ") {
+            break;
+        }
     }
     fire.stop();
     lines.iter().for_each(|line| text += &format!("{line}\n"));

@@ -88,7 +88,7 @@ pub(super) enum Turn {
 const WHOLE: u64 = 0;
 /// Of who has ended.
 const NOBODY: u64 = u64::MAX;
-/// So much is looked at in one turn, if that is enough to find a line in.
+/// So much is looked at in one turn, unless there is no line in it.
 const CHUNK: usize = 256 * 1024;
 /// A hand that rests keeps so much memory.
 const KEPT: usize = 16 * 1024;
@@ -189,10 +189,19 @@ impl Sink {
         }
         let rule = self.rule(work);
         let there = work.to.saturating_sub(from) as usize;
-        scratch.input.resize(there.min(CHUNK.max(rule.sight())), 0);
-        let read = source.read(from, &mut scratch.input)?.len();
-        scratch.input.truncate(read);
-        let (kind, length) = match cut(&scratch.input, work.ended && read == there, rule) {
+        let mut sight = CHUNK;
+        // Only for a long line more is looked at, which takes memory.
+        let found = loop {
+            scratch.input.resize(there.min(sight), 0);
+            let read = source.read(from, &mut scratch.input)?.len();
+            scratch.input.truncate(read);
+            let found = cut(&scratch.input, work.ended && read == there, rule);
+            if found != Cut::Wait || read < sight || sight >= rule.sight() {
+                break found;
+            }
+            sight = rule.sight();
+        };
+        let (kind, length) = match found {
             Cut::Wait => return Ok(Turn::Waits),
             Cut::Lines(length) | Cut::Piece(length) => (Kind::Lines, length),
             Cut::Split(length) => (Kind::Split, length),

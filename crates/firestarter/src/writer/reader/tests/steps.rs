@@ -113,6 +113,29 @@ fn a_gap_that_was_not_told_of_is_followed_by_another() {
 }
 
 #[test]
+fn a_long_line_that_a_full_disk_cuts_goes_on_after_its_worker_has_ended() {
+    let mut world = World::new("long", Rotation::Never, Overflow::Wait);
+    let turns = [Act::Read, Act::Read, Act::Take, Act::Work, Act::PutBack];
+    // Alone, so that the line is written in pieces.
+    world.workers[1].write = None;
+    turns.iter().for_each(|act| world.act(act));
+    let mut write = |times: usize| {
+        for act in [Act::Begin(0, 30_000), Act::Read].iter().cycle().take(2 * times) {
+            world.act(act);
+        }
+        if times > 1 {
+            world.act(&Act::Room(Some(30_000)));
+        }
+        turns.iter().for_each(|act| world.act(act));
+    };
+    write(5);
+    write(1);
+    world.workers[0].write = None;
+    let found = world.finish();
+    assert_eq!((found.kept, found.cut, found.dropped), (world.written().0, 0, 0), "{found:?}");
+}
+
+#[test]
 fn a_writer_that_dies_over_giving_up_a_pipe_counts_it_once() {
     for steps in 0.. {
         let mut world = World::new("once", Rotation::Never, Overflow::Wait);
@@ -156,7 +179,7 @@ fn of_many_ended_pipes_few_are_kept_while_nothing_can_be_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::with_cases(cases()) })]
     #[test]
     fn what_is_written_is_kept_or_counted(acts in acts(), size in prop::option::of(1u64..2000), drop in any::<bool>()) {
         let rotation = size.map_or(Rotation::Never, |max_bytes| Rotation::Size { max_bytes, backups: 100_000 });
