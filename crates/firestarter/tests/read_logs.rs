@@ -106,6 +106,7 @@ fn who_follows_gets_every_line_once_whoever_dies() {
     let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while :; do echo $$ $i; i=$((i+1)); sleep 0.002; done']\n\
                 stdout_log = 'size:2000:1000:@DIR@/log'\nack_timeout = '10ms'\n";
     let fire = Fire::start(toml);
+    until("a file", || fire.folder.join("log").exists());
     let client = follow(&fire.folder, &["web", "-f", "-n", "all"]);
     let lines = || fire.folder.read("shown").lines().count();
     until("the first lines", || lines() > 100);

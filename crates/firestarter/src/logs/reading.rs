@@ -62,6 +62,8 @@ struct Source {
     place: usize,
     /// Nothing was there at the last look.
     idle: bool,
+    /// There was no file at the first look.
+    absent: bool,
 }
 
 enum From {
@@ -82,7 +84,7 @@ impl Source {
                 From::Ring(RingSource::new(plan.name.clone(), &socket, plan.sieve))
             }
         };
-        Source { from, name: plan.name, place: plan.place, idle: false }
+        Source { from, name: plan.name, place: plan.place, idle: false, absent: false }
     }
 }
 
@@ -117,6 +119,7 @@ impl Reading<'_> {
         let mut watch = self.follow.then(Watch::new);
         self.watch(&mut watch);
         (0..self.sources.len()).for_each(|index| self.begin(index, order.lines));
+        self.tell_of_absence();
         loop {
             self.show_all()?;
             let Some(waiting) = &mut watch else { break };
@@ -151,9 +154,7 @@ impl Reading<'_> {
         let begun = match &mut source.from {
             From::File(file) => match file.begin(lines) {
                 Ok(there) => {
-                    if !there {
-                        say(format_args!("{}: {} is not there yet", source.name, file.path().display()));
-                    }
+                    source.absent = !there;
                     Ok(())
                 }
                 Err(error) => Err(format!("read {}: {}", file.path().display(), plain(&error))),
@@ -163,6 +164,17 @@ impl Reading<'_> {
         };
         if let Err(error) = begun {
             self.fail(index, &error);
+        }
+    }
+
+    /// A stream to which nobody has written yet has no file, which is nothing to tell of while others have one.
+    fn tell_of_absence(&self) {
+        if self.sources.iter().all(|source| source.absent) {
+            for source in &self.sources {
+                if let From::File(file) = &source.from {
+                    say(format_args!("{}: {} is not there yet", source.name, file.path().display()));
+                }
+            }
         }
     }
 
