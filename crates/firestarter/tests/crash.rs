@@ -5,33 +5,12 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
+use harness::dice::Dice;
 use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::wire::Wire;
 use harness::{group_of, number, pids, until, Fire, Folder};
 use serde_json::{json, Value};
-
-/// Numbers that are random enough.
-struct Dice(u64);
-
-impl Dice {
-    fn new(salt: u64) -> Dice {
-        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 8 | salt);
-        println!("SEED={seed}");
-        Dice(seed)
-    }
-
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-
-    /// A moment within the next so many milliseconds.
-    fn moment(&mut self, within_ms: u64) {
-        std::thread::sleep(Duration::from_micros(self.roll(within_ms * 1000)));
-    }
-}
 
 /// Kills the daemon that lives now, and returns when it is dead.
 fn kill_daemon(fire: &Fire) {

@@ -6,6 +6,7 @@ mod harness;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use harness::dice::Dice;
 use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::wire::Wire;
@@ -13,23 +14,6 @@ use harness::{pids, until, Fire, Folder};
 use serde_json::{json, Value};
 
 const WORKERS: usize = 4;
-
-/// Numbers that are random enough.
-struct Dice(u64);
-
-impl Dice {
-    fn new(salt: u64) -> Dice {
-        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 8 | salt);
-        println!("SEED={seed}");
-        Dice(seed)
-    }
-
-    fn moment(&mut self, within_ms: u64) {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((self.0 >> 33) % (within_ms * 1000)));
-    }
-}
 
 fn kill_daemon(fire: &Fire) {
     until("a daemon", || proc::daemon(fire.keeper_pid).is_some());

@@ -8,6 +8,7 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
+use harness::dice::Dice;
 use harness::proc::{self, Sig};
 use harness::{lines, until, Fire};
 
@@ -23,23 +24,6 @@ enum Kill {
     Upgrade,
 }
 
-/// Numbers that are random enough.
-struct Dice(u64);
-
-impl Dice {
-    fn new(salt: u64) -> Dice {
-        let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = given.unwrap_or_else(|| u64::from(std::process::id()) << 8 | salt);
-        println!("SEED={seed}");
-        Dice(seed)
-    }
-
-    fn below(&mut self, most: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % most
-    }
-}
-
 fn kill(pid: Option<u32>) {
     if let Some(pid) = pid {
         proc::signal(pid, Sig::KILL);
@@ -51,7 +35,7 @@ fn kill(pid: Option<u32>) {
 fn worker(fire: &Fire, dice: &mut Dice) -> Option<u32> {
     let is_worker = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "lines");
     let workers: Vec<u32> = fire.folder.processes().into_iter().filter(is_worker).collect();
-    workers.get(dice.below(workers.len().max(1) as u64) as usize).copied()
+    workers.get(dice.roll(workers.len().max(1) as u64) as usize).copied()
 }
 
 fn strike(fire: &Fire, what: Kill, dice: &mut Dice) {
@@ -85,8 +69,8 @@ fn kills(salt: u64, log: &str, worker: (u32, u64), among: &[Kill]) {
     let begun = Instant::now();
     for nth in 0..count {
         until("a writer", || proc::writer(fire.keeper_pid).is_some());
-        std::thread::sleep(Duration::from_micros(dice.below(15_000)));
-        let what = among[dice.below(among.len() as u64) as usize];
+        std::thread::sleep(Duration::from_micros(dice.roll(15_000)));
+        let what = among[dice.roll(among.len() as u64) as usize];
         strike(&fire, what, &mut dice);
         if !long && begun.elapsed() > Duration::from_secs(8) {
             println!("{nth} kills are enough on a machine that is so slow");

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 mod built;
+pub(crate) mod dice;
 pub(crate) mod einhornsh;
 pub(crate) mod lines;
 pub(crate) mod load;
