@@ -208,6 +208,14 @@ impl Ledger {
         self.named().find(|(_, meaning)| *meaning == Meaning::Kept { part: part as u32 }).map(|(number, _)| number)
     }
 
+    /// Another descriptor of what is kept.
+    ///
+    /// # Errors
+    /// There is no such thing; no descriptor.
+    pub(crate) fn copy_kept(&self, part: Part) -> io::Result<OwnedFd> {
+        self.kept(part).ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(fds::copy)
+    }
+
     /// Closes what is kept, if there is such a thing.
     pub(crate) fn let_go(&self, part: Part) {
         if let Some(number) = self.kept(part) {

@@ -10,7 +10,6 @@ use rustix::process::Pid;
 use super::{wait, Keeper};
 use crate::journal::{Handover, Part, Reason};
 use crate::say::{plain, say};
-use crate::sys::fds;
 
 /// How a program is executed in place of this one; returns what went wrong.
 pub(crate) trait Execute: Fn(std::os::fd::BorrowedFd<'_>) -> std::io::Error {}
@@ -46,16 +45,16 @@ impl Keeper {
             return;
         }
         let own = || std::fs::File::options().read(true).open("/proc/self/exe");
-        let error = match ledger.kept(Part::Next).map(fds::copy) {
-            Some(Ok(next)) => own()
-                .and_then(|own| ledger.keep(Part::Before, own.into()))
-                .map(|_| {
-                    words.set(Handover::Trial);
-                    execute(next.as_fd())
-                })
-                .unwrap_or_else(|error| error),
-            Some(Err(error)) => error,
-            None => std::io::ErrorKind::NotFound.into(),
+        let next = ledger.copy_kept(Part::Next).and_then(|next| {
+            ledger.keep(Part::Before, own()?.into())?;
+            Ok(next)
+        });
+        let error = match next {
+            Ok(next) => {
+                words.set(Handover::Trial);
+                execute(next.as_fd())
+            }
+            Err(error) => error,
         };
         words.set(Handover::Failed(Reason::Execute(error.raw_os_error().unwrap_or(libc::EIO))));
         ledger.let_go(Part::Next);
@@ -83,11 +82,8 @@ impl Keeper {
         }
         self.journal.sweep();
         words.set(Handover::Failed(reason));
-        let error = match self.journal.ledger.kept(Part::Before).map(fds::copy) {
-            Some(Ok(before)) => execute(before.as_fd()),
-            Some(Err(error)) => error,
-            None => std::io::ErrorKind::NotFound.into(),
-        };
+        let before = self.journal.ledger.copy_kept(Part::Before);
+        let error = before.map_or_else(|error| error, |before| execute(before.as_fd()));
         say(format_args!("give the place back to the program before: {}; this one goes on", plain(&error)));
         self.trial = None;
     }

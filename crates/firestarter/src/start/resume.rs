@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -22,8 +22,8 @@ use crate::daemon::open::{OpenError, Runtime};
 use crate::daemon::{inherit, Setup, Signals};
 use crate::journal::{self, Handover, Ledger, Part, Reason, Records, LAYOUT};
 use crate::say::{plain, say};
+use crate::sys;
 use crate::sys::exec;
-use crate::sys::{self, fds};
 
 /// The variable with the number of the ledger.
 const VARIABLE: &str = "FIRESTARTER_HANDOVER";
@@ -59,8 +59,7 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
     if fault::refuses(records) {
         return Err(kernel("a fault of the test")(io::ErrorKind::Other.into()));
     }
-    let record = records.ledger.kept(Part::Record).ok_or_else(|| io::ErrorKind::NotFound.into());
-    let record = record.and_then(fds::copy).and_then(Record::read_file);
+    let record = records.ledger.copy_kept(Part::Record).and_then(Record::read_file);
     let record = record.map_err(kernel("the record of the start"))?;
     let mut config = load(&record).map_err(kernel("the configuration"))?;
     inherit::resume(&mut config, records.ledger)?;
@@ -153,14 +152,8 @@ pub(super) fn execute(program: BorrowedFd<'_>, ledger: &Ledger) -> io::Error {
 
 /// The program before gets its place back. Returns only if even that cannot be done.
 fn give_back(ledger: &'static Ledger) -> u8 {
-    let error = match ledger.kept(Part::Before).map(fds::copy) {
-        Some(Ok(before)) => {
-            use std::os::fd::AsFd;
-            execute(before.as_fd(), ledger)
-        }
-        Some(Err(error)) => error,
-        None => io::ErrorKind::NotFound.into(),
-    };
+    let before = ledger.copy_kept(Part::Before);
+    let error = before.map_or_else(|error| error, |before| execute(before.as_fd(), ledger));
     say(format_args!("give the place back to the program before: {}; the workers run on alone", plain(&error)));
     code::FAILED
 }
