@@ -16,6 +16,7 @@ mod nearest;
 mod output;
 mod place;
 mod say;
+mod service;
 mod start;
 mod sys;
 mod writer;

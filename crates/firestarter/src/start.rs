@@ -13,12 +13,13 @@ use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
-use crate::daemon::{self, inherit, limits, Setup, Signals};
+use crate::daemon::{self, inherit, limits, report, Setup, Signals};
 use crate::front::Served;
 use crate::journal::{self, Meaning};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
+use crate::service::Service;
 use crate::sys::{self, fds, maps, oom};
 use crate::writer;
 
@@ -31,6 +32,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT_OF_INIT: Duration = Duration::from_secs(8);
 /// What the end itself may take, when all workers have gone.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// A service manager is told of so much more than a start or a stop may take.
+const LEEWAY: Duration = Duration::from_secs(15);
 
 /// A stop that may take so long has no end that anybody waits for.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
@@ -112,6 +116,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     // Its number is one of the stage's; the placeholders are copies of it.
     std::mem::forget(null);
     let voice = say::prepare();
+    let service = Service::find(|name| std::env::var_os(name), fds::STAGE_END);
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
@@ -127,6 +132,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
         since,
         outputs,
         signals,
+        reports: service.is_some(),
         pid_file,
         status_file,
     };
@@ -159,9 +165,16 @@ fn start(served: Served) -> Result<u8, OpenError> {
         let _ = rustix::io::write(&ready, b"1");
     }
     let heard = heard(&setup.signals, hangup_ignored);
-    keeper::run(records, heard, |link| daemon::live(setup, records, log, link), writer)
+    let service = service.map(|service| (service, longest(&setup.config, policy)));
+    keeper::run(records, heard, service, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
+}
+
+/// What a service manager is to know, so that it does not take a long start or stop for one that has failed.
+fn longest(config: &Config, policy: Policy) -> keeper::Longest {
+    let more = |time: Duration| time.min(FOR_EVER) + LEEWAY;
+    keeper::Longest { start: more(report::longest_start(config)), stop: more(policy.stop_timeout) }
 }
 
 /// Who was started with HUP ignored, as by nohup, means to be left alone by it, unless it stands for a command.

@@ -34,6 +34,7 @@ mod probes;
 mod programs;
 mod progress;
 mod recover;
+pub(crate) mod report;
 mod run;
 mod senders;
 mod slots;
@@ -82,6 +83,8 @@ pub(crate) struct Setup {
     pub(crate) outputs: Outputs,
     /// What signals to the keeper mean.
     pub(crate) signals: Signals,
+    /// A service manager wants to hear how the whole is.
+    pub(crate) reports: bool,
     /// Where the keeper's pid stands, if anywhere.
     pub(crate) pid_file: Option<PathBuf>,
     /// Where the living workers are listed, if anywhere.
@@ -131,6 +134,7 @@ struct Daemon<'a> {
     progress: progress::Progress,
     last_words: last_words::LastWords,
     status_file: status_file::StatusFile,
+    reporter: report::Reporter,
     probes: probes::Probes,
     halted: bool,
     /// The first workers have been started.

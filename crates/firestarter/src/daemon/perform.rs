@@ -58,6 +58,7 @@ impl Daemon<'_> {
             Action::Halt { code } => {
                 self.clear_up();
                 self.status_file.end();
+                let _ = self.report();
                 super::open::remove_files(self.shared.setup);
                 self.shared.header.halt(code);
                 self.halted = true;

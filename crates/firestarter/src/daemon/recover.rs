@@ -36,6 +36,7 @@ use super::pins::{Pinned, Pins};
 use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
+use super::report::Reporter;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
@@ -134,6 +135,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         progress: Progress::default(),
         last_words: LastWords::default(),
         status_file: must(StatusFile::start(shared.setup)),
+        reporter: Reporter::default(),
         halted: false,
         settled: false,
     };

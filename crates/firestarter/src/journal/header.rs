@@ -1,13 +1,14 @@
-//! A few words between the keeper and the daemons: what was asked by signals, how often a daemon was forked, and whether
-//! the last one ended because all is over.
+//! A few words between the keeper and the daemons: what was asked by signals, how often a daemon was forked, whether it
+//! goes on, what a service manager is to be told, and whether the last one ended because all is over.
 
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
+use super::texts::Texts;
 use crate::sys::maps::SharedWords;
 
-/// The words.
-pub(crate) struct Header(SharedWords);
+/// The words, and how the whole is, as a text for a service manager.
+pub(crate) struct Header(SharedWords, Texts);
 
 const HALTED: usize = 0;
 const STOP_SIGNALS: usize = 1;
@@ -17,8 +18,10 @@ const TAKEN_OVER: usize = 4;
 const DOOR: usize = 5;
 const PIPES: usize = 6;
 const STOPS_ASKED: usize = 7;
+const TURN: usize = 8;
+const REPORT: usize = 9;
 /// From here on a word for each signal, by its number.
-const ORDERS: usize = 8;
+const ORDERS: usize = 10;
 /// Signals have numbers from 1 to 64.
 const SIGNALS: usize = 65;
 
@@ -28,6 +31,24 @@ const UNTOLD: u64 = 1;
 const MISSED: u64 = 2;
 /// All is over, and the last lines are written.
 const WRITTEN: u64 = 4;
+
+/// All that starts at once has started.
+const READY: u64 = 1;
+/// Everything is being stopped.
+const STOPPING: u64 = 2;
+/// In a report's word, how often there was one stands above what it says.
+const REPORTS: u32 = 8;
+
+/// How the whole is, for a service manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// How many there were before; with it two reports differ if only their texts do.
+    pub(crate) number: u64,
+    /// All that starts at once has started, or had the time for it.
+    pub(crate) ready: bool,
+    /// Everything is being stopped.
+    pub(crate) stopping: bool,
+}
 
 /// Where the daemon is taking in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +61,7 @@ pub(crate) enum Door {
 
 impl Header {
     pub(super) fn new() -> io::Result<Header> {
-        SharedWords::new("firestarter-header", ORDERS + SIGNALS).map(Header)
+        Ok(Header(SharedWords::new("firestarter-header", ORDERS + SIGNALS)?, Texts::new("firestarter-report", 1)?))
     }
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
@@ -105,6 +126,52 @@ impl Header {
     /// How many times a daemon took over from a dead one.
     pub(crate) fn recoveries(&self) -> u64 {
         self.0[FORKS].load(Acquire).saturating_sub(1)
+    }
+
+    /// A daemon is going to be forked: it is at work from its beginning.
+    pub(crate) fn begin_turns(&self) {
+        self.0[TURN].store(1, Release);
+    }
+
+    /// The daemon's loop goes on with something.
+    pub(crate) fn works(&self) {
+        let turn = &self.0[TURN];
+        turn.store((turn.load(Acquire) | 1) + 2, Release);
+    }
+
+    /// The daemon's loop has done all that it knew of, and waits for more.
+    pub(crate) fn rests(&self) {
+        let turn = &self.0[TURN];
+        turn.store((turn.load(Acquire) | 1) + 1, Release);
+    }
+
+    /// Where the daemon's loop is: another number each time it goes on.
+    pub(crate) fn turn(&self) -> u64 {
+        self.0[TURN].load(Acquire)
+    }
+
+    /// Whether a daemon that is at this turn waits for something to do.
+    pub(crate) fn is_rest(turn: u64) -> bool {
+        turn % 2 == 0
+    }
+
+    /// Says how the whole is. The text may be read half new; the report's number comes after it.
+    pub(crate) fn set_report(&self, ready: bool, stopping: bool, text: &str) {
+        self.1.set(0, text);
+        let number = self.report().number + 1;
+        let (ready, stopping) = (if ready { READY } else { 0 }, if stopping { STOPPING } else { 0 });
+        self.0[REPORT].store(number << REPORTS | ready | stopping, Release);
+    }
+
+    /// How the whole is, as it was said last.
+    pub(crate) fn report(&self) -> Report {
+        let word = self.0[REPORT].load(Acquire);
+        Report { number: word >> REPORTS, ready: word & READY != 0, stopping: word & STOPPING != 0 }
+    }
+
+    /// The text of the last report.
+    pub(crate) fn report_text(&self) -> String {
+        self.1.get(0)
     }
 
     /// A connection is going to be accepted and named, or has been.
@@ -186,5 +253,32 @@ mod tests {
         assert_eq!([1, 64, 2, 255].map(|signal| header.orders_asked(signal)), [1, 2, 0, 0]);
         header.halt(0);
         assert_eq!(header.halted(), Some(0));
+    }
+
+    #[test]
+    fn every_step_of_the_loop_is_another_number_and_rest_is_told_from_work() {
+        let header = Header::new().unwrap();
+        header.begin_turns();
+        let mut turns = vec![header.turn()];
+        for rests in [false, false, true, true, false, true] {
+            if rests {
+                header.rests();
+            } else {
+                header.works();
+            }
+            assert_eq!(Header::is_rest(header.turn()), rests);
+            turns.push(header.turn());
+        }
+        assert!(turns.windows(2).all(|pair| pair[0] < pair[1]), "{turns:?}");
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_set() {
+        let header = Header::new().unwrap();
+        assert_eq!((header.report(), header.report_text()), (Report::default(), String::new()));
+        header.set_report(true, false, "two groups");
+        header.set_report(true, true, "one group");
+        assert_eq!(header.report(), Report { number: 2, ready: true, stopping: true });
+        assert_eq!(header.report_text(), "one group");
     }
 }

@@ -23,7 +23,7 @@ use std::io;
 
 use crate::sys::fds;
 
-pub(crate) use header::{Door, Header};
+pub(crate) use header::{Door, Header, Report};
 pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
 pub(crate) use log::{Log, LogError};
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};

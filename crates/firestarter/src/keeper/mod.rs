@@ -17,6 +17,8 @@
 //! **Between two daemons** the keeper closes what no ledger row names, so that whatever the dead one was in the middle of
 //! costs no descriptor.
 //!
+//! **A daemon that hangs** is killed: see [`watch`]. **A service manager** hears of the whole from here: see [`upward`].
+//!
 //! It knows no configuration and no policy. After start-up it needs no memory and opens nothing but a [`Joint`] for each
 //! daemon that it forks; where that fails, it tries again later. [`run`] is called by `start`; it never returns in the
 //! daemon.
@@ -24,6 +26,8 @@
 mod last_resort;
 mod link;
 mod lives;
+mod upward;
+mod watch;
 mod writer;
 
 use std::io;
@@ -35,11 +39,15 @@ use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
 use rustix::process::Pid;
 
 use crate::journal::{Meaning, Records};
+use crate::service::Service;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};
+pub(crate) use upward::Longest;
+use upward::Upward;
+use watch::Watch;
 use writer::Writer;
 
 /// So many exits are told in one write, which a pipe takes whole or not at all.
@@ -57,6 +65,10 @@ struct Keeper {
     daemon: Option<Daemon>,
     /// How daemons live.
     lives: Lives,
+    /// Whether the one that lives goes on.
+    watch: Watch,
+    /// The service manager, if there is one.
+    upward: Option<Upward>,
     writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
@@ -83,15 +95,26 @@ struct Daemon {
 ///
 /// # Errors
 /// No descriptor at the start. Later nothing fails.
-pub(crate) fn run(journal: Records, heard: Heard, mut daemon: impl FnMut(Link), writer: impl Fn()) -> io::Result<u8> {
+pub(crate) fn run(
+    journal: Records,
+    heard: Heard,
+    service: Option<(Service, Longest)>,
+    mut daemon: impl FnMut(Link),
+    writer: impl Fn(),
+) -> io::Result<u8> {
     // Whose parent dies comes to the keeper, wherever it runs; the pid given is only "yes".
     rustix::process::set_child_subreaper(Pid::from_raw(1))?;
     let numbers = [libc::SIGCHLD].into_iter().chain(heard.stops).chain(heard.orders.iter().copied());
     let signals = SignalFd::new(&numbers.collect::<Vec<_>>())?;
     journal.ledger.name(signals.fd(), Meaning::Keeper)?;
     let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new());
-    let orders = heard.orders;
-    let mut keeper = Keeper { journal, signals, orders, daemon: None, lives, writer: writer_s, look_at: None };
+    if let Some((service, _)) = &service {
+        journal.ledger.name(&service.as_fd(), Meaning::Keeper)?;
+    }
+    let upward = service.map(|(service, longest)| Upward::new(service, longest));
+    let (orders, watch) = (heard.orders, Watch::new());
+    let mut keeper =
+        Keeper { journal, signals, orders, daemon: None, lives, watch, upward, writer: writer_s, look_at: None };
     loop {
         if keeper.daemon.is_none() && keeper.lives.may_begin() {
             keeper.fork(&mut daemon);
@@ -128,6 +151,10 @@ impl Keeper {
             self.look_at = None;
             self.reap_unnamed();
         }
+        if let Some(Daemon { pid, joint, .. }) = &self.daemon {
+            self.watch.look(*pid, joint, self.journal.header);
+        }
+        self.speak();
         if self.daemon.is_some() {
             return None;
         }
@@ -153,7 +180,9 @@ impl Keeper {
         let fork = self.daemon.is_none().then(|| self.lives.not_before());
         let no_writer = self.writer.pid.is_none() && self.journal.pipes.is_some();
         let fork_writer = no_writer.then(|| self.writer.lives.not_before());
-        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).min();
+        let upward = self.upward.as_ref().and_then(Upward::due);
+        let next =
+            self.look_at.into_iter().chain(fork).chain(fork_writer).chain(self.watch.look_at).chain(upward).min();
         // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
         let _ = poll(&mut fds, next.and_then(until).as_ref());
         fds.map(|fd| !fd.revents().is_empty())
@@ -175,12 +204,25 @@ impl Keeper {
             } else {
                 self.journal.header.ask_to_stop(signal as u8);
             }
-            if let Some(daemon) = &self.daemon {
-                // A full pipe wakes the daemon just as well.
-                let _ = rustix::io::write(&daemon.joint.told, &Told::Signal.write());
-            }
+            self.wake_daemon();
         }
         child
+    }
+
+    /// A full pipe wakes the daemon just as well.
+    fn wake_daemon(&mut self) {
+        if let Some(daemon) = &self.daemon {
+            let _ = rustix::io::write(&daemon.joint.told, &Told::Signal.write());
+            self.watch.told(self.journal.header);
+        }
+    }
+
+    /// Tells the service manager what is new; for its watchdog the daemon has to show that it goes on.
+    fn speak(&mut self) {
+        let Some(upward) = &mut self.upward else { return };
+        if upward.speak(self.journal.header, self.watch.well()) {
+            self.wake_daemon();
+        }
     }
 
     /// Whether a child is the daemon or the writer: their ends are looked after apart.
@@ -208,15 +250,17 @@ impl Keeper {
         }
         // There is room for a whole page, and nobody else writes.
         let _ = rustix::io::write(&joint.told, &message[..length]);
+        self.watch.told(self.journal.header);
     }
 
-    /// The daemon has journalled these exits.
+    /// The daemon has journalled these exits. A number that is no pid says something else: 0 that there is a report, one
+    /// below that there is a new listener.
     fn reap_journalled(&mut self) {
         let Some(daemon) = &self.daemon else { return };
         let mut bytes = [0u8; 4096];
         while let Ok(read) = rustix::io::read(&daemon.joint.reap, &mut bytes) {
-            let pids = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            for pid in pids.filter_map(Pid::from_raw) {
+            let numbers = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            for pid in numbers.filter(|number| *number > 0).filter_map(Pid::from_raw) {
                 if self.journal.table.find(pid).is_none() {
                     wait::reap(pid);
                 }
@@ -250,6 +294,9 @@ impl Keeper {
     fn daemon_died(&mut self) {
         let Some(Daemon { pid, .. }) = self.daemon else { return };
         let Some(ended) = wait::reap(pid) else { return };
+        if self.watch.ended() {
+            self.lives.is_vain();
+        }
         self.reap_journalled();
         self.reap_unnamed();
         if let Some(daemon) = self.daemon.take() {
@@ -261,10 +308,14 @@ impl Keeper {
         }
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
         self.lives.died(ended, weight);
+        if let Some(upward) = self.upward.as_ref().filter(|_| self.lives.hopeless()) {
+            upward.despair();
+        }
     }
 
     fn fork(&mut self, daemon: &mut impl FnMut(Link)) {
         self.journal.header.set_taken_over(false);
+        self.journal.header.begin_turns();
         let joint = match Joint::new(self.journal.ledger) {
             Ok(joint) => joint,
             Err(error) => return self.lives.not_forked(&error),
@@ -273,6 +324,7 @@ impl Keeper {
         match clone::fork_sharing_descriptors(|| daemon(link)) {
             Ok(pid) => {
                 self.lives.begins();
+                self.watch.begins(self.journal.header);
                 self.daemon = Some(Daemon { pid, joint, full: false });
                 self.journal.header.count_fork();
             }

@@ -7,6 +7,7 @@ mod built;
 pub(crate) mod einhornsh;
 pub(crate) mod load;
 pub(crate) mod proc;
+pub(crate) mod superior;
 pub(crate) mod wire;
 
 use std::fs::{self, File};
