@@ -13,9 +13,10 @@ use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings, Warnings};
 use crate::daemon::open::{self, OpenError, Runtime};
+use crate::daemon::shelf::Shelf;
 use crate::daemon::{self, inherit, limits, report, Setup, Signals};
 use crate::front::Served;
-use crate::journal::{self, Meaning};
+use crate::journal::{self, Log, Meaning, Records};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
@@ -49,12 +50,15 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
         Ok((config, _)) => config,
         Err(code) => return code,
     };
-    if let Err(error) = inherit::resolve(&mut config, inherited) {
-        say(format_args!("{error}"));
-        return code::FAILED;
-    }
+    let shelf = match inherit::resolve(&mut config, inherited) {
+        Ok(shelf) => Some(shelf),
+        Err(error) => {
+            say(format_args!("{error}"));
+            return code::FAILED;
+        }
+    };
     let signals = Signals::only_stops();
-    serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, ready: None })
+    serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, shelf, ready: None })
 }
 
 /// Runs what a front end wants served; returns the exit code. Whoever calls this has called `inherit::take`.
@@ -104,7 +108,7 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
 }
 
 fn start(served: Served) -> Result<u8, OpenError> {
-    let Served { config, socket, exit_when, signals, pid_file, status_file, ready } = served;
+    let Served { config, socket, exit_when, signals, pid_file, status_file, shelf, ready } = served;
     let kernel = |what| move |source| OpenError::Kernel { what, source };
     let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
@@ -132,6 +136,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
         since,
         outputs,
         signals,
+        shelved: shelf.is_some() && service.as_ref().is_some_and(|service| service.room > 0),
         reports: service.is_some(),
         pid_file,
         status_file,
@@ -144,7 +149,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     if let Some(plan) = &plan {
         records = records.with_pipes(plan.sinks()).map_err(kernel("a socket to the writer"))?;
     }
-    open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    open_all(setup, records, log, u64::from_le_bytes(seed), (shelf, service.as_ref()))?;
     if let Some(pid_file) = &setup.pid_file {
         let locked = open::claim_pid_file(pid_file).inspect_err(|_| open::remove_all_but_pid_file(setup))?;
         records.ledger.name(&locked, Meaning::Keeper).map_err(kernel("the pid file"))?;
@@ -169,6 +174,26 @@ fn start(served: Served) -> Result<u8, OpenError> {
     keeper::run(records, heard, service, |link| daemon::live(setup, records, log, link), writer)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
+}
+
+/// Opens everything, but for the listeners that the service manager has kept; the others it keeps from now on.
+fn open_all(
+    setup: &Setup,
+    records: Records,
+    log: &mut Log,
+    seed: u64,
+    (shelf, service): (Option<Shelf>, Option<&Service>),
+) -> Result<(), OpenError> {
+    let mut shelf = shelf.unwrap_or_default();
+    let unwanted = shelf.sort(&setup.config);
+    if let Some(service) = service {
+        service.let_go(&unwanted);
+    }
+    open::open(setup, records, log, seed, &mut shelf)?;
+    if let Some(service) = service.filter(|_| setup.shelved) {
+        shelf.fill(service, setup, records.ledger);
+    }
+    Ok(())
 }
 
 /// What a service manager is to know, so that it does not take a long start or stop for one that has failed.

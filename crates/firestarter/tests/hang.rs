@@ -41,7 +41,7 @@ fn one_that_hangs_is_replaced_and_the_workers_run_on() {
     wire.send("status", json!({})).expect("ask");
     let reply = wire.reply().expect("the next daemon answers what was asked meanwhile");
     assert_ne!(number(&reply["result"]["daemon_pid"]), daemon, "{reply}");
-    fire.hears(&format!("the daemon (pid {daemon}) hangs: it has not moved for 1s, and is killed"));
+    fire.hears(&format!("the daemon (pid {daemon}) hangs: it has not moved for 1s or more, and is killed"));
     until("a successor", || fire.settled("web", 2)[0] != before[0]);
     assert_eq!(fire.settled("web", 2)[1], before[1], "the other one runs on");
     assert_eq!(fire.status()["recoveries"], 1);

@@ -37,6 +37,7 @@ mod recover;
 pub(crate) mod report;
 mod run;
 mod senders;
+pub(crate) mod shelf;
 mod slots;
 mod spawner;
 mod status_file;
@@ -83,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) outputs: Outputs,
     /// What signals to the keeper mean.
     pub(crate) signals: Signals,
+    /// A service manager keeps listeners for us.
+    pub(crate) shelved: bool,
     /// A service manager wants to hear how the whole is.
     pub(crate) reports: bool,
     /// Where the keeper's pid stands, if anywhere.

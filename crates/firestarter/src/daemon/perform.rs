@@ -18,11 +18,14 @@ impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { worker, group, slot, generation, edition } => {
-                if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
-                    let error =
-                        SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
-                    let event = Event::SpawnFailed { worker, error };
-                    return self.inbox.push_back(Fact { event, receipt: Receipt::None });
+                match self.listeners.prepare(self.shared, group.0, slot.0) {
+                    Ok(opened) => self.children.show_keeper(&opened),
+                    Err(error) => {
+                        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                        let error = SpawnError { step: SpawnStep::Prepare, errno };
+                        let event = Event::SpawnFailed { worker, error };
+                        return self.inbox.push_back(Fact { event, receipt: Receipt::None });
+                    }
                 }
                 let role = Role::Worker { slot, generation, edition };
                 self.children.spawn(worker, group, role, &mut self.inbox);

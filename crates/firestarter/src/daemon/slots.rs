@@ -9,11 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use rustix::net::Shutdown;
 
-use super::{bind, Shared};
+use super::{bind, shelf, Shared};
 use crate::config::{Group, Kind, SocketSpec};
 use crate::journal::{Ledger, Meaning};
 use crate::say::say;
@@ -28,7 +28,7 @@ fn divided(group: &Group) -> impl Iterator<Item = (u32, &SocketSpec)> {
     (0..).zip(&group.sockets).filter(|(_, socket)| socket.reuseport)
 }
 
-/// Opens what a slot lacks; the slot of a group's `first` sockets is 0, and has them.
+/// Opens what a slot lacks; the slot of a group's `first` sockets is 0, and has them. What is `kept` need not be opened.
 ///
 /// # Errors
 /// One of them cannot be opened.
@@ -38,11 +38,12 @@ pub(super) fn open(
     slot: u32,
     first: &[impl AsFd],
     has: impl Fn(u32) -> bool,
+    mut kept: impl FnMut(&SocketSpec) -> Option<OwnedFd>,
 ) -> io::Result<Vec<(u32, OwnedFd)>> {
     let lacks = divided(group).filter(|(place, _)| slot > 0 && !has(*place));
     let open = |(place, spec): (u32, &SocketSpec)| {
         let first = first.get(place as usize).ok_or(io::ErrorKind::NotFound)?;
-        Ok((place, bind::beside(spec, first)?))
+        Ok((place, kept(spec).map_or_else(|| bind::beside(spec, first), Ok)?))
     };
     let opened: Vec<(u32, OwnedFd)> = lacks.map(open).collect::<io::Result<_>>()?;
     let name = |(place, socket): &(u32, OwnedFd)| {
@@ -54,19 +55,39 @@ pub(super) fn open(
 }
 
 impl Slots {
-    /// Opens what a slot lacks before a worker is spawned in it.
+    /// Opens what a slot lacks before a worker is spawned in it. Returns the numbers of those that the service manager is to
+    /// keep; the ledger has their names.
     ///
     /// # Errors
     /// One of its sockets cannot be opened.
-    pub(super) fn prepare(&mut self, shared: Shared, index: u32, slot: u32, first: &[OwnedFd]) -> io::Result<()> {
-        let Some(group) = shared.setup.config.groups.get(index as usize) else { return Ok(()) };
+    pub(super) fn prepare(
+        &mut self,
+        shared: Shared,
+        index: u32,
+        slot: u32,
+        first: &[OwnedFd],
+    ) -> io::Result<Vec<RawFd>> {
+        let Some(group) = shared.setup.config.groups.get(index as usize) else { return Ok(Vec::new()) };
         let has = self.0.get(&(index, slot));
-        let opened =
-            open(shared.ledger, (group, index), slot, first, |place| has.is_some_and(|has| has.contains_key(&place)))?;
+        let opened = open(
+            shared.ledger,
+            (group, index),
+            slot,
+            first,
+            |place| has.is_some_and(|has| has.contains_key(&place)),
+            |_| None,
+        )?;
+        let mut to_keep = Vec::new();
+        for (place, socket) in opened.iter().filter(|_| shared.setup.shelved) {
+            if let Some((_, name)) = shelf::name(shared.setup, (index, *place, slot), 0) {
+                shared.ledger.call(socket, &name);
+                to_keep.push(socket.as_raw_fd());
+            }
+        }
         if !opened.is_empty() {
             self.0.entry((index, slot)).or_default().extend(opened);
         }
-        Ok(())
+        Ok(to_keep)
     }
 
     /// Whether slots of this group have sockets of their own.

@@ -15,7 +15,7 @@ use crate::sys::maps::SharedWords;
 /// was stored.
 pub(crate) struct Ledger {
     words: SharedWords,
-    /// What workers called what they have stored, by descriptor number.
+    /// What workers called what they have stored, and we what is kept for us, by descriptor number.
     names: Texts,
 }
 
@@ -155,15 +155,20 @@ impl Ledger {
     /// # Errors
     /// As `name`.
     pub(crate) fn store(&self, fd: &impl AsRawFd, meaning: Meaning, called: &str, turn: u64) -> io::Result<()> {
-        if (fd.as_raw_fd() as usize) < CAPACITY {
-            self.names.set(fd.as_raw_fd() as usize, called);
-        }
+        self.call(fd, called);
         self.name(fd, meaning)?;
         self.set_mark(fd, turn);
         Ok(())
     }
 
-    /// How a worker called what it has stored.
+    /// Says how a descriptor is called.
+    pub(crate) fn call(&self, fd: &impl AsRawFd, called: &str) {
+        if (fd.as_raw_fd() as usize) < CAPACITY {
+            self.names.set(fd.as_raw_fd() as usize, called);
+        }
+    }
+
+    /// How a descriptor is called.
     pub(crate) fn called(&self, fd: &impl AsRawFd) -> String {
         self.names.get(fd.as_raw_fd() as usize)
     }

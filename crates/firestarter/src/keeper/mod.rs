@@ -32,7 +32,7 @@ mod writer;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{epoll, poll, PollFd, PollFlags, Timespec};
@@ -41,7 +41,7 @@ use rustix::process::Pid;
 use crate::journal::{Meaning, Records};
 use crate::service::Service;
 use crate::sys::signals::SignalFd;
-use crate::sys::{clone, wait};
+use crate::sys::{clone, fds, wait};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};
@@ -260,15 +260,28 @@ impl Keeper {
         let mut bytes = [0u8; 4096];
         while let Ok(read) = rustix::io::read(&daemon.joint.reap, &mut bytes) {
             let numbers = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            for pid in numbers.filter(|number| *number > 0).filter_map(Pid::from_raw) {
-                if self.journal.table.find(pid).is_none() {
-                    wait::reap(pid);
+            for number in numbers {
+                match Pid::from_raw(number.max(0)) {
+                    Some(pid) if self.journal.table.find(pid).is_none() => drop(wait::reap(pid)),
+                    Some(_) => {}
+                    None if number < 0 => self.show_listener(-number),
+                    None => {}
                 }
             }
             if read < bytes.len() {
                 break;
             }
         }
+    }
+
+    /// A daemon has opened a listener that the service manager is to keep.
+    fn show_listener(&self, number: i32) {
+        let Some(upward) = &self.upward else { return };
+        let listens = matches!(self.journal.ledger.meaning_of(number), Some(Meaning::SlotListener { .. }));
+        let Some(fd) = listens.then(|| fds::adopt(number)).flatten() else { return };
+        upward.keep(fd.as_fd(), &self.journal.ledger.called(&fd));
+        // It is the daemon's.
+        let _ = fd.into_raw_fd();
     }
 
     /// Reaps what no row names: orphans, and workers whose exit was journalled by a daemon that then died. A zombie that

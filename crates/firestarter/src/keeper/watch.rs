@@ -141,7 +141,7 @@ impl Watch {
                 self.left = self.left.saturating_sub(1);
                 if self.left == 0 {
                     say(format_args!(
-                        "the daemon (pid {pid}) hangs: it has not moved for {:?}, and is killed",
+                        "the daemon (pid {pid}) hangs: it has not moved for {:?} or more, and is killed",
                         self.patience
                     ));
                     self.killed = true;

@@ -283,6 +283,11 @@ impl Fire {
         }
     }
 
+    /// The folder with all that is in it, for another one, when this one has ended.
+    pub(crate) fn into_folder(mut self) -> Folder {
+        std::mem::replace(&mut self.folder, Folder(PathBuf::new()))
+    }
+
     /// Stops everything by command; nothing may be left, neither process nor file.
     pub(crate) fn stop(mut self) {
         let said = self.ctl(&["stop"]);

@@ -19,6 +19,8 @@ pub(crate) struct Superior {
 
 #[derive(Default)]
 struct State {
+    /// Barriers are not answered until it is released.
+    held: bool,
     heard: Vec<String>,
     kept: Vec<(String, OwnedFd)>,
 }
@@ -60,6 +62,11 @@ impl Superior {
         self.state.lock().expect("a lock").kept.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// Answers no barrier until it is told to go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.state.lock().expect("a lock").held = held;
+    }
+
     /// Copies of what it keeps, with their names.
     pub(crate) fn kept(&self) -> Vec<(String, OwnedFd)> {
         let copy = |(name, fd): &(String, OwnedFd)| (name.clone(), fd.try_clone().expect("a descriptor"));
@@ -79,6 +86,9 @@ fn hear(socket: &UnixDatagram, state: &Mutex<State>) {
     });
     let brought: Vec<OwnedFd> = brought.flatten().collect();
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+    while text == "BARRIER=1" && state.lock().expect("a lock").held {
+        pause();
+    }
     let mut state = state.lock().expect("a lock");
     let name = value("FDNAME=").unwrap_or_default();
     match (value("FDSTORE="), value("FDSTOREREMOVE=")) {
