@@ -80,9 +80,9 @@ fn hear(socket: &UnixDatagram, state: &Mutex<State>) {
     let read = recvmsg(socket, &mut [IoSliceMut::new(&mut buffer)], &mut control, RecvFlags::CMSG_CLOEXEC);
     let read = read.expect("a message").bytes;
     let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
-    let brought = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds.collect::<Vec<_>>()),
-        _ => None,
+    let brought = control.drain().filter_map(|message| {
+        let RecvAncillaryMessage::ScmRights(fds) = message else { return None };
+        Some(fds.collect::<Vec<_>>())
     });
     let brought: Vec<OwnedFd> = brought.flatten().collect();
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
