@@ -52,6 +52,17 @@ pub struct GroupView {
     pub workers: Vec<WorkerView>,
 }
 
+/// The little of a group that says whether all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// What it is doing.
+    pub phase: Phase,
+    /// How many workers are wanted.
+    pub wanted: u32,
+    /// How many serve and are ready.
+    pub ready: u32,
+}
+
 /// A slot was given up after so many failures in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaveUp {
@@ -180,7 +191,7 @@ impl Group {
             name: self.spec.name.clone(),
             phase: self.phase(),
             wanted: self.count,
-            ready: self.ready - self.rollout.as_ref().map_or(0, Rollout::ready_in_batch),
+            ready: self.ready_and_committed(),
             generation: self.version.generation,
             before: self.version_to_go_back_to().map(|version| version.generation),
             restarts: self.restarts,
@@ -191,6 +202,14 @@ impl Group {
             rollout: self.rollout_view(crew, now),
             workers,
         }
+    }
+
+    pub(crate) fn glance(&self) -> Glance {
+        Glance { phase: self.phase(), wanted: self.count, ready: self.ready_and_committed() }
+    }
+
+    fn ready_and_committed(&self) -> u32 {
+        self.ready - self.rollout.as_ref().map_or(0, Rollout::ready_in_batch)
     }
 
     pub(crate) fn rollout_view(&self, crew: &Crew, now: Instant) -> Option<RolloutView> {

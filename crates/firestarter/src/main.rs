@@ -19,6 +19,7 @@ mod output;
 mod place;
 mod replay;
 mod say;
+mod service;
 mod start;
 mod sys;
 mod writer;

@@ -4,6 +4,7 @@ mod fault;
 mod logs;
 mod record;
 pub(crate) mod resume;
+mod service;
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +23,7 @@ use crate::journal::{self, Log, Meaning, Part, Records};
 use crate::keeper;
 use crate::place::Place;
 use crate::say::{self, say};
+use crate::service::Service;
 use crate::sys::{self, fds, maps, oom};
 use crate::writer::{self, Plan};
 
@@ -51,12 +53,15 @@ pub(crate) fn run(config: Option<PathBuf>, socket: Place, exit_when: Option<Exit
         Ok((config, _)) => config,
         Err(code) => return code,
     };
-    if let Err(error) = inherit::resolve(&mut config, inherited) {
-        say(format_args!("{error}"));
-        return code::FAILED;
-    }
+    let shelf = match inherit::resolve(&mut config, inherited) {
+        Ok(shelf) => Some(shelf),
+        Err(error) => {
+            say(format_args!("{error}"));
+            return code::FAILED;
+        }
+    };
     let signals = Signals::only_stops();
-    serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, ready: None })
+    serve(Served { config, socket, exit_when, signals, pid_file: None, status_file: None, shelf, ready: None })
 }
 
 /// Runs what a front end wants served; returns the exit code. Whoever calls this has called `inherit::take`.
@@ -137,13 +142,14 @@ fn say_faults(loaded: Result<(Config, Warnings), config::Faults>) -> Result<(Con
 }
 
 fn start(served: Served) -> Result<u8, OpenError> {
-    let Served { config, socket, exit_when, signals, pid_file, status_file, ready } = served;
+    let Served { config, socket, exit_when, signals, pid_file, status_file, shelf, ready } = served;
     let hangup_ignored = sys::signals::block_and_reset();
     let open_files = fds::raise_limit();
     let (outputs, plan) = logs::plan(&config)?;
     limits::check(&config, &outputs, open_files.1)?;
     let oom_score = oom::lower_score();
     let voice = prepare()?;
+    let service = service::find();
     let mut seed = [0; 8];
     let _ = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
     let (runtime, keeper, since) = (Runtime::new(socket), rustix::process::getpid(), daemon::now());
@@ -159,6 +165,8 @@ fn start(served: Served) -> Result<u8, OpenError> {
         since,
         outputs,
         signals,
+        shelved: shelf.is_some() && service::has_room(service.as_ref()),
+        reports: service.is_some(),
         pid_file,
         status_file,
         before: None,
@@ -168,7 +176,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     let (records, log) = journal::create().map_err(kernel("the journal"))?;
     name_voice(records, voice)?;
     let records = with_outputs(records, setup, plan.as_ref())?;
-    open::open(setup, records, log, u64::from_le_bytes(seed))?;
+    service::open_all(setup, records, log, u64::from_le_bytes(seed), (shelf, service.as_ref()))?;
     if let Some(pid_file) = &setup.pid_file {
         let locked = open::claim_pid_file(pid_file).inspect_err(|_| open::remove_all_but_pid_file(setup))?;
         records.ledger.name(&locked, Meaning::Keeper).map_err(kernel("the pid file"))?;
@@ -181,7 +189,7 @@ fn start(served: Served) -> Result<u8, OpenError> {
     if let Some(ready) = ready {
         let _ = rustix::io::write(&ready, b"1");
     }
-    keep(setup, records, log, plan, hangup_ignored)
+    keep(setup, records, log, (plan, service), hangup_ignored)
 }
 
 fn kernel(what: &'static str) -> impl Fn(std::io::Error) -> OpenError {
@@ -218,7 +226,7 @@ fn keep(
     setup: &'static Setup,
     records: Records,
     log: &mut Log,
-    plan: Option<Plan>,
+    (plan, service): (Option<Plan>, Option<Service>),
     hangup_ignored: bool,
 ) -> Result<u8, OpenError> {
     maps::give_back_text();
@@ -235,7 +243,9 @@ fn keep(
         fault::in_daemon(records);
         daemon::live(setup, records, log, link);
     };
-    keeper::run(records, heard, daemon, writer, next)
+    let policy = setup.policy;
+    let service = service.map(|service| service::with_times(service, &setup.config, policy));
+    keeper::run(records, heard, service, daemon, writer, next)
         .inspect_err(|_| open::remove_files(setup))
         .map_err(kernel("the keeper"))
 }

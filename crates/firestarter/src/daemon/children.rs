@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use firestarter_core::event::{Event, Exit, SpawnError, SpawnStep};
 use firestarter_core::ids::{GroupId, WorkerId};
@@ -205,6 +205,19 @@ impl Children {
                 Ok(written) => drop(self.reaps.drain(..written)),
                 Err(_) => return,
             }
+        }
+    }
+
+    /// The keeper shall look at the header. A pipe that is full wakes it just as well.
+    pub(super) fn wake_keeper(&self) {
+        let _ = rustix::io::write(&self.reap, &[0; 4]);
+    }
+
+    /// The keeper shall have the service manager keep these: the ledger has their names. A pipe that is full costs no more
+    /// than that.
+    pub(super) fn show_keeper(&self, opened: &[RawFd]) {
+        for number in opened {
+            let _ = rustix::io::write(&self.reap, &(-number).to_le_bytes());
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::net::{self, sockopt, SocketAddrUnix, SocketType};
 
 use super::open::OpenError;
+use super::shelf::Shelf;
 use crate::config::{Address, Config, Kind, SocketSpec};
 use crate::journal::{Ledger, Meaning};
 use crate::say::say;
@@ -45,11 +46,12 @@ fn names(env: impl Fn(&str) -> Option<String>) -> Vec<String> {
 }
 
 /// Gives each socket that the configuration asks for by a name of `systemd` its number and its address. Of several with
-/// one name each is given once, in their order.
+/// one name each is given once, in their order. Returns what was kept for us by the service manager.
 ///
 /// # Errors
 /// There is none of that name (any more), or it is not one at which connections or datagrams arrive.
-pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) -> Result<(), OpenError> {
+pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) -> Result<Shelf, OpenError> {
+    let shelf = Shelf::take(&mut inherited);
     let there = inherited.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>().join(", ");
     for group in &mut config.groups {
         for socket in &mut group.sockets {
@@ -72,7 +74,7 @@ pub(crate) fn resolve(config: &mut Config, Inherited(mut inherited): Inherited) 
         drop(fd);
         say(format_args!("the inherited socket {name:?} ({what}) is closed: no socket_address names systemd::{name}"));
     }
-    Ok(())
+    Ok(shelf)
 }
 
 /// Finds the inherited sockets again in the ledger, where they are listeners like any other.
@@ -107,7 +109,7 @@ fn describe(spec: &mut SocketSpec, socket: &OwnedFd) -> bool {
 }
 
 /// An address as the configuration would spell it.
-fn shown(address: &Address) -> String {
+pub(super) fn shown(address: &Address) -> String {
     match address {
         Address::Tcp(address) => address.to_string(),
         Address::Udp(address) => format!("udp::{address}"),
@@ -117,7 +119,8 @@ fn shown(address: &Address) -> String {
     }
 }
 
-fn described(socket: &OwnedFd) -> Option<(Address, Kind)> {
+/// Where a socket is reached, and what goes through it; none if nobody can reach it.
+pub(super) fn described(socket: &OwnedFd) -> Option<(Address, Kind)> {
     let kind = match sockopt::socket_type(socket).ok()? {
         SocketType::STREAM => Kind::Stream,
         SocketType::SEQPACKET => Kind::SeqPacket,

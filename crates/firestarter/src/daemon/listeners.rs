@@ -38,11 +38,12 @@ impl Listeners {
         inbox.push_back(Fact { event: Event::Connection { group: GroupId(group) }, receipt: Receipt::None });
     }
 
-    /// Opens what a slot lacks before a worker is spawned in it.
+    /// Opens what a slot lacks before a worker is spawned in it. Returns the numbers of those that the service manager is to
+    /// keep.
     ///
     /// # Errors
     /// One of its sockets cannot be opened.
-    pub(super) fn prepare(&mut self, shared: Shared, group: u32, slot: u32) -> io::Result<()> {
+    pub(super) fn prepare(&mut self, shared: Shared, group: u32, slot: u32) -> io::Result<Vec<RawFd>> {
         let first = self.sockets.get(group as usize).map_or(&[][..], Vec::as_slice);
         self.slots.prepare(shared, group, slot, first)
     }

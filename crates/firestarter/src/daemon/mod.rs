@@ -37,8 +37,10 @@ mod progress;
 pub(crate) mod reading;
 mod recover;
 mod reopen;
+pub(crate) mod report;
 mod run;
 mod senders;
+pub(crate) mod shelf;
 mod slots;
 mod spawner;
 mod status_file;
@@ -88,6 +90,10 @@ pub(crate) struct Setup {
     pub(crate) outputs: Outputs,
     /// What signals to the keeper mean.
     pub(crate) signals: Signals,
+    /// A service manager keeps listeners for us.
+    pub(crate) shelved: bool,
+    /// A service manager wants to hear how the whole is.
+    pub(crate) reports: bool,
     /// Where the keeper's pid stands, if anywhere.
     pub(crate) pid_file: Option<PathBuf>,
     /// Where the living workers are listed, if anywhere.
@@ -143,6 +149,7 @@ struct Daemon<'a> {
     reopening: reopen::Reopening,
     last_words: last_words::LastWords,
     status_file: status_file::StatusFile,
+    reporter: report::Reporter,
     probes: probes::Probes,
     succession: succession::Succession,
     /// When this daemon was at work, on the clock of `now`.

@@ -13,8 +13,9 @@ use firestarter_core::Supervisor;
 use rustix::fs::{flock, FlockOperation};
 use rustix::net::{self, sockopt, AddressFamily, SocketFlags, SocketType};
 
+use super::shelf::Shelf;
 use super::{bind, identity, live, paths, slots, Setup};
-use crate::config::{Address, Config, Group};
+use crate::config::{Address, Config, Group, SocketSpec};
 use crate::journal::{Log, LogError, Meaning, Records};
 use crate::place::{check_own, FolderError, Place};
 use crate::say::plain;
@@ -136,13 +137,19 @@ impl Runtime {
 ///
 /// # Errors
 /// The first thing that could not be opened; what had been made is removed.
-pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) -> Result<(), OpenError> {
+pub(crate) fn open(
+    setup: &Setup,
+    journal: Records,
+    log: &mut Log,
+    seed: u64,
+    shelf: &mut Shelf,
+) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
     identity::check(&setup.config.groups)?;
     let lock = lock(runtime)?;
     name(journal, lock.into(), Meaning::Keeper)?;
     let mut made = vec![runtime.lock.clone()];
-    let opened = open_sockets(setup, journal, &mut made).and_then(|()| identity::check_reach(setup));
+    let opened = open_sockets(setup, journal, &mut made, shelf).and_then(|()| identity::check_reach(setup));
     opened.inspect_err(|_| {
         made.iter().for_each(|path| drop(fs::remove_file(path)));
         paths::remove_folder(&runtime.spares());
@@ -157,7 +164,7 @@ pub(crate) fn open(setup: &Setup, journal: Records, log: &mut Log, seed: u64) ->
 }
 
 /// Every path that is bound is added to `made`.
-fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Result<(), OpenError> {
+fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>, shelf: &mut Shelf) -> Result<(), OpenError> {
     let runtime = &setup.runtime;
     let control = bind::private(&runtime.place.path, None)?.map_err(file("bind", &runtime.place.path))?;
     made.push(runtime.place.path.clone());
@@ -170,7 +177,7 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
         if group.spec.live_check.is_some() {
             private_folder(&runtime.watch_folder(index))?;
         }
-        open_listeners(runtime, group, index, journal, made)?;
+        open_listeners(runtime, (group, index), journal, made, shelf)?;
     }
     Ok(())
 }
@@ -178,19 +185,22 @@ fn open_sockets(setup: &Setup, journal: Records, made: &mut Vec<PathBuf>) -> Res
 /// A group's shared sockets, and those that slots have of their own.
 fn open_listeners(
     runtime: &Runtime,
-    group: &Group,
-    index: u32,
+    (group, index): (&Group, u32),
     journal: Records,
     made: &mut Vec<PathBuf>,
+    shelf: &mut Shelf,
 ) -> Result<(), OpenError> {
     let mut first = Vec::new();
     for (socket, place) in group.sockets.iter().zip(0..) {
         let (name_of_group, address) = (group.spec.name.clone(), socket.written.clone());
-        let listener = bind::shared(socket).map_err(of(group))?;
+        let kept = shelf.find(group, 0, socket);
+        let is_new = kept.is_none();
+        let listener = kept.map_or_else(|| bind::shared(socket), |kept| Ok(Ok(kept))).map_err(of(group))?;
         let listener = listener.map_err(|source| OpenError::Bind { group: name_of_group, address, source })?;
         let mut inode = 0;
         if let (Address::Unix(path), None) = (&socket.address, socket.inherited) {
-            made.push(path.clone());
+            // One that was kept would be of no use any more without its path.
+            made.extend(is_new.then(|| path.clone()));
             let places = paths::places(&runtime.spares(), index, place, path);
             let (found, spare) = paths::keep(&places, path).map_err(file("link", path))?;
             made.extend(spare);
@@ -203,7 +213,8 @@ fn open_listeners(
         first.push(copy);
     }
     for slot in 1..group.spec.count.get() {
-        let opened = slots::open(journal.ledger, (group, index), slot, &first, |_| false).map_err(|source| {
+        let kept = |spec: &SocketSpec| shelf.find(group, slot, spec);
+        let opened = slots::open(journal.ledger, (group, index), slot, &first, |_| false, kept).map_err(|source| {
             let address = group.sockets.iter().filter(|socket| socket.reuseport).map(|socket| socket.written.as_str());
             OpenError::Bind { group: group.spec.name.clone(), address: address.collect::<Vec<_>>().join(", "), source }
         })?;

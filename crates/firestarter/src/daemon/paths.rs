@@ -107,6 +107,11 @@ fn link(file: &OwnedFd, name: &Path) -> rustix::io::Result<()> {
     linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), CWD, name, AtFlags::SYMLINK_FOLLOW)
 }
 
+/// The inode of a socket's path.
+pub(super) fn inode_of_socket(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().filter(|there| there.file_type().is_socket()).map(|there| there.ino())
+}
+
 fn inode(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|there| there.ino())
 }

@@ -18,11 +18,14 @@ impl Daemon<'_> {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { worker, group, slot, generation, edition } => {
-                if let Err(error) = self.listeners.prepare(self.shared, group.0, slot.0) {
-                    let error =
-                        SpawnError { step: SpawnStep::Prepare, errno: error.raw_os_error().unwrap_or(libc::EINVAL) };
-                    let event = Event::SpawnFailed { worker, error };
-                    return self.inbox.push_back(Fact { event, receipt: Receipt::None });
+                match self.listeners.prepare(self.shared, group.0, slot.0) {
+                    Ok(opened) => self.children.show_keeper(&opened),
+                    Err(error) => {
+                        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                        let error = SpawnError { step: SpawnStep::Prepare, errno };
+                        let event = Event::SpawnFailed { worker, error };
+                        return self.inbox.push_back(Fact { event, receipt: Receipt::None });
+                    }
                 }
                 let role = Role::Worker { slot, generation, edition };
                 self.children.spawn(worker, group, role, &mut self.inbox);
@@ -58,6 +61,7 @@ impl Daemon<'_> {
             Action::Halt { code } => {
                 self.clear_up();
                 self.status_file.end();
+                let _ = self.report();
                 super::open::remove_files(self.shared.setup);
                 self.shared.header.halt(code);
                 self.halted = true;
@@ -96,7 +100,12 @@ impl Daemon<'_> {
             let Some(seen) = view.groups.get(group.0 as usize) else { continue };
             let slots: BTreeSet<u32> = seen.workers.iter().map(|worker| worker.slot.0).collect();
             let used = |slot: u32| slot < seen.wanted || slots.contains(&slot);
-            self.listeners.slots.close_unused(self.shared, group.0, used);
+            let gone = self.listeners.slots.close_unused(self.shared, group.0, used);
+            if self.children.keeper_alive() {
+                self.children.show_keeper(&gone);
+            } else {
+                gone.into_iter().for_each(|number| self.shared.ledger.close(number));
+            }
         }
     }
 

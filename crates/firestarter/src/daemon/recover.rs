@@ -37,6 +37,7 @@ use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
 use super::reopen::Reopening;
+use super::report::Reporter;
 use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
@@ -139,6 +140,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         status_file: must(StatusFile::start(shared.setup)),
         succession: Succession::default(),
         took_over: 0,
+        reporter: Reporter::default(),
         halted: false,
         settled: false,
     };
@@ -148,6 +150,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
     daemon.hear_signals();
     let divided = (0..shared.setup.config.groups.len() as u32).filter(|group| daemon.listeners.slots.divides(*group));
     daemon.close_unused_sockets(divided.map(GroupId).collect());
+    daemon.children.show_keeper(&daemon.listeners.slots.unheard(shared));
     greet(shared, daemon.core.workers().count(), begun);
     daemon
 }
@@ -205,7 +208,7 @@ fn replay(shared: Shared, log: &mut Log) -> Result<(Supervisor, Said), Unread> {
 pub(super) fn find(shared: Shared) -> Found {
     let mut found = Found::default();
     for (number, meaning) in shared.ledger.named() {
-        if matches!(meaning, Meaning::Keeper | Meaning::Kept { .. } | Meaning::Output { .. } | Meaning::Stage { .. }) {
+        if is_keepers(meaning) {
             continue;
         }
         let Some(fd) = fds::adopt(number) else {
@@ -214,7 +217,11 @@ pub(super) fn find(shared: Shared) -> Found {
             continue;
         };
         match meaning {
-            Meaning::Keeper | Meaning::Kept { .. } | Meaning::Output { .. } | Meaning::Stage { .. } => {}
+            Meaning::Keeper
+            | Meaning::Kept { .. }
+            | Meaning::Output { .. }
+            | Meaning::Stage { .. }
+            | Meaning::Gone => {}
             Meaning::Control => found.control = Some(fd),
             Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
             Meaning::SlotListener { group, index, slot } => {
@@ -234,6 +241,12 @@ pub(super) fn find(shared: Shared) -> Found {
         }
     }
     found
+}
+
+/// Whether no daemon needs it, or closes it.
+fn is_keepers(meaning: Meaning) -> bool {
+    let of_outputs = matches!(meaning, Meaning::Output { .. } | Meaning::Stage { .. });
+    of_outputs || matches!(meaning, Meaning::Keeper | Meaning::Kept { .. } | Meaning::Gone)
 }
 
 fn listeners(shared: Shared, found: &mut Found) -> Listeners {

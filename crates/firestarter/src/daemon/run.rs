@@ -21,6 +21,7 @@ impl Daemon<'_> {
         self.took_over = now().0;
         self.tell_of_succession();
         loop {
+            self.shared.header.works();
             while let Some(action) = self.core.poll_action() {
                 self.perform(action);
             }
@@ -70,13 +71,16 @@ impl Daemon<'_> {
         let handover = self.hand_over().map(|wait| Instant(now().0 + wait.as_nanos() as u64));
         let look = self.children.look.as_ref().map(|(at, _)| *at);
         let others = look.into_iter().chain(handover).chain(self.progress.due()).chain(self.probes.next_deadline());
-        let others = others.chain(self.reopening.due());
+        let others = others.chain(self.reopening.due()).chain(self.report());
         let timeout = self.core.next_deadline().into_iter().chain(others).min().map(|at| {
             let left = at.since(now());
             Timespec { tv_sec: left.as_secs().min(1 << 30) as i64, tv_nsec: left.subsec_nanos().into() }
         });
         let mut ready = [const { MaybeUninit::uninit() }; READY];
-        if let Ok((ready, _)) = epoll::wait(&self.epoll, &mut ready, timeout.as_ref()) {
+        self.shared.header.rests();
+        let waited = epoll::wait(&self.epoll, &mut ready, timeout.as_ref());
+        self.shared.header.works();
+        if let Ok((ready, _)) = waited {
             for event in ready {
                 if let Some(source) = Source::read(event.data.u64()) {
                     self.hear(source, event.flags);
@@ -94,6 +98,7 @@ impl Daemon<'_> {
     fn hear(&mut self, source: Source, flags: epoll::EventFlags) {
         match source {
             Source::Told => {
+                hang_if_a_test_asks();
                 self.children.hear_keeper(&mut self.inbox);
                 self.hear_signals();
             }
@@ -124,6 +129,19 @@ impl Daemon<'_> {
             Source::Programs => self.programs.hear(&mut self.inbox),
             Source::Paths => self.paths.hear(),
             Source::Pipes => _ = self.shared.pipes.map(Pipes::close_done),
+        }
+    }
+}
+
+/// Hangs where a file says so, once: a build for tests can show what becomes of a daemon that does.
+fn hang_if_a_test_asks() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let file = std::env::var_os("FIRESTARTER_TEST_HANG");
+    if file.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
+        loop {
+            std::thread::park();
         }
     }
 }

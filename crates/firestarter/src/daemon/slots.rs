@@ -9,13 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::net::Shutdown;
 
-use super::{bind, Shared};
+use super::{bind, shelf, Shared};
 use crate::config::{Group, Kind, SocketSpec};
-use crate::journal::{Ledger, Meaning};
+use crate::journal::{Ledger, Meaning, SHELVED};
 use crate::say::say;
 use crate::sys::sockets;
 
@@ -28,7 +28,7 @@ fn divided(group: &Group) -> impl Iterator<Item = (u32, &SocketSpec)> {
     (0..).zip(&group.sockets).filter(|(_, socket)| socket.reuseport)
 }
 
-/// Opens what a slot lacks; the slot of a group's `first` sockets is 0, and has them.
+/// Opens what a slot lacks; the slot of a group's `first` sockets is 0, and has them. What is `kept` need not be opened.
 ///
 /// # Errors
 /// One of them cannot be opened.
@@ -38,11 +38,12 @@ pub(super) fn open(
     slot: u32,
     first: &[impl AsFd],
     has: impl Fn(u32) -> bool,
+    mut kept: impl FnMut(&SocketSpec) -> Option<OwnedFd>,
 ) -> io::Result<Vec<(u32, OwnedFd)>> {
     let lacks = divided(group).filter(|(place, _)| slot > 0 && !has(*place));
     let open = |(place, spec): (u32, &SocketSpec)| {
         let first = first.get(place as usize).ok_or(io::ErrorKind::NotFound)?;
-        Ok((place, bind::beside(spec, first)?))
+        Ok((place, kept(spec).map_or_else(|| bind::beside(spec, first), Ok)?))
     };
     let opened: Vec<(u32, OwnedFd)> = lacks.map(open).collect::<io::Result<_>>()?;
     let name = |(place, socket): &(u32, OwnedFd)| {
@@ -54,19 +55,34 @@ pub(super) fn open(
 }
 
 impl Slots {
-    /// Opens what a slot lacks before a worker is spawned in it.
+    /// Opens what a slot lacks before a worker is spawned in it. Returns the numbers of those that the service manager is to
+    /// keep; the ledger has their names.
     ///
     /// # Errors
     /// One of its sockets cannot be opened.
-    pub(super) fn prepare(&mut self, shared: Shared, index: u32, slot: u32, first: &[OwnedFd]) -> io::Result<()> {
-        let Some(group) = shared.setup.config.groups.get(index as usize) else { return Ok(()) };
+    pub(super) fn prepare(
+        &mut self,
+        shared: Shared,
+        index: u32,
+        slot: u32,
+        first: &[OwnedFd],
+    ) -> io::Result<Vec<RawFd>> {
+        let Some(group) = shared.setup.config.groups.get(index as usize) else { return Ok(Vec::new()) };
         let has = self.0.get(&(index, slot));
-        let opened =
-            open(shared.ledger, (group, index), slot, first, |place| has.is_some_and(|has| has.contains_key(&place)))?;
+        let opened = open(
+            shared.ledger,
+            (group, index),
+            slot,
+            first,
+            |place| has.is_some_and(|has| has.contains_key(&place)),
+            |_| None,
+        )?;
+        let to_keep = opened.iter().filter(|(place, socket)| call(shared, (index, *place, slot), socket));
+        let to_keep = to_keep.map(|(_, socket)| socket.as_raw_fd()).collect();
         if !opened.is_empty() {
             self.0.entry((index, slot)).or_default().extend(opened);
         }
-        Ok(())
+        Ok(to_keep)
     }
 
     /// Whether slots of this group have sockets of their own.
@@ -79,10 +95,25 @@ impl Slots {
         self.0.range((group, 0)..=(group, u32::MAX)).flat_map(|(_, sockets)| sockets.values())
     }
 
-    /// Closes the sockets of slots that nobody is in or will be in.
-    pub(super) fn close_unused(&mut self, shared: Shared, index: u32, used: impl Fn(u32) -> bool) {
+    /// What the service manager is to keep or to let go and has not heard of, as a daemon has died over it.
+    pub(super) fn unheard(&self, shared: Shared) -> Vec<RawFd> {
+        let mut unheard = Vec::new();
+        for ((index, slot), sockets) in &self.0 {
+            let new = sockets.iter().filter(|(_, socket)| shared.ledger.mark(*socket) != SHELVED);
+            let new = new.filter(|(place, socket)| call(shared, (*index, **place, *slot), socket));
+            unheard.extend(new.map(|(_, socket)| socket.as_raw_fd()));
+        }
+        let gone = shared.ledger.named().filter(|(_, meaning)| *meaning == Meaning::Gone);
+        unheard.extend(gone.map(|(number, _)| number));
+        unheard
+    }
+
+    /// Closes the sockets of slots that nobody is in or will be in. Returns the numbers of those that the keeper is to close
+    /// when the service manager lets go of them.
+    pub(super) fn close_unused(&mut self, shared: Shared, index: u32, used: impl Fn(u32) -> bool) -> Vec<RawFd> {
+        let mut gone = Vec::new();
         let slots: Vec<u32> = self.0.range((index, 0)..=(index, u32::MAX)).map(|((_, slot), _)| *slot).collect();
-        let Some(group) = shared.setup.config.groups.get(index as usize) else { return };
+        let Some(group) = shared.setup.config.groups.get(index as usize) else { return gone };
         for slot in slots.into_iter().filter(|slot| !used(*slot)) {
             for (place, socket) in self.0.remove(&(index, slot)).into_iter().flatten() {
                 let Some(spec) = group.sockets.get(place as usize) else { continue };
@@ -93,12 +124,28 @@ impl Slots {
                          are reset (`sysctl net.ipv4.tcp_migrate_req=1` lets the kernel hand them on)"
                     ));
                 }
-                shared.ledger.forget(&socket);
-                // Should anybody have a copy of it, it would go on taking its share of the connections.
+                // Should anybody have a copy of it, it would go on taking its share of the connections. A datagram's share
+                // ends only when no copy is left.
                 let _ = rustix::net::shutdown(&socket, Shutdown::Read);
+                let named = call(shared, (index, place, slot), &socket);
+                if named && shared.ledger.name(&socket, Meaning::Gone).is_ok() {
+                    gone.push(socket.into_raw_fd());
+                } else {
+                    shared.ledger.forget(&socket);
+                }
             }
         }
+        gone
     }
+}
+
+/// Calls a socket by its name at the service manager, if that is to keep it.
+fn call(shared: Shared, place: (u32, u32, u32), socket: &OwnedFd) -> bool {
+    let name = shelf::name(shared.setup, place, 0).filter(|_| shared.setup.shelved);
+    if let Some((_, name)) = &name {
+        shared.ledger.call(socket, name);
+    }
+    name.is_some()
 }
 
 /// Whether what waits at a socket goes to another one when it is closed.

@@ -63,6 +63,8 @@ struct Stranded<'a> {
     notify: BTreeMap<u32, OwnedFd>,
     /// What the keeper tells.
     told: OwnedFd,
+    /// By which the keeper is woken.
+    wake: OwnedFd,
     epoll: OwnedFd,
 }
 
@@ -74,9 +76,10 @@ pub(super) fn live(shared: Shared, log: &Log, link: &Link, why: &Unread) -> ! {
     let clients = std::mem::take(&mut found.clients);
     // The rest is the workers', and whoever comes next may want it.
     std::mem::forget(found);
-    let told = must(fds::adopt(link.told).ok_or(RecoverError::Missing("pipe to the keeper")));
+    let adopt = |number| must(fds::adopt(number).ok_or(RecoverError::Missing("pipe to the keeper")));
+    let (told, wake) = (adopt(link.told), adopt(link.reap));
     let epoll = must(epoll::create(epoll::CreateFlags::CLOEXEC));
-    let mut stranded = Stranded { shared, log, why: why.to_string(), control, notify, told, epoll };
+    let mut stranded = Stranded { shared, log, why: why.to_string(), control, notify, told, wake, epoll };
     must(stranded.listen());
     say(format_args!("{}; {}", stranded.complaint(), NEXT));
     for (client, fd) in clients {
@@ -87,6 +90,7 @@ pub(super) fn live(shared: Shared, log: &Log, link: &Link, why: &Unread) -> ! {
         stranded.control.watch(client, &stranded.epoll);
     }
     shared.header.set_taken_over(true);
+    stranded.report(false);
     loop {
         if shared.header.asked_to_stop().next().is_some() {
             stranded.leave();
@@ -114,7 +118,10 @@ impl Stranded<'_> {
 
     fn wait(&mut self) {
         let mut ready = [const { MaybeUninit::uninit() }; READY];
-        let Ok((ready, _)) = epoll::wait(&self.epoll, &mut ready, None) else { return };
+        self.shared.header.rests();
+        let waited = epoll::wait(&self.epoll, &mut ready, None);
+        self.shared.header.works();
+        let Ok((ready, _)) = waited else { return };
         for event in ready {
             let Some(source) = Source::read(event.data.u64()) else { continue };
             // Only these were added to the set.
@@ -167,8 +174,17 @@ impl Stranded<'_> {
         rustix::process::getppid() == Some(self.shared.setup.keeper)
     }
 
+    /// Says how it is, for a service manager.
+    fn report(&self, stopping: bool) {
+        let header = self.shared.header;
+        let what = if stopping { "the keeper stops all workers" } else { "the workers run on" };
+        header.set_report(header.report().ready, stopping, &format!("{}; {what}", self.why));
+        let _ = rustix::io::write(&self.wake, &[0; 4]);
+    }
+
     /// The keeper finds that somebody asked to stop and that no daemon can.
     fn leave(&self) -> ! {
+        self.report(true);
         super::open::remove_files(self.shared.setup);
         exit_now(0)
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use firestarter_core::spec::ExitWhen;
 
 use crate::config::Config;
+use crate::daemon::shelf::Shelf;
 use crate::daemon::Signals;
 use crate::place::Place;
 
@@ -31,6 +32,8 @@ pub(crate) struct Served {
     pub(crate) pid_file: Option<PathBuf>,
     /// Where the living workers are listed.
     pub(crate) status_file: Option<PathBuf>,
+    /// What the service manager has kept for us; none: it shall keep nothing.
+    pub(crate) shelf: Option<Shelf>,
     /// Gets a byte when all is open and begins to run.
     pub(crate) ready: Option<OwnedFd>,
 }

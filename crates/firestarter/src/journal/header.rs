@@ -1,16 +1,17 @@
-//! A few words between the keeper and the daemons: what was asked by signals, how often a daemon was forked, and whether
-//! the last one ended because all is over.
+//! A few words between the keeper and the daemons: what was asked by signals, how often a daemon was forked, whether it
+//! goes on, what a service manager is to be told, and whether the last one ended because all is over.
 
 use std::io;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use super::handover::{self, HandoverWords};
 use super::memory::{Memory, Part};
+use super::texts::Texts;
 use crate::sys::maps::SharedWords;
 use rustix::process::Pid;
 
-/// The words.
-pub(crate) struct Header(SharedWords);
+/// The words, and how the whole is, as a text for a service manager.
+pub(crate) struct Header(SharedWords, Texts);
 
 const HALTED: usize = 0;
 const STOP_SIGNALS: usize = 1;
@@ -28,7 +29,9 @@ const ORDERS: usize = 10;
 const SIGNALS: usize = 65;
 const HANDOVER: usize = ORDERS + SIGNALS;
 const WRITER: usize = HANDOVER + handover::WORDS;
-const LENGTH: usize = WRITER + 1;
+const TURN: usize = WRITER + 1;
+const REPORT: usize = TURN + 1;
+const LENGTH: usize = REPORT + 1;
 
 /// A pipe may have been named of which the writer was not told.
 const UNTOLD: u64 = 1;
@@ -36,6 +39,24 @@ const UNTOLD: u64 = 1;
 const MISSED: u64 = 2;
 /// All is over, and the last lines are written.
 const WRITTEN: u64 = 4;
+
+/// All that starts at once has started.
+const READY: u64 = 1;
+/// Everything is being stopped.
+const STOPPING: u64 = 2;
+/// In a report's word, how often there was one stands above what it says.
+const REPORTS: u32 = 8;
+
+/// How the whole is, for a service manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// How many there were before; with it two reports differ if only their texts do.
+    pub(crate) number: u64,
+    /// All that starts at once has started, or had the time for it.
+    pub(crate) ready: bool,
+    /// Everything is being stopped.
+    pub(crate) stopping: bool,
+}
 
 /// Where the daemon is taking in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +69,7 @@ pub(crate) enum Door {
 
 impl Header {
     pub(super) fn new(memory: Memory<'_>) -> io::Result<Header> {
-        memory.words(Part::Header, LENGTH).map(Header)
+        Ok(Header(memory.words(Part::Header, LENGTH)?, Texts::new(memory, Part::Report, 1)?))
     }
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
@@ -133,6 +154,52 @@ impl Header {
     /// How many times a daemon took over from a dead one.
     pub(crate) fn recoveries(&self) -> u64 {
         self.0[FORKS].load(Acquire).saturating_sub(1)
+    }
+
+    /// A daemon is going to be forked: it is at work from its beginning.
+    pub(crate) fn begin_turns(&self) {
+        self.0[TURN].store(1, Release);
+    }
+
+    /// The daemon's loop goes on with something.
+    pub(crate) fn works(&self) {
+        let turn = &self.0[TURN];
+        turn.store((turn.load(Acquire) | 1) + 2, Release);
+    }
+
+    /// The daemon's loop has done all that it knew of, and waits for more.
+    pub(crate) fn rests(&self) {
+        let turn = &self.0[TURN];
+        turn.store((turn.load(Acquire) | 1) + 1, Release);
+    }
+
+    /// Where the daemon's loop is: another number each time it goes on.
+    pub(crate) fn turn(&self) -> u64 {
+        self.0[TURN].load(Acquire)
+    }
+
+    /// Whether a daemon that is at this turn waits for something to do.
+    pub(crate) fn is_rest(turn: u64) -> bool {
+        turn % 2 == 0
+    }
+
+    /// Says how the whole is. The text may be read half new; the report's number comes after it.
+    pub(crate) fn set_report(&self, ready: bool, stopping: bool, text: &str) {
+        self.1.set(0, text);
+        let number = self.report().number + 1;
+        let (ready, stopping) = (if ready { READY } else { 0 }, if stopping { STOPPING } else { 0 });
+        self.0[REPORT].store(number << REPORTS | ready | stopping, Release);
+    }
+
+    /// How the whole is, as it was said last.
+    pub(crate) fn report(&self) -> Report {
+        let word = self.0[REPORT].load(Acquire);
+        Report { number: word >> REPORTS, ready: word & READY != 0, stopping: word & STOPPING != 0 }
+    }
+
+    /// The text of the last report.
+    pub(crate) fn report_text(&self) -> String {
+        self.1.get(0)
     }
 
     /// A connection is going to be accepted and named, or has been.
@@ -229,5 +296,32 @@ mod tests {
         assert_eq!([1, 64, 2, 255].map(|signal| header.orders_asked(signal)), [1, 2, 0, 0]);
         header.halt(0);
         assert_eq!(header.halted(), Some(0));
+    }
+
+    #[test]
+    fn every_step_of_the_loop_is_another_number_and_rest_is_told_from_work() {
+        let header = Header::new(Memory::Loose).unwrap();
+        header.begin_turns();
+        let mut turns = vec![header.turn()];
+        for rests in [false, false, true, true, false, true] {
+            if rests {
+                header.rests();
+            } else {
+                header.works();
+            }
+            assert_eq!(Header::is_rest(header.turn()), rests);
+            turns.push(header.turn());
+        }
+        assert!(turns.windows(2).all(|pair| pair[0] < pair[1]), "{turns:?}");
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_was_set() {
+        let header = Header::new(Memory::Loose).unwrap();
+        assert_eq!((header.report(), header.report_text()), (Report::default(), String::new()));
+        header.set_report(true, false, "two groups");
+        header.set_report(true, true, "one group");
+        assert_eq!(header.report(), Report { number: 2, ready: true, stopping: true });
+        assert_eq!(header.report_text(), "one group");
     }
 }

@@ -13,13 +13,16 @@ use crate::sys::fds;
 use crate::sys::maps::SharedWords;
 
 /// All rows, by descriptor number, of four words: the meaning, a value that belongs to it, a client's phase, and a mark:
-/// what identifies a client's line, the worker that a connection is of, the inode of a listener's path, or the turn of what
-/// was stored.
+/// what identifies a client's line, the worker that a connection is of, the inode of a listener's path, the turn of what was
+/// stored, or of a slot's own socket that the service manager has heard of it.
 pub(crate) struct Ledger {
     words: SharedWords,
     /// What workers called what they have stored, by descriptor number.
     names: Option<Texts>,
 }
+
+/// The mark of a slot's own socket of which the service manager has heard, if it is to.
+pub(crate) const SHELVED: u64 = 1;
 
 const CAPACITY: usize = 1 << 18;
 const WORDS: usize = 4;
@@ -66,6 +69,8 @@ pub(crate) enum Meaning {
     /// What a program that takes this one's place finds by its number: a part of the journal's memory, or the socket to
     /// the writer.
     Kept { part: u32 },
+    /// A listener that is gone, and that the service manager is to let go; the keeper closes it then.
+    Gone,
     /// Where the writer puts what it reads from the pipe of this number. It is closed with the pipe.
     Stage { pipe: u32, number: u32 },
 }
@@ -172,15 +177,20 @@ impl Ledger {
     /// # Errors
     /// As `name`.
     pub(crate) fn store(&self, fd: &impl AsRawFd, meaning: Meaning, called: &str, turn: u64) -> io::Result<()> {
-        if (fd.as_raw_fd() as usize) < CAPACITY {
-            self.names.iter().for_each(|names| names.set(fd.as_raw_fd() as usize, called));
-        }
+        self.call(fd, called);
         self.name(fd, meaning)?;
         self.set_mark(fd, turn);
         Ok(())
     }
 
-    /// How a worker called what it has stored.
+    /// Says how a descriptor is called.
+    pub(crate) fn call(&self, fd: &impl AsRawFd, called: &str) {
+        if (fd.as_raw_fd() as usize) < CAPACITY {
+            self.names.iter().for_each(|names| names.set(fd.as_raw_fd() as usize, called));
+        }
+    }
+
+    /// How a descriptor is called.
     pub(crate) fn called(&self, fd: &impl AsRawFd) -> String {
         self.names.as_ref().map_or_else(String::new, |names| names.get(fd.as_raw_fd() as usize))
     }
@@ -190,6 +200,12 @@ impl Ledger {
         if (fd.as_raw_fd() as usize) < CAPACITY {
             self.word(fd.as_raw_fd(), 0).store(0, Release);
         }
+    }
+
+    /// Closes a descriptor that nobody owns but the ledger.
+    pub(crate) fn close(&self, number: RawFd) {
+        self.forget(&number);
+        drop(fds::adopt(number));
     }
 
     /// Names what a program that takes this one's place is to find; it is the ledger's from now on. What was named so
@@ -219,8 +235,7 @@ impl Ledger {
     /// Closes what is kept, if there is such a thing.
     pub(crate) fn let_go(&self, part: Part) {
         if let Some(number) = self.kept(part) {
-            self.forget(&number);
-            drop(fds::adopt(number));
+            self.close(number);
         }
     }
 
@@ -301,6 +316,7 @@ impl Ledger {
             12 => Meaning::SlotListener { group, index: (value >> 32) as u32, slot: value as u32 },
             13 => Meaning::Stage { pipe: (value >> 32) as u32, number: value as u32 },
             14 => Meaning::Kept { part: value as u32 },
+            15 => Meaning::Gone,
             20 => Meaning::PinnedFolder { group, edition: value as u32 },
             21 => Meaning::PinnedProgram { group, edition: value as u32, place: (value >> 32) as u32 },
             30 => Meaning::Notify { group },
@@ -332,6 +348,7 @@ fn encode(meaning: Meaning) -> (u64, u32, u64) {
         Meaning::Spare => (9, 0, 0),
         Meaning::SlotListener { group, index, slot } => (12, group, u64::from(index) << 32 | u64::from(slot)),
         Meaning::Kept { part } => (14, 0, part.into()),
+        Meaning::Gone => (15, 0, 0),
         Meaning::Stage { pipe, number } => (13, 0, u64::from(pipe) << 32 | u64::from(number)),
         Meaning::PinnedFolder { group, edition } => (20, group, edition.into()),
         Meaning::PinnedProgram { group, edition, place } => (21, group, u64::from(place) << 32 | u64::from(edition)),
@@ -366,6 +383,7 @@ mod tests {
             Meaning::WorkerConnection { group: 2 },
             Meaning::Client { client: u64::MAX },
             Meaning::Spare,
+            Meaning::Gone,
             Meaning::Notify { group: 4 },
             Meaning::Stored { group: 4, slot: u32::MAX, polled: true },
             Meaning::Stored { group: 4, slot: 0, polled: false },

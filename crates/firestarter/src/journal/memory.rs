@@ -23,6 +23,7 @@ pub(crate) enum Part {
     Sinks = 10,
     Tails = 11,
     Rings = 12,
+    Report = 13,
     PipesHere = 20,
     PipesThere = 21,
     /// What the start was like.
@@ -35,6 +36,8 @@ pub(crate) enum Part {
     Voice = 25,
     /// Where the keeper hears of signals.
     Signals = 26,
+    /// By which the service manager is told.
+    Service = 27,
 }
 
 /// Where memory comes from.
@@ -129,10 +132,12 @@ fn name(part: Part) -> &'static str {
         Part::Sinks => "firestarter-sinks",
         Part::Tails => "firestarter-tails",
         Part::Rings => "firestarter-rings",
+        Part::Report => "firestarter-report",
         Part::PipesHere | Part::PipesThere => "the socket to the writer",
         Part::Record => "the record of the start",
         Part::Next | Part::Before => "the other program",
         Part::Voice => "standard error",
         Part::Signals => "signals",
+        Part::Service => "the socket to the service manager",
     }
 }

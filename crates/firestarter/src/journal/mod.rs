@@ -31,8 +31,8 @@ use std::os::fd::RawFd;
 use crate::sys::fds;
 
 pub(crate) use handover::{Handover, Reason};
-pub(crate) use header::{Door, Header};
-pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream};
+pub(crate) use header::{Door, Header, Report};
+pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream, SHELVED};
 pub(crate) use log::{Contents, Log, LogError};
 use memory::Memory;
 pub(crate) use memory::Part;

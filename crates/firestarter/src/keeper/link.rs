@@ -53,6 +53,11 @@ impl Joint {
         self.all().into_iter().for_each(|fd| ledger.forget(fd));
     }
 
+    /// Whether the daemon has been told something that it has not read.
+    pub(super) fn unread(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.told_read).is_ok_and(|bytes| bytes > 0)
+    }
+
     fn all(&self) -> [&OwnedFd; 5] {
         [&self.told_read, &self.told, &self.reap, &self.reap_write, &self.exits]
     }

@@ -23,12 +23,14 @@ pub(super) struct Lives {
     /// None is forked before this.
     not_before: Instant,
     short: u32,
+    /// This life counts as one that was short, however long it was.
+    vain: bool,
 }
 
 impl Lives {
     pub(super) fn new(name: &'static str, meanwhile: &'static str) -> Lives {
         let now = Instant::now();
-        Lives { name, meanwhile, born: now, not_before: now, short: 0 }
+        Lives { name, meanwhile, born: now, not_before: now, short: 0, vain: false }
     }
 
     pub(super) fn not_before(&self) -> Instant {
@@ -53,9 +55,15 @@ impl Lives {
         self.ended(weight);
     }
 
+    /// It has done nothing in all its life.
+    pub(super) fn is_vain(&mut self) {
+        self.vain = true;
+    }
+
     /// A life is over. `weight`: what it counts for if it was short.
     pub(super) fn ended(&mut self, weight: u32) {
-        self.count(if self.born.elapsed() < GOOD_LIFE { weight } else { 0 });
+        let vain = std::mem::take(&mut self.vain);
+        self.count(if vain || self.born.elapsed() < GOOD_LIFE { weight } else { 0 });
     }
 
     /// None could be forked.
@@ -83,7 +91,7 @@ impl Lives {
             };
         if hopeful && self.hopeless() {
             let (name, meanwhile) = (self.name, self.meanwhile);
-            say(format_args!("{name}s die within a second; trying on, once a second; {meanwhile} meanwhile"));
+            say(format_args!("no {name} stays alive; trying on, once a second; {meanwhile} meanwhile"));
         }
     }
 }

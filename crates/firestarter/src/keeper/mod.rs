@@ -17,6 +17,8 @@
 //! **Between two daemons** the keeper closes what no ledger row names, so that whatever the dead one was in the middle of
 //! costs no descriptor.
 //!
+//! **A daemon that hangs** is killed: see [`watch`]. **A service manager** hears of the whole from here: see [`upward`].
+//!
 //! It knows no configuration and no policy. After start-up it needs no memory and opens nothing but a [`Joint`] for each
 //! daemon that it forks; where that fails, it tries again later. [`run`] is called by `start`; it never returns in the
 //! daemon.
@@ -25,6 +27,8 @@ mod last_resort;
 mod link;
 mod lives;
 mod succession;
+mod upward;
+mod watch;
 mod writer;
 
 use std::io;
@@ -37,12 +41,16 @@ use rustix::process::Pid;
 
 use crate::journal::{Handover, Meaning, Part, Pipes, Records};
 use crate::say::say;
+use crate::service::Service;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};
 use succession::{Execute, Trial};
+pub(crate) use upward::Longest;
+use upward::Upward;
+use watch::Watch;
 use writer::Writer;
 
 /// So many exits are told in one write, which a pipe takes whole or not at all.
@@ -62,6 +70,10 @@ struct Keeper {
     daemon: Option<Daemon>,
     /// How daemons live.
     lives: Lives,
+    /// Whether the one that lives goes on.
+    watch: Watch,
+    /// The service manager, if there is one.
+    upward: Option<Upward>,
     writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
@@ -96,6 +108,7 @@ struct Daemon {
 pub(crate) fn run(
     journal: Records,
     heard: Heard,
+    service: Option<(Service, Longest)>,
     mut daemon: impl FnMut(Link),
     writer: impl Fn(),
     next: impl Execute,
@@ -109,12 +122,18 @@ pub(crate) fn run(
         .chain(heard.reopen);
     let signals = SignalFd::new(&numbers.collect::<Vec<_>>())?;
     journal.ledger.name(signals.fd(), Meaning::Kept { part: Part::Signals as u32 })?;
+    if let Some((service, _)) = &service {
+        journal.ledger.name(&service.as_fd(), Meaning::Kept { part: Part::Service as u32 })?;
+    }
+    let upward = service.map(|(service, longest)| Upward::new(service, longest));
     let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new(journal.header));
     let trial = Trial::begin(journal.header.handover().state());
     // What ended while one program took another's place was told to neither.
     let look_at = trial.is_some().then(Instant::now);
     let Heard { orders, reopen, .. } = heard;
-    let mut keeper = Keeper { journal, signals, orders, reopen, daemon: None, lives, writer: writer_s, look_at, trial };
+    let (daemon_s, watch) = (None, Watch::new());
+    let mut keeper =
+        Keeper { journal, signals, orders, reopen, daemon: daemon_s, lives, watch, upward, writer: writer_s, look_at, trial };
     keeper.writer.died();
     if let (Some(_), Some(pipes)) = (keeper.writer.pid, journal.pipes) {
         pipes.succeed();
@@ -164,10 +183,17 @@ impl Keeper {
             self.look_at = None;
             self.reap_unnamed();
         }
+        if let Some(Daemon { pid, joint, .. }) = &self.daemon {
+            self.watch.look(*pid, joint, self.journal.header);
+        }
+        self.speak();
         if self.daemon.is_some() {
             return None;
         }
         let stop = self.must_stop_all();
+        if let Some(upward) = self.upward.as_ref().filter(|_| stop) {
+            upward.despair(true);
+        }
         self.journal.header.halted().or_else(|| stop.then(|| last_resort::stop_all(self.journal.table)))
     }
 
@@ -190,7 +216,8 @@ impl Keeper {
         let no_writer = self.writer.pid.is_none() && self.journal.pipes.is_some();
         let fork_writer = no_writer.then(|| self.writer.lives.not_before());
         let trial = self.trial.as_ref().map(Trial::until);
-        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).chain(trial).min();
+        let next = self.look_at.into_iter().chain(fork).chain(fork_writer).chain(trial);
+        let next = next.chain(self.watch.look_at).chain(self.upward.as_ref().and_then(Upward::due)).min();
         // An error of poll (out of kernel memory) leaves all unready: the next turn asks again.
         let _ = poll(&mut fds, next.and_then(until).as_ref());
         fds.map(|fd| !fd.revents().is_empty())
@@ -222,9 +249,10 @@ impl Keeper {
     }
 
     /// Wakes the daemon; a full pipe does that just as well.
-    fn tell(&self, told: Told) {
+    fn tell(&mut self, told: Told) {
         if let Some(daemon) = &self.daemon {
             let _ = rustix::io::write(&daemon.joint.told, &told.write());
+            self.watch.told(self.journal.header);
         }
     }
 
@@ -263,17 +291,22 @@ impl Keeper {
         }
         // There is room for a whole page, and nobody else writes.
         let _ = rustix::io::write(&joint.told, &message[..length]);
+        self.watch.told(self.journal.header);
     }
 
-    /// The daemon has journalled these exits.
+    /// The daemon has journalled these exits. A number that is no pid says something else: 0 that there is a report, one
+    /// below that a listener has come or gone.
     fn reap_journalled(&mut self) {
-        let Some(daemon) = &self.daemon else { return };
         let mut bytes = [0u8; 4096];
-        while let Ok(read) = rustix::io::read(&daemon.joint.reap, &mut bytes) {
-            let pids = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-            for pid in pids.filter_map(Pid::from_raw) {
-                if self.journal.table.find(pid).is_none() {
-                    wait::reap(pid);
+        while let Some(daemon) = &self.daemon {
+            let Ok(read) = rustix::io::read(&daemon.joint.reap, &mut bytes) else { return };
+            let numbers = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+            for number in numbers {
+                match Pid::from_raw(number.max(0)) {
+                    Some(pid) if self.journal.table.find(pid).is_none() => drop(wait::reap(pid)),
+                    Some(_) => {}
+                    None if number < 0 => self.shelve(-number),
+                    None => {}
                 }
             }
             if read < bytes.len() {
@@ -289,13 +322,12 @@ impl Keeper {
             if self.is_own(pid) {
                 return;
             }
-            let daemon = self.daemon.as_ref();
             let Some((row, _)) = self.journal.table.find(pid) else {
                 wait::reap(pid);
                 continue;
             };
-            if let (Some(daemon), Some(ended)) = (daemon, wait::peek(pid)) {
-                let _ = rustix::io::write(&daemon.joint.told, &Told::Exit(row, pid, ended).write());
+            if let Some(ended) = wait::peek(pid) {
+                self.tell(Told::Exit(row, pid, ended));
             }
             return;
         }
@@ -305,6 +337,9 @@ impl Keeper {
     fn daemon_died(&mut self) {
         let Some(Daemon { pid, .. }) = self.daemon else { return };
         let Some(ended) = wait::reap(pid) else { return };
+        if self.watch.ended() {
+            self.lives.is_vain();
+        }
         self.reap_journalled();
         self.reap_unnamed();
         if let Some(daemon) = self.daemon.take() {
@@ -317,6 +352,9 @@ impl Keeper {
         }
         let weight = if self.journal.header.taken_over() { 1 } else { STILLBORN };
         self.lives.died(ended, weight);
+        if let Some(upward) = self.upward.as_ref().filter(|_| self.lives.hopeless()) {
+            upward.despair(false);
+        }
     }
 
     /// Somebody asked to stop, and daemons do not live, or cannot read the journal.
@@ -327,6 +365,7 @@ impl Keeper {
 
     fn fork(&mut self, daemon: &mut impl FnMut(Link)) {
         self.journal.header.set_taken_over(false);
+        self.journal.header.begin_turns();
         let joint = match Joint::new(self.journal.ledger) {
             Ok(joint) => joint,
             Err(error) => return self.lives.not_forked(&error),
@@ -335,6 +374,7 @@ impl Keeper {
         match clone::fork_sharing_descriptors(|| daemon(link)) {
             Ok(pid) => {
                 self.lives.begins();
+                self.watch.begins(self.journal.header);
                 self.daemon = Some(Daemon { pid, joint, full: false });
                 self.journal.header.count_fork();
             }

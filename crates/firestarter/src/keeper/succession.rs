@@ -78,6 +78,7 @@ impl Keeper {
         };
         if let Some(daemon) = self.daemon.take() {
             kill(daemon.pid);
+            self.watch.ended();
             daemon.joint.close(self.journal.ledger);
         }
         self.journal.sweep();

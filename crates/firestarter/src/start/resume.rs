@@ -15,7 +15,7 @@ use firestarter_core::spec::ExitWhen;
 use firestarter_core::time::Instant;
 
 use super::record::{exit_to_word, Record};
-use super::{fault, keep, kernel, load_text, logs, name_voice, policy, prepare, with_outputs};
+use super::{fault, keep, kernel, load_text, logs, name_voice, policy, prepare, service, with_outputs};
 use crate::cli::code;
 use crate::config::Config;
 use crate::daemon::open::{OpenError, Runtime};
@@ -65,8 +65,9 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
     inherit::resume(&mut config, records.ledger)?;
     sys::signals::block_and_reset();
     let (outputs, plan) = logs::plan(&config)?;
-    [Part::Voice, Part::Signals, Part::Next].into_iter().for_each(|part| records.ledger.let_go(part));
+    [Part::Voice, Part::Signals, Part::Service, Part::Next].into_iter().for_each(|part| records.ledger.let_go(part));
     name_voice(records, prepare()?)?;
+    let service = service::find();
     let keeper = rustix::process::getpid();
     let setup = Setup {
         policy: policy(&config, record.exit_when(), keeper.is_init()),
@@ -78,6 +79,8 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
         since: Instant(record.since),
         outputs,
         signals: Signals::only_stops(),
+        shelved: service::has_room(service.as_ref()),
+        reports: service.is_some(),
         pid_file: None,
         status_file: None,
         before: Some(record.release.clone()),
@@ -86,7 +89,7 @@ fn take_over(records: Records, log: &mut journal::Log) -> Result<u8, OpenError> 
     let setup = Box::leak(Box::new(setup));
     let records = with_outputs(records, setup, plan.as_ref())?;
     refresh(&record, records).map_err(kernel("the record of the start"))?;
-    keep(setup, records, log, plan, record.hangup_ignored)
+    keep(setup, records, log, (plan, service), record.hangup_ignored)
 }
 
 fn load(record: &Record) -> io::Result<Config> {

@@ -9,6 +9,7 @@ pub(crate) mod einhornsh;
 pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod proc;
+pub(crate) mod superior;
 pub(crate) mod wire;
 
 use std::fs::{self, File};
@@ -282,6 +283,11 @@ impl Fire {
             }
             pause();
         }
+    }
+
+    /// The folder with all that is in it, for another one, when this one has ended.
+    pub(crate) fn into_folder(mut self) -> Folder {
+        std::mem::replace(&mut self.folder, Folder(PathBuf::new()))
     }
 
     /// Stops everything by command; nothing may be left, neither process nor file.

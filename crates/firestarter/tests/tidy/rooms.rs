@@ -24,11 +24,11 @@ const ROOMS: &[Room] = &[
     // Processes.
     Room {
         name: "daemon",
-        rooms: &["config", "api", "journal", "sys", "say"],
+        rooms: &["config", "api", "journal", "service", "sys", "say"],
         core: &["action", "command", "event", "ids", "spec", "time", "view", "Supervisor"],
     },
-    Room { name: "keeper", rooms: &["sys", "journal"], core: &[] },
     Room { name: "writer", rooms: &["sys", "journal", "output", "backups"], core: &[] },
+    Room { name: "keeper", rooms: &["sys", "journal", "service"], core: &[] },
     Room { name: "sys", rooms: &[], core: &[] },
     Room { name: "journal", rooms: &["sys"], core: &["journal"] },
     // People.
@@ -48,6 +48,7 @@ const ROOMS: &[Room] = &[
     },
     // Small things that several rooms need and that import nothing of ours, or one such thing.
     Room { name: "say", rooms: &[], core: &[] },
+    Room { name: "service", rooms: &[], core: &[] },
     Room { name: "output", rooms: &[], core: &[] },
     Room { name: "backups", rooms: &["output"], core: &[] },
     Room { name: "place", rooms: &[], core: &[] },

@@ -52,6 +52,7 @@ pub(crate) fn main(args: Vec<OsString>) -> Next {
                 signals: signals(),
                 pid_file,
                 status_file,
+                shelf: None,
                 ready,
             }))
         }

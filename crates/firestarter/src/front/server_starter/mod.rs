@@ -94,6 +94,7 @@ fn begin(options: Options) -> Result<Next, Fault> {
         signals: signals(),
         pid_file: options.pid_file.map(|path| cwd.join(path)),
         status_file: options.status_file.map(|path| cwd.join(path)),
+        shelf: None,
         ready,
     })))
 }

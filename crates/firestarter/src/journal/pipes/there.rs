@@ -34,6 +34,7 @@ impl Pipes {
                 | Meaning::PinnedProgram { .. }
                 | Meaning::Spare
                 | Meaning::Kept { .. }
+                | Meaning::Gone
                 | Meaning::Stage { .. }
                 | Meaning::Notify { .. }
                 | Meaning::Stored { .. } => None,
