@@ -10,7 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::proc::{self, Sig};
-use harness::{until, Fire, Said, BIN};
+use harness::superior::Superior;
+use harness::{until, Fire, Folder, Said, BIN};
 use serde_json::{json, Value};
 
 const STEADY: &str = "[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 2\nrestart = 'always'\n\
@@ -40,7 +41,10 @@ fn next_daemon(fire: &Fire) {
 
 /// A Firestarter whose snapshot is not what was written, whichever buffer holds it, and the pids of its two workers.
 fn damaged() -> (Fire, Vec<u32>) {
-    let fire = Fire::start(STEADY);
+    damage(Fire::start(STEADY))
+}
+
+fn damage(fire: Fire) -> (Fire, Vec<u32>) {
     let workers = fire.settled("web", 2);
     for buffer in ["firestarter-journal-a", "firestarter-journal-b"] {
         overwrite(&fire, buffer, 20, &[0xaa; 4]);
@@ -66,6 +70,27 @@ fn replay(fire: &Fire, file: &Path, options: &[&str]) -> Said {
 fn end(said: &Said) -> Value {
     let last: Value = serde_json::from_str(said.out.lines().last().unwrap_or_default()).expect("JSON");
     last["end"].clone()
+}
+
+#[test]
+fn a_service_manager_hears_of_a_damaged_journal_and_the_daemon_is_not_taken_for_one_that_hangs() {
+    let folder = Folder::new();
+    let superior = Superior::new(&folder);
+    let (mut fire, workers) = damage(Fire::start_with(folder, STEADY, |command| {
+        command.env("NOTIFY_SOCKET", &superior.path).env("WATCHDOG_USEC", "100000");
+        command.env("FIRESTARTER_TEST_PATIENCE_MS", "200");
+    }));
+    superior.hears("STATUS=read journal: damaged at byte 0; the workers run on");
+    let daemon = proc::daemon(fire.keeper_pid);
+    let well = || superior.count("WATCHDOG=1");
+    let so_far = well();
+    // Much longer than one that hangs would live.
+    until("signs of life", || well() > so_far + 40);
+    assert_eq!((proc::daemon(fire.keeper_pid), fire.stderr().contains("hangs")), (daemon, false));
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    fire.ended();
+    assert!(!workers.iter().any(|pid| proc::alive(*pid)));
+    assert!(superior.count("STOPPING=1") > 0, "{:?}", superior.heard());
 }
 
 #[test]

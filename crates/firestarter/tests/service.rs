@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use harness::proc::{self, Sig};
 use harness::superior::Superior;
-use harness::{number, until, Fire, Folder};
+use harness::{number, until, Fire, Folder, BIN};
 
 /// Starts one that has a service manager; `more` variables.
 fn serve(toml: &str, more: &[(&str, &str)]) -> (Fire, Superior) {
@@ -100,4 +100,47 @@ fn a_service_manager_that_is_gone_is_told_of_once_and_harms_nobody() {
     fire.hears("tell the service manager by NOTIFY_SOCKET: no such file or directory (this is said once)");
     fire.settled("web", 1);
     fire.stop();
+}
+
+#[test]
+fn another_program_in_its_place_goes_on_speaking() {
+    let toml = "[web]\nexec_start = ['sleep', '1000']\nack_timeout = '10ms'\nnumprocesses = 2\n";
+    let (fire, superior) = serve(toml, &[("WATCHDOG_USEC", "200000")]);
+    superior.hears("READY=1");
+    let before = fire.settled("web", 2);
+    let mut flat = Vec::new();
+    for nth in 0..6 {
+        let (heard, well) = (superior.heard().len(), superior.count("WATCHDOG=1"));
+        let said = fire.ctl(&["upgrade-daemon", "--binary", BIN]);
+        assert!(said.code == 0 && said.out.starts_with("replaced "), "{said:?}");
+        let later = || superior.heard().split_off(heard);
+        until("how it is", || later().iter().any(|text| text.ends_with("STATUS=1 group, 2 workers ready")));
+        until("signs of life", || superior.count("WATCHDOG=1") > well + 3);
+        assert!(!later().iter().any(|text| text.contains("EXTEND_") || text.contains("STOPPING")), "{:?}", later());
+        if nth > 1 {
+            flat.push(proc::descriptors(fire.keeper_pid).len());
+        }
+    }
+    assert_eq!(fire.settled("web", 2), before);
+    let (least, most) = (flat.iter().min().expect("some"), flat.iter().max().expect("some"));
+    assert!(most - least <= 2, "descriptors grow: {flat:?}");
+    fire.order("web", "dec");
+    superior.hears("STATUS=1 group, 1 workers ready");
+    fire.stop();
+    assert_eq!(superior.count("STOPPING=1"), 1);
+}
+
+#[test]
+fn while_another_program_is_asked_and_tried_all_is_said_to_be_well() {
+    let toml = "[web]\nexec_start = ['sleep', '1000']\nack_timeout = '10ms'\n";
+    for fault in ["refused", "died"] {
+        let (fire, superior) = serve(toml, &[("WATCHDOG_USEC", "200000"), ("FIRESTARTER_HANDOVER_FAULT", fault)]);
+        superior.hears("READY=1");
+        let well = superior.count("WATCHDOG=1");
+        assert_eq!(fire.ctl(&["upgrade-daemon", "--binary", BIN]).code, 1);
+        until("signs of life", || superior.count("WATCHDOG=1") > well + 5);
+        fire.order("web", "inc");
+        superior.hears("STATUS=1 group, 2 workers ready");
+        fire.stop();
+    }
 }

@@ -203,3 +203,41 @@ fn without_room_or_a_service_manager_nothing_is_kept() {
         fire.stop();
     }
 }
+
+#[test]
+fn another_program_in_its_place_stores_nothing_twice_and_lets_go_what_is_gone() {
+    let folder = Folder::new();
+    let superior = Superior::new(&folder);
+    let divided = "numprocesses = 3\nsocket_address = [{ address = '127.0.0.1:0', reuseport = true }, \
+                   { address = 'udp::127.0.0.1:0', reuseport = true }]\n";
+    let toml = format!("[web]\n{SERVES}socket_address = '127.0.0.1:0'\n[divided]\n{SERVES}{divided}");
+    let fire = start(folder, &superior, &toml);
+    until("all are kept", || superior.names().len() == 7);
+    let upgrade = || {
+        let said = fire.ctl(&["upgrade-daemon", "--binary", BIN]);
+        assert_eq!(said.code, 0, "{said:?}\n{}", fire.stderr());
+    };
+    let stores = || superior.count("FDSTORE=1");
+    let is_socket = |(_, to): &(u32, String)| to.starts_with("socket:");
+    let sockets = || proc::descriptors(fire.keeper_pid).iter().filter(|fd| is_socket(fd)).count();
+    let few = sockets();
+    upgrade();
+    // By a slot that is new it is seen that what came before it has been told.
+    fire.order("divided", "inc");
+    until("two more", || superior.names().len() == 9);
+    assert_eq!(stores(), 9, "{:?}", superior.heard());
+    let old = fire.daemon();
+    proc::signal(old, Sig::KILL);
+    until("another daemon", || fire.daemon() != old);
+    upgrade();
+    fire.order("divided", "dec");
+    until("two are let go", || superior.names().len() == 7);
+    assert!(!superior.names().iter().any(|name| name.contains("/divided/3/")), "{:?}", superior.names());
+    fire.order("divided", "inc");
+    until("two more again", || superior.names().len() == 9);
+    assert_eq!(stores(), 11, "{:?}", superior.heard());
+    fire.order("divided", "dec");
+    until("two are let go again", || superior.names().len() == 7 && sockets() == few);
+    assert_eq!(superior.count("FDSTOREREMOVE=1"), 4);
+    fire.stop();
+}

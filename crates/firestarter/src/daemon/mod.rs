@@ -11,6 +11,7 @@ mod channel;
 mod children;
 mod control;
 mod envdir;
+mod found;
 mod identity;
 pub(crate) mod inherit;
 mod labels;

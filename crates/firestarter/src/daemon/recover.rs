@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use firestarter_core::action::Action;
 use firestarter_core::command::Reply;
 use firestarter_core::event::Event;
-use firestarter_core::ids::{GroupId, RequestId, Slot, WorkerId};
+use firestarter_core::ids::{GroupId, RequestId, WorkerId};
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 use rustix::event::epoll;
@@ -26,19 +26,19 @@ use rustix::process::{pidfd_open, PidfdFlags};
 use super::channel::{Channel, Doors};
 use super::children::{Child, Children};
 use super::control::Control;
+use super::found::{find, Found};
 use super::labels::Labeller;
 use super::last_words::LastWords;
 use super::listeners::Listeners;
 use super::notify::Notify;
 use super::orders::Heard;
 use super::paths::Paths;
-use super::pins::{Pinned, Pins};
+use super::pins::Pins;
 use super::probes::Probes;
 use super::programs::Programs;
 use super::progress::Progress;
 use super::reopen::Reopening;
 use super::report::Reporter;
-use super::slots::Slots;
 use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
 use super::store::Store;
@@ -65,23 +65,6 @@ impl From<rustix::io::Errno> for RecoverError {
     fn from(errno: rustix::io::Errno) -> RecoverError {
         RecoverError::Kernel(errno.into())
     }
-}
-
-/// What the ledger names, by meaning.
-#[derive(Default)]
-pub(super) struct Found {
-    control: Option<OwnedFd>,
-    listeners: BTreeMap<(u32, u32), OwnedFd>,
-    slots: Slots,
-    sockets: BTreeMap<u32, OwnedFd>,
-    here: BTreeMap<u32, OwnedFd>,
-    there: BTreeMap<u32, OwnedFd>,
-    connections: Vec<(u32, OwnedFd)>,
-    pub(super) clients: Vec<(u64, OwnedFd)>,
-    spare: Option<OwnedFd>,
-    pins: Pinned,
-    pub(super) notify: BTreeMap<u32, OwnedFd>,
-    stored: Vec<((GroupId, Slot), bool, OwnedFd)>,
 }
 
 /// What the journal's entries say beyond the state that they lead to.
@@ -203,50 +186,6 @@ fn replay(shared: Shared, log: &mut Log) -> Result<(Supervisor, Said), Unread> {
     };
     let core = stranded::replay(shared, || log.replay(each))?;
     Ok((core, said))
-}
-
-pub(super) fn find(shared: Shared) -> Found {
-    let mut found = Found::default();
-    for (number, meaning) in shared.ledger.named() {
-        if is_keepers(meaning) {
-            continue;
-        }
-        let Some(fd) = fds::adopt(number) else {
-            // Named and not open: the last daemon died between the two.
-            shared.ledger.forget(&number);
-            continue;
-        };
-        match meaning {
-            Meaning::Keeper
-            | Meaning::Kept { .. }
-            | Meaning::Output { .. }
-            | Meaning::Stage { .. }
-            | Meaning::Gone => {}
-            Meaning::Control => found.control = Some(fd),
-            Meaning::Listener { group, index } => drop(found.listeners.insert((group, index), fd)),
-            Meaning::SlotListener { group, index, slot } => {
-                found.slots.0.entry((group, slot)).or_default().insert(index, fd);
-            }
-            Meaning::WorkerSocket { group } => drop(found.sockets.insert(group, fd)),
-            Meaning::PairHere { group } => drop(found.here.insert(group, fd)),
-            Meaning::PairThere { group } => drop(found.there.insert(group, fd)),
-            Meaning::WorkerConnection { group } => found.connections.push((group, fd)),
-            Meaning::Client { client } => found.clients.push((client, fd)),
-            Meaning::Spare => found.spare = Some(fd),
-            Meaning::PinnedFolder { .. } | Meaning::PinnedProgram { .. } => found.pins.push((meaning, fd)),
-            Meaning::Notify { group } => drop(found.notify.insert(group, fd)),
-            Meaning::Stored { group, slot, polled } => {
-                found.stored.push(((GroupId(group), Slot(slot)), polled, fd));
-            }
-        }
-    }
-    found
-}
-
-/// Whether no daemon needs it, or closes it.
-fn is_keepers(meaning: Meaning) -> bool {
-    let of_outputs = matches!(meaning, Meaning::Output { .. } | Meaning::Stage { .. });
-    of_outputs || matches!(meaning, Meaning::Keeper | Meaning::Kept { .. } | Meaning::Gone)
 }
 
 fn listeners(shared: Shared, found: &mut Found) -> Listeners {

@@ -133,15 +133,17 @@ impl Daemon<'_> {
     }
 }
 
-/// Hangs where a file says so, once: a build for tests can show what becomes of a daemon that does.
+/// Hangs where a file says so, as the file says: a build for tests can show what becomes of a daemon that does.
 fn hang_if_a_test_asks() {
-    if !cfg!(debug_assertions) {
-        return;
+    let file = std::env::var_os("FIRESTARTER_TEST_HANG").filter(|_| cfg!(debug_assertions));
+    let Some((how, file)) = file.and_then(|file| Some((std::fs::read_to_string(&file).ok()?, file))) else { return };
+    if how != "always" {
+        let _ = std::fs::remove_file(file);
     }
-    let file = std::env::var_os("FIRESTARTER_TEST_HANG");
-    if file.is_some_and(|file| std::fs::remove_file(file).is_ok()) {
-        loop {
-            std::thread::park();
+    loop {
+        match how.as_str() {
+            "busy" => std::hint::spin_loop(),
+            _ => std::thread::park(),
         }
     }
 }

@@ -14,6 +14,7 @@ use rustix::event::epoll;
 use rustix::net::{recv, RecvFlags};
 
 use super::control::Control;
+use super::found::find;
 use super::pieces;
 use super::recover::{self, must, RecoverError};
 use super::{Shared, Source};
@@ -70,7 +71,7 @@ struct Stranded<'a> {
 
 pub(super) fn live(shared: Shared, log: &Log, link: &Link, why: &Unread) -> ! {
     shared.header.set_stranded(true);
-    let mut found = recover::find(shared);
+    let mut found = find(shared);
     let control = recover::control(shared, &mut found);
     let notify = std::mem::take(&mut found.notify);
     let clients = std::mem::take(&mut found.clients);

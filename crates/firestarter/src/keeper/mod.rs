@@ -132,8 +132,19 @@ pub(crate) fn run(
     let look_at = trial.is_some().then(Instant::now);
     let Heard { orders, reopen, .. } = heard;
     let (daemon_s, watch) = (None, Watch::new());
-    let mut keeper =
-        Keeper { journal, signals, orders, reopen, daemon: daemon_s, lives, watch, upward, writer: writer_s, look_at, trial };
+    let mut keeper = Keeper {
+        journal,
+        signals,
+        orders,
+        reopen,
+        daemon: daemon_s,
+        lives,
+        watch,
+        upward,
+        writer: writer_s,
+        look_at,
+        trial,
+    };
     keeper.writer.died();
     if let (Some(_), Some(pipes)) = (keeper.writer.pid, journal.pipes) {
         pipes.succeed();

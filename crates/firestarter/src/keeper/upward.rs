@@ -99,7 +99,11 @@ impl Upward {
             let fd = known.then(|| fds::adopt(number)).flatten();
             let told = fd.as_ref().map_or(Ok(()), |fd| {
                 let name = ledger.called(fd);
-                if keep { self.service.keep(fd.as_fd(), &name, false) } else { self.service.forget(&name) }
+                if keep {
+                    self.service.keep(fd.as_fd(), &name, false)
+                } else {
+                    self.service.forget(&name)
+                }
             });
             let told = self.is_told(told);
             match fd {

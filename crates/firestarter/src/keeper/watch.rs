@@ -262,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_ready_to_run_and_has_not_waits() {
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let begun = Instant::now();
+        let runs = || life(pid).filter(|life| life.state == 'R' && life.ran > PATIENCE / LOOKS / 4);
+        while runs().is_none() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::yield_now();
+        }
+        let (mut watch, ran) = (after(&[]), runs().expect("it runs").ran);
+        assert_eq!(watch.look_closer(pid), Sight::Stands, "it has run without getting anywhere");
+        assert!(watch.ran >= ran);
+        watch.ran += PATIENCE;
+        assert_eq!(watch.look_closer(pid), Sight::Waits);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn a_stopped_process_is_told_from_one_that_runs() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid::from_child(&child);
