@@ -118,6 +118,7 @@ mod tests {
             cwd: Path::new("/"),
             env: &env,
             read: &crate::config::read,
+            is_folder: &crate::config::is_folder,
             accounts: &crate::accounts::System,
         };
         let config = load(&path, &around).expect("no faults").0;
