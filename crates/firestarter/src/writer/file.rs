@@ -10,7 +10,7 @@ use rustix::fs::{fstat, FileType, OFlags};
 use super::calendar::zone;
 use super::compress::Compressor;
 use super::rotate::{fits, Folder};
-use crate::journal::{Count, SinkRow};
+use crate::journal::SinkRow;
 use crate::output::{self, Rotation};
 use crate::say::{plain, say};
 
@@ -168,7 +168,7 @@ impl LogFile {
             Ok(()) => {
                 self.open = None;
                 self.not_before = None;
-                self.row.add(Count::Rotations, 1);
+                self.row.count_rotation();
                 compressor.look(log);
             }
             Err(error) => {
