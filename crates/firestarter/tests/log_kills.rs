@@ -82,8 +82,16 @@ fn kills(salt: u64, log: &str, worker: (u32, u64), among: &[Kill]) {
     until("both have written all", || workers.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
     let by_stamp = log.starts_with("time:");
     let folder = &fire.folder;
-    let waits = Instant::now();
-    while (lines::of_log(folder, "log", by_stamp).len() as u64) < lines::all_taken(folder) {
+    // With thousands of backups a rotation takes its time, and what is read meanwhile is not to be trusted.
+    let (mut last, mut waits) = (0, Instant::now());
+    loop {
+        let there = lines::of_log(folder, "log", by_stamp).len() as u64;
+        if there >= lines::all_taken(folder) {
+            break;
+        }
+        if there != last {
+            (last, waits) = (there, Instant::now());
+        }
         if waits.elapsed() > Duration::from_secs(20) {
             println!("not all is there");
             break;
