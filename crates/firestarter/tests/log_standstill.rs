@@ -73,6 +73,35 @@ fn a_fifo_gets_whole_lines_and_one_write_twice_at_most_for_each_kill() {
 }
 
 #[test]
+fn lines_that_wait_for_a_reader_bear_the_time_at_which_they_came() {
+    let folder = Folder::new();
+    let mut reader = stopped_reader(&folder);
+    // More than a FIFO holds, and then a line every 400 ms.
+    let lines =
+        "seq 1 30000; for i in 1 2 3 4 5 6 7 8 9 10; do date +at:%s%N; sleep 0.4; done; touch done; exec sleep 1000";
+    let fire = Fire::start_in(
+        folder,
+        &format!(
+            "[web]\nexec_start = ['sh', '-c', '{lines}']\nstdout_log = {{ path = '@DIR@/fifo', form = 'timed' }}\n"
+        ),
+    );
+    until("the last line", || fire.folder.join("done").exists());
+    proc::signal(reader.id(), Sig::CONT);
+    until("all is there", || fire.folder.read("out").matches("at:").count() == 10);
+    let out = fire.folder.read("out");
+    let late = out.lines().filter_map(|line| line.split_once(" at:")).map(|(time, own)| {
+        let time: jiff::Timestamp = time.parse().expect("a time");
+        time.as_nanosecond() - own.parse::<i128>().expect("a number")
+    });
+    let late: Vec<i128> = late.collect();
+    // A busy machine may read late, but none of them waited for the reader or for the next line.
+    assert!(late.iter().all(|late| (0..2_000_000_000).contains(late)), "{late:?} ns");
+    assert_eq!(out.lines().count(), 30_010);
+    reader.kill().and_then(|()| reader.wait()).expect("the reader's end");
+    fire.stop();
+}
+
+#[test]
 fn a_writer_that_stands_still_uses_up_no_descriptors() {
     const LIMIT: usize = 260;
     let folder = Folder::new();

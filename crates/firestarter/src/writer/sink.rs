@@ -68,6 +68,8 @@ pub(super) struct Work<'a> {
     /// No other pipe goes here.
     pub(super) alone: bool,
     pub(super) gap: Option<Gap>,
+    /// When that was read, in nanoseconds since 1970.
+    pub(super) time: u64,
 }
 
 /// What came of it.
@@ -203,7 +205,7 @@ impl Sink {
             Cut::Lines(length) | Cut::Piece(length) => (Kind::Lines, length),
             Cut::Split(length) => (Kind::Split, length),
         };
-        let time = now();
+        let time = work.time;
         let shaped = self.shape(kind, source, time, &scratch.input[..length], &mut scratch.output);
         let output = if shaped { &scratch.output[..] } else { &scratch.input[..length] };
         self.put(kind, work, time, from, &scratch.input[..length], output)?;
@@ -280,14 +282,14 @@ impl Sink {
     }
 
     fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None };
+        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now() };
         let missing = [gap.end - gap.start, source.row.counted(gap.start).0];
         self.write_count(Kind::Gap, &work, gap, missing, scratch)
     }
 
     /// Tells of what was given up of other pipes.
     fn write_lost(&mut self, source: &Source, [bytes, lines]: [u64; 2], scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None };
+        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None, time: now() };
         let (_, told) = self.row.lost();
         self.write_count(Kind::Lost, &work, lines..bytes, [bytes - told[0], lines - told[1]], scratch)
     }
@@ -369,7 +371,7 @@ impl Sink {
 }
 
 /// Nanoseconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
