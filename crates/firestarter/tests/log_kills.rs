@@ -59,7 +59,9 @@ fn kills(salt: u64, log: &str, worker: (u32, u64), among: &[Kill]) {
     let long = count > FEW;
     let (rest, bytes) = worker;
     // A long run must not fill the disk, and goes on to its end.
-    let (rest, bytes) = if long { (rest.max(100_000), u64::MAX) } else { (rest, bytes) };
+    // Where each line is a file, a rotation renames all of them: more lines than that are never caught up with.
+    let least = if log.starts_with("size:1:") { 2_000_000 } else { 100_000 };
+    let (rest, bytes) = if long { (rest.max(least), u64::MAX) } else { (rest, bytes) };
     let fire = Fire::start(&format!(
         "[web]\nexec_start = ['@WORKER@', 'lines', '{rest}', '{bytes}']\nnumprocesses = 2\nrestart = 'always'\n\
          ack_timeout = '10ms'\nbackoff_reset = '1ms'\nbackoff_max = '10ms'\nstdout_log = '{log}'\n"
