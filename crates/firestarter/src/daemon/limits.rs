@@ -20,8 +20,8 @@ use crate::sys::fds::STAGE_END;
 
 /// What Firestarter keeps open for itself, and room for a few clients.
 const OWN_FILES: u64 = 32;
-/// Keeper, daemon and writer, and the thread that spawns.
-const OWN_PROCESSES: u64 = 4;
+/// Keeper, daemon and writer, the thread that spawns, and the one that writes.
+const OWN_PROCESSES: u64 = 5;
 
 /// Whether all workers can run at once, with those that an upgrade starts beside them left to chance. Says so if that is
 /// possible, but not beside what runs now.
