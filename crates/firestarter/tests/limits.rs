@@ -243,7 +243,7 @@ fn grouped(folder: &Folder, group: &ControlGroup) -> std::process::Command {
 
 #[test]
 fn the_limit_of_a_control_group_is_named() {
-    let (Some(small), Some(large)) = (ControlGroup::new(6), ControlGroup::new(12)) else {
+    let (Some(small), Some(large)) = (ControlGroup::new(6), ControlGroup::new(13)) else {
         return eprintln!("skipped: no control group with a limit of processes can be made here");
     };
     let folder = Folder::new();
@@ -253,7 +253,7 @@ fn the_limit_of_a_control_group_is_named() {
     assert_eq!(ended.code, 1, "{ended:?} {stderr}");
     let name = small.0.file_name().and_then(std::ffi::OsStr::to_str).expect("a name").to_owned();
     let what =
-        format!("pids.max of the control group /{name} is 6, and this configuration needs 7: raise it (TasksMax=");
+        format!("pids.max of the control group /{name} is 6, and this configuration needs 8: raise it (TasksMax=");
     assert!(stderr.contains(&what), "{stderr}");
     let folder = Folder::new();
     folder.config("[web]\nexec_start = ['sleep', '1000']\nnumprocesses = 8\nrestart = 'always'\n");
@@ -268,6 +268,6 @@ fn the_limit_of_a_control_group_is_named() {
         }
     }
     fire.hears("web: no room for another process: pids.max of the control group /");
-    fire.hears("is 12, in use are 12: raise it (TasksMax=");
+    fire.hears("is 13, in use are 13: raise it (TasksMax=");
     fire.stop();
 }

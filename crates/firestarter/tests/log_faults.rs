@@ -168,6 +168,63 @@ fn a_disk_that_stays_full_while_writers_are_killed_costs_what_the_log_says() {
     stays_full(true);
 }
 
+/// A disk stays full while a worker writes that shall wait for as long as it takes. `kill`: writer and daemon are killed
+/// meanwhile.
+fn blocks(kill: bool) {
+    let folder = Folder::new();
+    let Some(disk) = Disk::small(&folder) else { return };
+    let toml = "[web]\nexec_start = ['@WORKER@', 'lines', '0', '6000000']\nack_timeout = '10ms'\n\
+                stdout_log = { path = '@DIR@/disk/log', on_overflow = 'block' }\n";
+    let (fire, disk) = (Fire::start_in(folder, toml), disk);
+    let stands_still = |least: Duration| {
+        let begun = Instant::now();
+        let (mut last, mut since) = (0, Instant::now());
+        while last < 1_000_000 || since.elapsed() < least {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{last} bytes after a minute");
+            let taken = lines::all_taken(&fire.folder);
+            if taken != last {
+                (last, since) = (taken, Instant::now());
+            }
+            harness::pause();
+        }
+        last
+    };
+    if kill {
+        let mut last = stands_still(Duration::from_millis(300));
+        for _ in 0..3 {
+            for pid in [proc::writer(fire.keeper_pid), proc::daemon(fire.keeper_pid)].into_iter().flatten() {
+                proc::signal(pid, Sig::KILL);
+                until("its death", || !proc::alive(pid));
+                until("another writer", || proc::writer(fire.keeper_pid).is_some());
+                last = stands_still(Duration::from_millis(300)).max(last);
+            }
+        }
+        assert!(last < 4_000_000, "{last} bytes are more than a pipe and its stage hold");
+    } else {
+        // Longer than workers wait where that is not for ever.
+        let last = stands_still(Duration::from_millis(6500));
+        let status = fire.group("web");
+        assert_eq!(status["logs"][0]["dropped_bytes"], 0, "{status}");
+        assert!(last < 4_000_000 && !done(&fire), "{last} bytes are more than a pipe and its stage hold");
+    }
+    disk.free();
+    fire.hears("works again; nothing is lost");
+    until("the worker has written all", || done(&fire));
+    until("all is there", || log(&fire.folder).len() as u64 >= lines::all_taken(&fire.folder));
+    lines::all_there(&fire.folder, &lines::read(&fire.folder, &log(&fire.folder), false));
+    fire.stop();
+}
+
+#[test]
+fn who_shall_wait_for_a_full_disk_waits_and_loses_nothing() {
+    blocks(false);
+}
+
+#[test]
+fn who_waits_for_a_full_disk_loses_nothing_whoever_is_killed() {
+    blocks(true);
+}
+
 #[test]
 fn a_disk_that_may_not_be_written_to_is_waited_for() {
     let folder = Folder::new();

@@ -83,6 +83,32 @@ fn what_cannot_be_shown_is_said() {
 }
 
 #[test]
+fn what_workers_write_to_firestarters_own_file_is_said_to_be_there() {
+    let fire = Fire::start("[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n");
+    until("a line", || fire.stdout() == "out\n");
+    let [out, err] = ["stdout", "stderr"].map(|name| fire.folder.join(name).display().to_string());
+    let said = fire.ctl(&["logs", "web", "--stdout"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""), "{said:?}");
+    let there = |path: &str| format!("own output, {path}, and is not kept elsewhere\n  next: look into {path}; or");
+    assert!(said.err.contains(&there(&out)), "{said:?}");
+    assert!(fire.ctl(&["logs", "web/0", "--stderr"]).err.contains(&there(&err)));
+    let all = fire.ctl(&["logs", "web"]);
+    assert!(all.code == 1 && all.err.contains(&there(&format!("{err} and {out}"))), "{all:?}");
+    // A terminal cannot be looked into, but lines that are transformed come by in memory.
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\n\
+         stdout_log = { pass_on = true, form = 'timed' }\n",
+    );
+    until("a line", || fire.ctl(&["logs", "web"]).out == "out\n");
+    let said = fire.ctl(&["logs", "web"]);
+    let err = fire.folder.join("stderr").display().to_string();
+    assert!(
+        said.code == 0 && said.err.contains(&format!("standard error goes to firestarter's own, {err}")),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn status_tells_where_what_is_written_goes() {
     let fire = started();
     let status = fire.status();
@@ -104,7 +130,7 @@ fn status_tells_where_what_is_written_goes() {
 #[test]
 fn who_follows_gets_every_line_once_whoever_dies() {
     let toml = "[web]\nexec_start = ['sh', '-c', 'i=0; while :; do echo $$ $i; i=$((i+1)); sleep 0.002; done']\n\
-                stdout_log = 'size:2000:1000:@DIR@/log'\nack_timeout = '10ms'\n";
+                stdout_log = 'size:2000:1000:@DIR@/log'\nstderr_log = 'null'\nack_timeout = '10ms'\n";
     let fire = Fire::start(toml);
     until("a file", || fire.folder.join("log").exists());
     let client = follow(&fire.folder, &["web", "-f", "-n", "all"]);

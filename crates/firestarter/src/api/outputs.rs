@@ -44,6 +44,9 @@ pub(crate) enum To {
         form: Form,
         /// Whether the last of it is kept for `logs`.
         kept: bool,
+        /// What that output is, if it has a path and nothing is kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
     /// Nowhere.
     Null,
@@ -157,7 +160,14 @@ mod tests {
                 file(Form::Plain, Some(time)),
                 r#"{"stream":"stderr","to":"file","path":"/l","form":"plain","rotation":{"by":"time","interval":1,"unit":"midnight","utc":true,"backups":7}}"#,
             ),
-            (To::Own { form: Form::Plain, kept: true }, r#"{"stream":"stderr","to":"own","form":"plain","kept":true}"#),
+            (
+                To::Own { form: Form::Plain, kept: true, path: None },
+                r#"{"stream":"stderr","to":"own","form":"plain","kept":true}"#,
+            ),
+            (
+                To::Own { form: Form::Plain, kept: false, path: Some("/l".into()) },
+                r#"{"stream":"stderr","to":"own","form":"plain","kept":false,"path":"/l"}"#,
+            ),
             (To::Null, r#"{"stream":"stderr","to":"null"}"#),
         ] {
             let output = Output { stream: Stream::Stderr, to };

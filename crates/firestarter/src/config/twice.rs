@@ -3,13 +3,14 @@
 //! Called by the room's `parse` once all groups are read.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::address::Address;
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::value::quoted;
-use super::{Form, LogFile, Output};
+use super::{Form, LogFile, Output, Rotation};
 
 /// Notes each claim on what an earlier one has.
 pub(crate) fn check(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
@@ -90,6 +91,42 @@ fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
             }
         }
     }
+    backups(drafts, &seen, ledger);
+}
+
+/// A rotation would move a backup over such a file, or remove it.
+fn backups(drafts: &[Draft<'_>], logs: &HashMap<&Path, (&LogFile, &str, usize)>, ledger: &mut Ledger<'_>) {
+    for draft in drafts {
+        for (key, (output, span)) in [("stdout_log", &draft.stdout), ("stderr_log", &draft.stderr)] {
+            let Output::File(log) = output else { continue };
+            let found = bases(&log.path)
+                .into_iter()
+                .find_map(|base| logs.get(base.as_path()).filter(|(rotated, ..)| rotated.rotation != Rotation::Never));
+            if let Some((rotated, group, offset)) = found {
+                let (line, column) = ledger.place(*offset);
+                let path = rotated.path.display();
+                let message = format!("{key}: backups of {path} get this name, by {group} at {line}:{column}");
+                ledger.note(span.clone(), message).advise("write another path");
+            }
+        }
+    }
+}
+
+/// The logs that a file could be a backup of: `web.log` for `web.log.1`, `web.log.20260301.2` and `web.log.3.gz`.
+fn bases(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else {
+        return Vec::new();
+    };
+    let mut left = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    let mut bases = Vec::new();
+    while let Some((base, number)) = left.rsplit_once('.') {
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            break;
+        }
+        bases.push(folder.join(base));
+        left = base;
+    }
+    bases
 }
 
 /// What is said of one file in two ways, by the names that the configuration has for it.

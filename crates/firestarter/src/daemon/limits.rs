@@ -20,31 +20,22 @@ use crate::sys::fds::STAGE_END;
 
 /// What Firestarter keeps open for itself, and room for a few clients.
 const OWN_FILES: u64 = 32;
-/// Keeper, daemon and writer, and the thread that spawns.
-const OWN_PROCESSES: u64 = 4;
+/// Keeper, daemon and writer, the thread that spawns, and the one that writes.
+const OWN_PROCESSES: u64 = 5;
 
 /// Whether all workers can run at once, with those that an upgrade starts beside them left to chance. Says so if that is
 /// possible, but not beside what runs now.
 ///
 /// # Errors
 /// A limit is too low; says how high it must be.
-pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Result<(), OpenError> {
+pub(crate) fn check(config: &Config, outputs: &Outputs, most_files: u64) -> Result<(), OpenError> {
     let files = Limit {
         name: "the limit of open files".to_owned(),
-        most: open_files,
+        most: most_files,
         used: None,
         remedy: "`ulimit -n`, or LimitNOFILE= of systemd",
     };
-    files.check(
-        OWN_FILES
-            + STAGE_END as u64
-            + config
-                .groups
-                .iter()
-                .enumerate()
-                .map(|(index, group)| files_of(group, outputs.of_group(index)))
-                .sum::<u64>(),
-    )?;
+    files.check(open_files(config, outputs))?;
     let mut by_user = BTreeMap::from([(geteuid().as_raw(), OWN_PROCESSES)]);
     for group in &config.groups {
         *by_user.entry(uid_of(group)).or_default() += workers_of(group);
@@ -54,6 +45,13 @@ pub(crate) fn check(config: &Config, outputs: &Outputs, open_files: u64) -> Resu
     }
     let needed = by_user.values().sum();
     of_all_users().into_iter().try_for_each(|limit| limit.check(needed))
+}
+
+/// How many files are open when all workers run.
+pub(super) fn open_files(config: &Config, outputs: &Outputs) -> u64 {
+    let groups = config.groups.iter().enumerate();
+    let of_groups: u64 = groups.map(|(index, group)| files_of(group, outputs.of_group(index))).sum();
+    OWN_FILES + STAGE_END as u64 + of_groups
 }
 
 /// Two sockets for workers and a pair, the listeners, those of slots, what pins hold, the connections of probes; for each

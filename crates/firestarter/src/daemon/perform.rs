@@ -193,6 +193,7 @@ impl Daemon<'_> {
             let written = self.listeners.addresses(index, group);
             written.into_iter().map(|address| Listener { name: group.spec.name.clone(), address }).collect()
         });
+        let kept = reading::Kept { rings: self.shared.rings, piped: &setup.outputs.workers };
         let facts = Facts {
             version: env!("CARGO_PKG_VERSION"),
             keeper: shown(setup.keeper),
@@ -203,7 +204,7 @@ impl Daemon<'_> {
             listeners: listeners.collect(),
             logs: (0..setup.config.groups.len()).map(|group| self.logs(group)).collect(),
             last_words: (0..setup.config.groups.len() as u32).map(|g| self.last_words.of_failure(GroupId(g))).collect(),
-            outputs: reading::outputs(&setup.config.groups, self.shared.rings),
+            outputs: reading::outputs(&setup.config.groups, Some(&kept)),
             said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),
         };
         Status::new(&self.core.view(now), facts)

@@ -1,5 +1,7 @@
 //! Where what groups write is to be found, and what is kept of it in memory: for clients that read logs. Asked by `perform`,
-//! and by `start` for who reads while no daemon runs. It reads no file: that is the client's.
+//! and by `start` for who reads while no daemon runs. It reads no log: that is the client's.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use firestarter_core::ids::GroupId;
 
@@ -11,20 +13,43 @@ use crate::journal::{self, Rings, Speaker};
 /// A reply has about so many bytes of lines: the daemon does nothing else while it makes one.
 const MOST: usize = 64 << 10;
 
-/// Where what each group's workers write goes.
-pub(crate) fn outputs(groups: &[Group], rings: Option<&Rings>) -> Vec<Vec<Output>> {
+/// What a daemon keeps in memory, and which streams, by group, come by there.
+pub(crate) struct Kept<'a> {
+    pub(crate) rings: Option<&'a Rings>,
+    pub(crate) piped: &'a [[bool; 2]],
+}
+
+/// Where what each group's workers write goes. Without a daemon nothing is kept, and nobody knows what its own output was.
+pub(crate) fn outputs(groups: &[Group], daemon: Option<&Kept<'_>>) -> Vec<Vec<Output>> {
+    let own = [rustix::stdio::stdout(), rustix::stdio::stderr()].map(|own| daemon.and_then(|_| path_of(own)));
     let of_group = |(index, group): (usize, &Group)| {
-        let kept = rings.is_some_and(|rings| rings.has(index));
+        let kept = |stream: Stream| {
+            daemon.is_some_and(|Kept { rings, piped }| {
+                let ring = rings.is_some_and(|rings| rings.has(index));
+                ring && piped.get(index).is_some_and(|piped| piped[stream as usize])
+            })
+        };
         let streams = [(Stream::Stdout, &group.launch.stdout), (Stream::Stderr, &group.launch.stderr)];
-        streams.map(|(stream, output)| Output { stream, to: to(output, kept) }).into()
+        let to = |stream, output| to(output, kept(stream), own[stream as usize].as_deref());
+        streams.map(|(stream, output)| Output { stream, to: to(stream, output) }).into()
     };
     groups.iter().enumerate().map(of_group).collect()
 }
 
-fn to(output: &config::Output, kept: bool) -> To {
+/// The path of what Firestarter was started with, if it has one and was not removed. The file itself is not looked at: that
+/// may hang.
+fn path_of(own: BorrowedFd<'_>) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", own.as_raw_fd())).ok()?;
+    let path = path.to_string_lossy().into_owned();
+    (path.starts_with('/') && !path.ends_with(" (deleted)")).then_some(path)
+}
+
+fn to(output: &config::Output, kept: bool, own: Option<&str>) -> To {
     match output {
         config::Output::Null => To::Null,
-        config::Output::PassOn(form) => To::Own { form: form_of(*form), kept },
+        config::Output::PassOn(form) => {
+            To::Own { form: form_of(*form), kept, path: own.filter(|_| !kept).map(str::to_owned) }
+        }
         config::Output::File(log) => To::File {
             path: log.path.to_string_lossy().into_owned(),
             form: form_of(log.form),

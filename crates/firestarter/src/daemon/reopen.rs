@@ -11,7 +11,7 @@ use firestarter_core::time::Instant;
 use super::{now, Daemon};
 use crate::api::{LogStatus, LogStream, Outcome, Stuck};
 use crate::config::{LogFile, Output};
-use crate::journal::{Count, Stream};
+use crate::journal::Stream;
 use crate::say::{plain, say};
 
 /// Who waits for files to be opened anew.
@@ -105,14 +105,15 @@ impl Daemon<'_> {
                 Stream::Stdout => LogStream::Stdout,
                 Stream::Stderr => LogStream::Stderr,
             };
+            let counts = row.counts();
             LogStatus {
                 stream,
                 path: path(log),
-                bytes: row.count(Count::Bytes),
-                dropped_bytes: row.count(Count::Dropped),
-                dropped_lines: row.count(Count::DroppedLines),
-                torn_lines: row.count(Count::Torn),
-                rotations: row.count(Count::Rotations),
+                bytes: counts.bytes,
+                dropped_bytes: counts.dropped,
+                dropped_lines: counts.dropped_lines,
+                torn_lines: counts.torn,
+                rotations: row.rotations(),
                 error: error(row.errno()),
             }
         };

@@ -16,10 +16,11 @@ use rustix::process::Pid;
 
 use super::launch::{self, Recipe};
 use super::limits::Culprit;
+use super::outputs::{self, Opener, Pipe};
 use super::pins::{self, Pins};
 use super::store::Store;
 use super::yard::{Yard, TAKEN_BACK};
-use super::{outputs, Shared};
+use super::Shared;
 use crate::config::Output;
 use crate::journal::{Newborn, Opened, Origin, Row, Speaker};
 use crate::sys::clone::{Progress, Spawner, Step};
@@ -83,6 +84,7 @@ pub(super) struct Crew {
     shared: Shared,
     pub(super) pins: &'static Pins,
     store: &'static Store,
+    opener: &'static Opener,
     sockets: Vec<Vec<RawFd>>,
     pairs: Vec<RawFd>,
 }
@@ -102,18 +104,20 @@ impl Crew {
         sockets: Vec<Vec<RawFd>>,
         pairs: Vec<RawFd>,
     ) -> Crew {
-        Crew { shared, pins, store, sockets, pairs }
+        let opener = Box::leak(Box::new(Opener::new(shared)));
+        Crew { shared, pins, store, opener, sockets, pairs }
     }
 
     /// Starts the thread that has this turn.
     pub(super) fn start(&self, yard: &'static Yard, turn: u64) -> io::Result<()> {
-        let (shared, pins, store, recipes) = (self.shared, self.pins, self.store, self.recipes());
+        let Crew { shared, pins, store, opener, .. } = *self;
+        let recipes = self.recipes();
         let work = move || {
             if turn == 0 {
                 wait_for_the_last_child(shared);
             }
             let mut culprit = Culprit::default();
-            let mut stage = Stage::new(recipes, shared, store);
+            let mut stage = Stage::new(recipes, shared, store, opener);
             // The last thread, or the last daemon, may have left something there.
             yard.while_on_turn(turn, || stage.clear_after());
             while let Some(job) = yard.next(turn) {
@@ -169,6 +173,7 @@ struct Stage {
     spawner: Spawner,
     shared: Shared,
     store: &'static Store,
+    opener: &'static Opener,
     /// The group whose sockets are on the stage, and the slot, if slots have sockets of their own.
     staged: Option<(GroupId, Option<Slot>)>,
     /// The pipes whose other ends are on the stage.
@@ -181,10 +186,10 @@ struct Stage {
 
 impl Stage {
     /// Another thread may have left anything there.
-    fn new(recipes: Vec<Recipe>, shared: Shared, store: &'static Store) -> Stage {
+    fn new(recipes: Vec<Recipe>, shared: Shared, store: &'static Store, opener: &'static Opener) -> Stage {
         let stored = recipes.iter().any(|recipe| recipe.room > 0);
         let (spawner, taken) = (Spawner::new(), STREAMS[0]);
-        Stage { recipes, spawner, shared, store, staged: None, piped: Vec::new(), stored, taken }
+        Stage { recipes, spawner, shared, store, opener, staged: None, piped: Vec::new(), stored, taken }
     }
 
     /// What a worker shall run. It may take long to find out, where files are on another machine.
@@ -303,21 +308,21 @@ impl Stage {
         for ((number, stream), output) in outputs::STREAMS.into_iter().zip([&recipe.stdout, &recipe.stderr]) {
             // What a hook says is for whoever reads what the daemon says; what a probe says, every second, for nobody.
             let (own, piped) = match (&job.role, job.role.speaker()) {
-                (_, None) => (false, None),
+                (_, None) => (false, Pipe::Nowhere),
                 (role, Some(speaker)) => {
                     let own = !matches!(role, Role::Worker { .. }) || matches!(output, Output::PassOn(_));
                     let origin = Origin { group: job.group.0, speaker, stream };
-                    (own, outputs::pipe(self.shared, origin, &newborn)?)
+                    (own, self.opener.open(origin, &newborn)?)
                 }
             };
             let staged = STREAMS[number as usize];
             match piped {
-                Some(Opened { write, number }) => {
+                Pipe::Opened(Opened { write, number }) => {
                     self.piped.push(number);
                     fds::place(write, staged, true)?;
                 }
-                None if own => fds::place(number, staged, true)?,
-                None => fds::place(recipe.null, staged, true)?,
+                Pipe::None if own => fds::place(number, staged, true)?,
+                Pipe::None | Pipe::Nowhere => fds::place(recipe.null, staged, true)?,
             }
         }
         Ok(())

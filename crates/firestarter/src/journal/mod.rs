@@ -38,7 +38,7 @@ use memory::Memory;
 pub(crate) use memory::Part;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
 pub(crate) use rings::{Entry, Rings};
-pub(crate) use sinks::{Batch, Count, Kind, SinkRow};
+pub(crate) use sinks::{Batch, Counts, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
 pub(crate) use table::{Labels, Row, Table};
 

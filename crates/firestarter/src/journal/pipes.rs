@@ -16,6 +16,7 @@
 mod last_words;
 mod there;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -146,6 +147,24 @@ impl Pipes {
         // They are the ledger's from now on.
         let _ = (read.into_raw_fd(), stage.into_raw_fd());
         Ok(Opened { write, number })
+    }
+
+    /// How many pipes of processes that have ended stand open: of this group and stream, and in all. `few` of the one are
+    /// not worth a look at who lives: 0 stands for them.
+    pub(crate) fn ended(&self, group: u32, stream: Stream, few: usize) -> [usize; 2] {
+        let outputs = || {
+            self.ledger.named().filter_map(|(number, meaning)| {
+                let Meaning::Output { origin, .. } = meaning else { return None };
+                Some((self.ledger.mark(&number), origin))
+            })
+        };
+        let of_stream = |(_, origin): &(u64, Origin)| (origin.group, origin.stream) == (group, stream);
+        if outputs().filter(of_stream).nth(few).is_none() {
+            return [0; 2];
+        }
+        let live: BTreeSet<u64> = self.table.rows().map(|(_, worker)| worker.0).collect();
+        let ended = || outputs().filter(|(worker, _)| !live.contains(worker));
+        [ended().filter(of_stream).count(), ended().count()]
     }
 
     /// This is the process that writes to a pipe.

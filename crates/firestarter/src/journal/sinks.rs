@@ -8,7 +8,8 @@
 //!
 //! The record has two places that take turns, and one store says which of them counts.
 //!
-//! Beside it stand a few counts, for people, and what was *given up*: what pipes of ended workers held, of which there were
+//! With the record stand a few counts, for people: the store that ends a batch counts it too, so a kill counts none twice.
+//! Beside it stands what was *given up*: what pipes of ended workers held, of which there were
 //! too many to be kept until the sink works. It is told of in the sink as one sum.
 
 use std::io;
@@ -23,9 +24,9 @@ pub(crate) struct Sinks {
     count: usize,
 }
 
-const WORDS: usize = 40;
+const WORDS: usize = 45;
 const TURN: usize = 0;
-const PLACES: [usize; 2] = [1, 10];
+const PLACES: [usize; 2] = [1, 15];
 const KIND: usize = 0;
 const PIPE: usize = 1;
 const FROM: usize = 2;
@@ -34,20 +35,25 @@ const TIME: usize = 4;
 const INODE: usize = 5;
 const BEFORE: usize = 6;
 const OPEN_LINE: usize = 7;
-const WRITTEN: usize = 19;
-const COUNTS: usize = 20;
-const ERRNO: usize = 25;
-const ASKED: usize = 26;
-const REOPENED: usize = 27;
-const BEGUN: usize = 28;
-const BEGUN_INODE: usize = 29;
+const MISSING: usize = 8;
+const COUNTS: usize = 10;
+const WRITTEN: usize = 29;
+const ERRNO: usize = 30;
+const ASKED: usize = 31;
+const REOPENED: usize = 32;
+const BEGUN: usize = 33;
+const BEGUN_INODE: usize = 34;
 /// All bytes and lines that were ever given up.
-const LOST: [usize; 2] = [30, 31];
+const LOST: [usize; 2] = [35, 36];
 /// Those of them that the sink tells of.
-const TOLD: [usize; 2] = [32, 33];
+const TOLD: [usize; 2] = [37, 38];
 /// The pipe that is being given up, and what was lost before it.
-const GIVEN_UP: usize = 34;
-const BEFORE_IT: [usize; 2] = [35, 36];
+const GIVEN_UP: usize = 39;
+const BEFORE_IT: [usize; 2] = [40, 41];
+const ROTATIONS: usize = 42;
+/// Whether it was said that the sink does not work, and how many bytes were dropped before.
+const TROUBLE: usize = 43;
+const DROPPED_BEFORE: usize = 44;
 
 /// The row of a sink.
 #[derive(Clone, Copy)]
@@ -68,6 +74,8 @@ pub(crate) struct Batch {
     pub(crate) file: Option<(u64, u64)>,
     /// Whose line is unfinished at the end of the sink, before the batch.
     pub(crate) open_line: u64,
+    /// What it tells of that is missing: bytes and lines.
+    pub(crate) missing: [u64; 2],
 }
 
 /// What a batch makes of its part of the stage.
@@ -87,18 +95,16 @@ pub(crate) enum Kind {
 }
 
 /// What is counted at a sink since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Count {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
     /// Bytes written.
-    Bytes = 0,
+    pub(crate) bytes: u64,
     /// Bytes dropped.
-    Dropped = 1,
+    pub(crate) dropped: u64,
     /// Lines dropped.
-    DroppedLines = 2,
+    pub(crate) dropped_lines: u64,
     /// Lines that a worker's end left without a newline.
-    Torn = 3,
-    /// Rotations.
-    Rotations = 4,
+    pub(crate) torn: u64,
 }
 
 impl Sinks {
@@ -122,26 +128,39 @@ impl SinkRow<'_> {
         self.set(WRITTEN, 0);
         let (inode, before) = batch.file.unwrap_or((0, u64::MAX));
         let (number, pipe) = batch.pipe;
-        self.publish([
-            batch.kind as u64,
-            u64::from(number) << 32 | u64::from(pipe),
-            batch.from,
-            batch.to,
-            batch.time,
-            inode,
-            before,
-            batch.open_line,
-        ]);
+        let pipe = u64::from(number) << 32 | u64::from(pipe);
+        let [bytes, lines] = batch.missing;
+        let Batch { kind, from, to, time, open_line, .. } = *batch;
+        let words = [kind as u64, pipe, from, to, time, inode, before, open_line, bytes, lines];
+        self.publish(words, self.counts());
     }
 
-    /// All of it is written. `open_line`: whose line is unfinished now.
-    pub(crate) fn end(self, open_line: u64) {
-        self.publish([0, 0, 0, 0, 0, 0, 0, open_line]);
+    /// All of it is written. `open_line`: whose line is unfinished now; `more`: what it adds to the counts.
+    pub(crate) fn end(self, open_line: u64, more: Counts) {
+        let counts = self.counts();
+        let sum = Counts {
+            bytes: counts.bytes + more.bytes,
+            dropped: counts.dropped + more.dropped,
+            dropped_lines: counts.dropped_lines + more.dropped_lines,
+            torn: counts.torn + more.torn,
+        };
+        self.publish([0, 0, 0, 0, 0, 0, 0, open_line, 0, 0], sum);
+    }
+
+    /// What was counted. Who is not the writer may see a count of the next batch already.
+    pub(crate) fn counts(self) -> Counts {
+        let place = &self.place()[COUNTS..];
+        let [bytes, dropped, dropped_lines, torn] = [0, 1, 2, 3].map(|word: usize| place[word].load(Acquire));
+        Counts { bytes, dropped, dropped_lines, torn }
+    }
+
+    fn place(&self) -> &[AtomicU64] {
+        &self.0[PLACES[self.0[TURN].load(Acquire) as usize & 1]..]
     }
 
     /// What the last writer was in the middle of, and whose line is unfinished before it.
     pub(crate) fn read(self) -> (Option<Batch>, u64) {
-        let place = &self.0[PLACES[self.0[TURN].load(Acquire) as usize & 1]..];
+        let place = self.place();
         let word = |word: usize| place[word].load(Acquire);
         let kind = match word(KIND) {
             1 => Kind::Lines,
@@ -160,6 +179,7 @@ impl SinkRow<'_> {
             time: word(TIME),
             file: (before != u64::MAX).then(|| (word(INODE), before)),
             open_line: word(OPEN_LINE),
+            missing: [word(MISSING), word(MISSING + 1)],
         };
         (Some(batch), batch.open_line)
     }
@@ -170,10 +190,11 @@ impl SinkRow<'_> {
         self.0[word].store(value, Release);
     }
 
-    fn publish(self, words: [u64; 8]) {
+    fn publish(self, words: [u64; 10], counts: Counts) {
         let turn = self.0[TURN].load(Acquire) + 1;
         let place = PLACES[turn as usize & 1];
-        for (at, word) in (place..).zip(words) {
+        let Counts { bytes, dropped, dropped_lines, torn } = counts;
+        for (at, word) in (place..).zip(words.into_iter().chain([bytes, dropped, dropped_lines, torn])) {
             self.set(at, word);
         }
         self.set(TURN, turn);
@@ -188,12 +209,30 @@ impl SinkRow<'_> {
         self.0[WRITTEN].load(Acquire) as usize
     }
 
-    pub(crate) fn add(self, count: Count, number: u64) {
-        self.0[COUNTS + count as usize].fetch_add(number, AcqRel);
+    /// It was rotated once more.
+    pub(crate) fn count_rotation(self) {
+        self.0[ROTATIONS].fetch_add(1, AcqRel);
     }
 
-    pub(crate) fn count(self, count: Count) -> u64 {
-        self.0[COUNTS + count as usize].load(Acquire)
+    /// How often it was rotated.
+    pub(crate) fn rotations(self) -> u64 {
+        self.word(ROTATIONS)
+    }
+
+    /// It was said, or is going to be, that the sink does not work.
+    pub(crate) fn begin_trouble(self) {
+        self.set(DROPPED_BEFORE, self.counts().dropped);
+        self.set(TROUBLE, 1);
+    }
+
+    /// How many bytes had been dropped before it was said that the sink does not work; none: nothing was said, or that it works
+    /// again.
+    pub(crate) fn trouble(self) -> Option<u64> {
+        (self.word(TROUBLE) != 0).then(|| self.word(DROPPED_BEFORE))
+    }
+
+    pub(crate) fn end_trouble(self) {
+        self.set(TROUBLE, 0);
     }
 
     /// What this pipe holds is given up, before that counts as consumed. To say it once more changes nothing.
@@ -284,14 +323,16 @@ mod tests {
                 time: u64::MAX,
                 file,
                 open_line: turn as u64,
+                missing: [7, 1 << 40],
             };
             sinks.row(1).begin(&batch);
             assert_eq!(sinks.row(1).read(), (Some(batch), batch.open_line));
             sinks.row(1).set_written(5);
             assert_eq!(sinks.row(1).written(), 5);
-            sinks.row(1).end(9);
+            sinks.row(1).end(9, Counts { bytes: 2, torn: 1, ..Counts::default() });
             assert_eq!(sinks.row(1).read(), (None, 9));
         }
+        assert_eq!(sinks.row(1).counts(), Counts { bytes: 10, torn: 5, ..Counts::default() });
         assert_eq!(sinks.row(0).read(), (None, 0), "rows are apart");
     }
 }

@@ -24,18 +24,19 @@ pub(super) struct Stages(SharedWords);
 
 /// As many as the ledger has.
 const ROWS: usize = 1 << 18;
-const WORDS: usize = 13;
+const WORDS: usize = 17;
 const STAGE: usize = 0;
 const PID: usize = 1;
 const GENERATION: usize = 2;
 const CONSUMED: usize = 3;
 const PLACE: usize = 4;
 /// Where the words of the gaps begin.
-const GAPS: [usize; 2] = [5, 9];
+const GAPS: [usize; 2] = [5, 11];
 const GAP_FROM: usize = 0;
 const GAP_TO: usize = 1;
-const LINES: usize = 2;
-const COUNTED: usize = 3;
+/// Two places for a number of lines, and behind each up to where they were counted. The place that was counted further is the
+/// one that counts.
+const LINES: [usize; 2] = [2, 4];
 /// In place of the end of a gap: it is still growing.
 const OPEN: u64 = u64::MAX;
 
@@ -142,8 +143,10 @@ impl StageRow<'_> {
     pub(crate) fn open_gap(self, from: u64) {
         let place = GAPS.into_iter().find(|place| self.gap_at(*place).is_none()).unwrap_or(GAPS[1]);
         self.set(place + GAP_FROM, 0);
-        self.set(place + LINES, 0);
-        self.set(place + COUNTED, from);
+        for lines in LINES {
+            self.set(place + lines, 0);
+            self.set(place + lines + 1, from);
+        }
         self.set(place + GAP_TO, OPEN);
         self.set(place + GAP_FROM, from + 1);
     }
@@ -153,28 +156,42 @@ impl StageRow<'_> {
         self.set(self.place_of(from) + GAP_TO, to);
     }
 
-    /// So many more lines were found in the gap, which is looked through up to this position. A kill between the two
-    /// stores counts these lines twice; the bytes are counted by positions, and always right.
+    /// So many more lines were found in the gap, which is looked through up to this position, further than before. The last
+    /// store makes both count.
     pub(crate) fn count(self, from: u64, lines: u64, up_to: u64) {
-        let place = self.place_of(from);
-        self.set(place + LINES, self.word(place + LINES) + lines);
-        self.set(place + COUNTED, up_to);
+        let [counts, other] = self.lines_of(from);
+        let sum = self.word(counts) + lines;
+        self.set(other, sum);
+        self.set(other + 1, up_to);
     }
 
     /// How many lines the gap that begins here has, and up to where it was looked through.
     pub(crate) fn counted(self, from: u64) -> (u64, u64) {
-        let place = self.place_of(from);
-        (self.word(place + LINES), self.word(place + COUNTED))
+        let [counts, _] = self.lines_of(from);
+        (self.word(counts), self.word(counts + 1))
     }
 
-    /// The gap was told of.
+    /// The place whose lines count, and the other one.
+    fn lines_of(self, from: u64) -> [usize; 2] {
+        let [one, other] = LINES.map(|lines| self.place_of(from) + lines);
+        if self.word(one + 1) >= self.word(other + 1) {
+            [one, other]
+        } else {
+            [other, one]
+        }
+    }
+
+    /// The gap was told of. One that has ended already may be ended again: another one stays.
     pub(crate) fn end_gap(self, from: u64) {
-        self.set(self.place_of(from) + GAP_FROM, 0);
+        self.find(from).into_iter().for_each(|place| self.set(place + GAP_FROM, 0));
     }
 
     fn place_of(self, from: u64) -> usize {
-        let begins = |place: &usize| self.word(*place + GAP_FROM) == from + 1;
-        GAPS.into_iter().find(begins).unwrap_or(GAPS[0])
+        self.find(from).unwrap_or(GAPS[0])
+    }
+
+    fn find(self, from: u64) -> Option<usize> {
+        GAPS.into_iter().find(|place| self.word(*place + GAP_FROM) == from + 1)
     }
 
     fn word(self, word: usize) -> u64 {
@@ -215,6 +232,7 @@ mod tests {
         assert_eq!(row.growing_gap(), Some(Gap { from: 50, to: None }));
         row.set_consumed(40);
         assert_eq!(row.gap(), row.growing_gap(), "a writer that died before `end_gap` must not tell it twice");
+        row.end_gap(10);
         row.end_gap(10);
         row.close_gap(50, 60);
         assert_eq!((row.gap(), row.counted(50)), (Some(Gap { from: 50, to: Some(60) }), (7, 60)));

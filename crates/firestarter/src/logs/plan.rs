@@ -1,5 +1,6 @@
 //! From what is wanted and where groups write to, to what is to be read; or why it cannot be. Pure. Used by `reading`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use regex_lite::Regex;
@@ -42,6 +43,8 @@ pub(super) enum Kind {
 pub(super) struct Plans {
     pub(super) all: Vec<Plan>,
     pub(super) remarks: Vec<String>,
+    /// The same of one group's streams that cannot be shown while others can.
+    elsewhere: Vec<String>,
 }
 
 /// Finds what is to be read. `running`: a daemon is there to be asked.
@@ -61,16 +64,24 @@ pub(super) fn plan(
         let Some((place, (_, outputs))) = found else { continue };
         let mut reasons = Vec::new();
         let mut any = false;
-        for output in outputs.iter().filter(|output| order.stream.is_none_or(|stream| stream == output.stream)) {
-            match kind(&output.to, running) {
+        let wanted = || outputs.iter().filter(|output| order.stream.is_none_or(|stream| stream == output.stream));
+        let own: BTreeSet<&str> = wanted().filter_map(|output| own_file(&output.to)).collect();
+        let own = own.into_iter().collect::<Vec<_>>().join(" and ");
+        for output in wanted() {
+            match kind(&output.to, running, &own) {
                 Ok(kind) => {
                     let sieve = Sieve { groups: vec![], stream: order.stream, since, grep: grep.cloned() };
                     plans.add(kind, (&name, slot), place, output.stream, sieve);
                     any = true;
                 }
-                Err(reason) => reasons.push(reason),
+                Err(reason) => {
+                    plans.elsewhere.extend(elsewhere(&name, output));
+                    reasons.push(reason);
+                }
             }
         }
+        let elsewhere = std::mem::take(&mut plans.elsewhere);
+        plans.remarks.extend(elsewhere.into_iter().filter(|_| any));
         match reasons.pop() {
             Some(Trouble::Refused { what, next }) if !any => {
                 let what = format!("{name}: {what}");
@@ -123,8 +134,8 @@ fn wanted(order: &Order, groups: &[Group]) -> Result<Vec<(String, Option<u32>)>,
     Ok(wanted)
 }
 
-/// Where a stream is to be read; or why it is not.
-fn kind(to: &To, running: bool) -> Result<Kind, Trouble> {
+/// Where a stream is to be read; or why it is not. `own`: the files that the group's workers have from Firestarter itself.
+fn kind(to: &To, running: bool, own: &str) -> Result<Kind, Trouble> {
     let refused = |what: &str, next: &str| Trouble::Refused { what: what.to_owned(), next: next.to_owned() };
     match to {
         To::File { path, .. } if path.starts_with("/dev/") => {
@@ -136,15 +147,42 @@ fn kind(to: &To, running: bool) -> Result<Kind, Trouble> {
         }
         To::Null => Err(refused("what it writes is thrown away: its log is \"null\"", KEEP)),
         To::Own { kept: true, .. } if running => Ok(Kind::Ring),
-        To::Own { .. } if running => Err(refused(
-            "what it writes goes to firestarter's own output, and nothing of that is kept",
-            "look there; or to keep it: stdout_log and stderr_log (firestarter help stdout_log)",
+        To::Own { .. } if running && own_file(to).is_some() => Err(refused(
+            &format!("what it writes goes to firestarter's own output, {own}, and is not kept elsewhere"),
+            &format!(
+                "look into {own}; or to have it shown here: stdout_log and stderr_log (firestarter help stdout_log)"
+            ),
+        )),
+        To::Own { path, .. } if running => Err(refused(
+            &format!("what it writes goes to firestarter's own output{}, and nothing of that is kept", called(path)),
+            "look there; or to keep it: log_ring, or stdout_log and stderr_log (firestarter help log_ring)",
         )),
         To::Own { .. } => Err(refused(
             "what it writes goes to firestarter's own output, and no daemon runs that keeps the last of it",
             "look there; or to keep it: stdout_log and stderr_log (firestarter help stdout_log)",
         )),
     }
+}
+
+/// The file that workers have from Firestarter itself, if there is something to look into.
+fn own_file(to: &To) -> Option<&str> {
+    let To::Own { path: Some(path), .. } = to else { return None };
+    (!path.starts_with("/dev/")).then_some(path)
+}
+
+/// A device by its name.
+fn called(path: &Option<String>) -> String {
+    path.as_ref().map_or_else(String::new, |path| format!(", {path}"))
+}
+
+/// Where a stream is that cannot be shown while another can, if there is something to look into.
+fn elsewhere(name: &str, output: &Output) -> Option<String> {
+    let path = own_file(&output.to)?;
+    let stream = match output.stream {
+        Stream::Stdout => "standard output",
+        Stream::Stderr => "standard error",
+    };
+    Some(format!("{name}: its {stream} goes to firestarter's own, {path}: look there"))
 }
 
 fn rotation_of(rotation: api::Rotation) -> Rotation {
@@ -233,7 +271,8 @@ mod tests {
     }
 
     fn own(stream: Stream, kept: bool) -> Output {
-        Output { stream, to: To::Own { form: Form::Plain, kept } }
+        let path = (!kept).then(|| "/l/own".into());
+        Output { stream, to: To::Own { form: Form::Plain, kept, path } }
     }
 
     fn groups() -> Vec<Group> {
@@ -245,6 +284,8 @@ mod tests {
             ("two".into(), vec![file(Stdout, "/l/one", Form::Plain), own(Stderr, true)]),
             ("mem".into(), vec![own(Stdout, true), own(Stderr, true)]),
             ("raw".into(), vec![own(Stdout, false), own(Stderr, false)]),
+            ("mix".into(), vec![own(Stdout, true), own(Stderr, false)]),
+            ("tty".into(), vec![Output { stream: Stdout, to: To::Own { form: Form::Plain, kept: false, path: None } }]),
             ("nul".into(), vec![Output { stream: Stdout, to: To::Null }, file(Stderr, "/dev/null", Form::Plain)]),
         ]
     }
@@ -275,7 +316,8 @@ mod tests {
         assert_eq!(planned(&["api", "mem"], None, Some(1)).unwrap(), "api=/l/api@1; mem@4");
         assert_eq!(planned(&["one", "two"], None, None).unwrap(), "one+two=/l/one@2; two@3");
         let all = planned(&[], None, None).unwrap();
-        assert!(all.starts_with(&format!("{web}; api=/l/api@1; one+two=/l/one@2; two@3; mem@4; raw: what it writes")));
+        assert!(all
+            .starts_with(&format!("{web}; api=/l/api@1; one+two=/l/one@2; two@3; mem@4; mix@6; raw: what it writes")));
         assert!(all.ends_with("nul: what it writes goes to /dev/null, where nothing is kept"), "{all}");
     }
 
@@ -296,7 +338,12 @@ mod tests {
     #[test]
     fn what_is_kept_nowhere_is_said() {
         let said = |name: &str| planned(&[name], None, None).unwrap_err();
-        assert_eq!(said("raw"), "raw: what it writes goes to firestarter's own output, and nothing of that is kept");
+        let own = "what it writes goes to firestarter's own output";
+        assert_eq!(said("raw"), format!("raw: {own}, /l/own, and is not kept elsewhere"));
+        assert_eq!(said("tty"), format!("tty: {own}, and nothing of that is kept"));
+        let some = planned(&["mix"], None, None).unwrap();
+        assert_eq!(some, "mix@6; mix: its standard error goes to firestarter's own, /l/own: look there");
+        assert_eq!(planned(&["mix"], Some(Stream::Stdout), None).unwrap(), "mix@6");
         assert_eq!(said("nul"), "nul: what it writes goes to /dev/null, where nothing is kept");
         assert_eq!(said("wbe"), "unknown group wbe");
         let order = Order { names: vec![("mem".into(), None)], ..Order::default() };

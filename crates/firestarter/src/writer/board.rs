@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{eventfd, EventfdFlags};
 
-use super::sink::{Sink, Turn};
+use super::sink::{now, Sink, Turn};
 use super::source::Source;
+use super::times::Times;
 use crate::journal::Gap;
 
 pub(super) struct Board {
@@ -64,6 +65,8 @@ pub(super) struct Entry {
     pub(super) seat: usize,
     /// How long its stage is.
     pub(super) size: u64,
+    /// When it became so long.
+    times: Times,
     /// Nothing more comes from the pipe.
     pub(super) ended: bool,
     ready: bool,
@@ -75,7 +78,23 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(source: Arc<Source>, seat: usize, size: u64) -> Entry {
-        Entry { source, seat, size, ended: false, ready: false, claimed: None, held: false }
+        let mut times = Times::default();
+        times.reached(size, now());
+        Entry { source, seat, size, times, ended: false, ready: false, claimed: None, held: false }
+    }
+
+    /// Its stage is so long now.
+    pub(super) fn grows(&mut self, size: u64) {
+        if size > self.size {
+            self.times.reached(size, now());
+        }
+        self.size = size;
+    }
+
+    /// Its stage begins anew.
+    pub(super) fn begin_anew(&mut self) {
+        self.times.clear();
+        self.size = 0;
     }
 
     /// Nobody is at it or about to be.
@@ -122,6 +141,8 @@ pub(super) struct Portion {
     pub(super) ended: bool,
     pub(super) alone: bool,
     pub(super) gap: Option<Gap>,
+    /// When that was read.
+    pub(super) time: u64,
 }
 
 /// The first wait after a failure, and the longest.
@@ -258,11 +279,15 @@ impl State {
             let Some(sink) = seat.sink.take() else { continue };
             seat.since = Some(Instant::now());
             let gap = entry.source.row.gap();
-            let to = gap.map_or(entry.size, |gap| entry.size.min(gap.from.max(entry.source.row.consumed())));
+            let consumed = entry.source.row.consumed();
+            let (read, time) = entry.times.next(consumed).unwrap_or((entry.size, now()));
+            let read = read.min(entry.size);
+            let to = gap.map_or(read, |gap| read.min(gap.from.max(consumed)));
             entry.claimed = Some(to);
             let (source, alone) = (entry.source.clone(), seat.pipes == 1);
-            let ended = entry.ended && gap.is_none() || gap.is_some();
-            let portion = Portion { number, source, to, ended, alone, gap };
+            // What stands before a gap has no end but that.
+            let ended = gap.map_or(entry.ended && to == entry.size, |gap| to == gap.from.max(consumed));
+            let portion = Portion { number, source, to, ended, alone, gap, time };
             return Some(Task { seat: index, sink, job: Job::Write(portion) });
         }
     }
@@ -295,6 +320,9 @@ impl State {
                 return;
             }
             Turn::On | Turn::Waits => {}
+        }
+        if turn == Turn::Waits {
+            entry.times.skip(to);
         }
         let consumed = source.row.consumed();
         if entry.held {

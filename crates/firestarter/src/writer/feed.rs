@@ -122,10 +122,13 @@ impl Feed {
         self.state == State::Flows && self.size >= LONG && self.source.row.consumed() == self.size
     }
 
-    pub(super) fn begin_anew(&mut self) {
-        if self.source.empty() {
+    /// Says whether it does.
+    pub(super) fn begin_anew(&mut self) -> bool {
+        let empty = self.source.empty();
+        if empty {
             (self.size, self.since) = (0, 0);
         }
+        empty
     }
 
     /// Reads from the pipe once.

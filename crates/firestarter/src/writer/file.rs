@@ -9,8 +9,9 @@ use rustix::fs::{fstat, FileType, OFlags};
 
 use super::calendar::zone;
 use super::compress::Compressor;
+use super::lines::part_for_pipe;
 use super::rotate::{fits, Folder};
-use crate::journal::{Count, SinkRow};
+use crate::journal::SinkRow;
 use crate::output::{self, Rotation};
 use crate::say::{plain, say};
 
@@ -168,7 +169,7 @@ impl LogFile {
             Ok(()) => {
                 self.open = None;
                 self.not_before = None;
-                self.row.add(Count::Rotations, 1);
+                self.row.count_rotation();
                 compressor.look(log);
             }
             Err(error) => {
@@ -187,7 +188,8 @@ impl LogFile {
     /// The disk's. `WouldBlock`: a FIFO is full.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
-        let written = rustix::io::write(&open.fd, bytes)?;
+        let length = if open.regular { bytes.len() } else { part_for_pipe(bytes) };
+        let written = rustix::io::write(&open.fd, &bytes[..length])?;
         open.size += written as u64;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());

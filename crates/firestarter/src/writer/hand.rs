@@ -28,8 +28,8 @@ pub(super) fn attend(task: &mut Task, scratch: &mut Scratch) -> Turn {
     match &task.job {
         Job::Reopen => task.sink.reopen(),
         Job::Write(portion) => {
-            let Portion { source, to, ended, alone, gap, .. } = portion;
-            let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap };
+            let Portion { source, to, ended, alone, gap, time, .. } = portion;
+            let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap, time: *time };
             let turn = task.sink.turn(&work, scratch);
             source.give_back_consumed();
             turn

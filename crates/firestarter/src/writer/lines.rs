@@ -1,4 +1,6 @@
-//! Cuts what stands in a stage into what is written at once. Pure: bytes in, a length out. Used by `sink`.
+//! Cuts what stands in a stage into what is written at once. Pure: bytes in, a length out. Used by `sink`, `own` and `file`.
+
+use crate::say::LONGEST;
 
 /// What is to be written of the bytes at the front of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,15 @@ pub(super) enum Cut {
     Split(usize),
     /// Nothing before there is more.
     Wait,
+}
+
+/// How much of this goes into one write to a pipe or a terminal: it takes a short part whole or not at all. So lines of others
+/// do not get into ours, and a writer that is killed leaves no piece of a line, but of one that is longer than such a part.
+pub(super) fn part_for_pipe(next: &[u8]) -> usize {
+    if next.len() <= LONGEST {
+        return next.len();
+    }
+    next[..LONGEST].iter().rposition(|byte| *byte == b'\n').map_or(LONGEST, |newline| newline + 1)
 }
 
 /// How the lines of a pipe may be cut.
@@ -133,6 +144,19 @@ mod tests {
         assert_eq!(cut(&line[..PIECE], false, Rule::Free), Cut::Piece(PIECE));
         assert_eq!(cut(b"end", true, Rule::Free), Cut::Lines(3));
         assert_eq!(cut(b"a\nend", false, Rule::Free), Cut::Lines(2));
+    }
+
+    #[test]
+    fn a_pipe_gets_whole_lines_as_far_as_they_fit() {
+        let lines = [&b"x".repeat(3000)[..], b"\n", &b"y".repeat(5000), b"\nz"].concat();
+        let mut parts = Vec::new();
+        let mut rest = &lines[..];
+        while !rest.is_empty() {
+            let length = part_for_pipe(rest);
+            parts.push(length);
+            rest = &rest[length..];
+        }
+        assert_eq!(parts, [3001, LONGEST, 5002 - LONGEST]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod stops;
+mod times;
 
 use std::os::fd::RawFd;
 use std::sync::Mutex;

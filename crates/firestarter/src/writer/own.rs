@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 
+use super::lines::part_for_pipe;
 use crate::journal::{Origin, Rings};
-use crate::say::{Mouth, LONGEST};
+use crate::say::Mouth;
 
 pub(super) struct Own {
     mouth: Mouth,
@@ -32,16 +33,12 @@ impl Own {
     /// # Errors
     /// `WouldBlock`: nothing is. Others as of write(2).
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(self.mouth.write(&bytes[..self.length_of_part(bytes)])?)
-    }
-
-    /// What goes out in one write. A pipe takes a short part whole or not at all, so lines of others do not get into
-    /// ours; to a file all goes at once.
-    fn length_of_part(&self, next: &[u8]) -> usize {
-        if next.len() <= LONGEST || matches!(self.mouth, Mouth::File(_)) {
-            return next.len();
-        }
-        next[..LONGEST].iter().rposition(|byte| *byte == b'\n').map_or(LONGEST, |newline| newline + 1)
+        let length = match self.mouth {
+            // To a file all goes at once.
+            Mouth::File(_) => bytes.len(),
+            Mouth::Own(_) | Mouth::Inherited(_) | Mouth::Socket(_) => part_for_pipe(bytes),
+        };
+        Ok(self.mouth.write(&bytes[..length])?)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -200,9 +200,11 @@ impl Reader {
     fn read(&mut self, number: RawFd) {
         let Some(feed) = self.feeds.get_mut(&number) else { return };
         if feed.is_spent() {
-            let state = self.board.lock();
-            if state.entries.get(&number).is_some_and(Entry::rests) {
-                feed.begin_anew();
+            let mut state = self.board.lock();
+            if let Some(entry) = state.entries.get_mut(&number).filter(|entry| entry.rests()) {
+                if feed.begin_anew() {
+                    entry.begin_anew();
+                }
             }
         }
         match feed.read() {
@@ -229,7 +231,7 @@ impl Reader {
         }
         let mut state = self.board.lock();
         let Some(entry) = state.entries.get_mut(&number) else { return };
-        entry.size = feed.size;
+        entry.grows(feed.size);
         entry.ended |= ended;
         if entry.ended && entry.rests() && feed.source.row.consumed() == feed.size {
             drop(state);

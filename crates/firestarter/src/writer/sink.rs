@@ -20,7 +20,7 @@ use super::file::{End, LogFile};
 use super::lines::{cut, Cut, Rule};
 use super::own::Own;
 use super::source::Source;
-use crate::journal::{Batch, Count, Gap, Kind, SinkRow};
+use crate::journal::{Batch, Counts, Gap, Kind, SinkRow};
 use crate::output::Form;
 use crate::say::{plain, say};
 
@@ -31,8 +31,6 @@ pub(super) struct Sink {
     open_line: u64,
     /// Begun and not finished, and how much of it is written, if that is known.
     pending: Option<(Batch, Option<usize>)>,
-    /// It was said that it does not work; so much was dropped before.
-    trouble: Option<u64>,
     /// Up to which time the file was opened anew, as far as somebody was told.
     reopened: u64,
 }
@@ -70,6 +68,8 @@ pub(super) struct Work<'a> {
     /// No other pipe goes here.
     pub(super) alone: bool,
     pub(super) gap: Option<Gap>,
+    /// When that was read, in nanoseconds since 1970.
+    pub(super) time: u64,
 }
 
 /// What came of it.
@@ -100,8 +100,7 @@ impl Sink {
     pub(super) fn new(row: SinkRow<'static>, place: Place) -> Sink {
         let (pending, open_line) = row.read();
         let pending = pending.map(|batch| (batch, batch.file.is_none().then(|| row.written())));
-        let trouble = (row.errno() != 0).then_some(0);
-        Sink { row, place, open_line, pending, trouble, reopened: row.reopen().1 }
+        Sink { row, place, open_line, pending, reopened: row.reopen().1 }
     }
 
     /// The pipe whose batch is to be finished before anything else.
@@ -112,7 +111,7 @@ impl Sink {
     /// Its pipe is not there: nothing can be finished.
     pub(super) fn forget_pending(&mut self) {
         self.pending = None;
-        self.row.end(self.open_line);
+        self.row.end(self.open_line, Counts::default());
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -206,7 +205,7 @@ impl Sink {
             Cut::Lines(length) | Cut::Piece(length) => (Kind::Lines, length),
             Cut::Split(length) => (Kind::Split, length),
         };
-        let time = now();
+        let time = work.time;
         let shaped = self.shape(kind, source, time, &scratch.input[..length], &mut scratch.output);
         let output = if shaped { &scratch.output[..] } else { &scratch.input[..length] };
         self.put(kind, work, time, from, &scratch.input[..length], output)?;
@@ -263,7 +262,7 @@ impl Sink {
             };
             let to = from + taken as u64;
             let pipe = work.source.name();
-            let batch = Batch { kind, pipe, from, to, time, file, open_line: self.open_line };
+            let batch = Batch { kind, pipe, from, to, time, file, open_line: self.open_line, missing: [0; 2] };
             self.begin(batch);
             self.append(&output[..fits], 0)?;
             self.finish(work, &input[..taken], output[..fits].last() == Some(&b'\n'));
@@ -274,7 +273,8 @@ impl Sink {
 
     fn close_line(&mut self, work: &Work<'_>, at: u64) -> io::Result<()> {
         let (file, pipe) = (self.look()?, work.source.name());
-        let batch = Batch { kind: Kind::Close, pipe, from: at, to: at, time: 0, file, open_line: self.open_line };
+        let (kind, open_line) = (Kind::Close, self.open_line);
+        let batch = Batch { kind, pipe, from: at, to: at, time: 0, file, open_line, missing: [0; 2] };
         self.begin(batch);
         self.append(b"\n", 0)?;
         self.finish(work, b"", true);
@@ -282,17 +282,26 @@ impl Sink {
     }
 
     fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None };
-        self.write_count(Kind::Gap, &work, gap, scratch)
+        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now() };
+        let missing = [gap.end - gap.start, source.row.counted(gap.start).0];
+        self.write_count(Kind::Gap, &work, gap, missing, scratch)
     }
 
     /// Tells of what was given up of other pipes.
     fn write_lost(&mut self, source: &Source, [bytes, lines]: [u64; 2], scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None };
-        self.write_count(Kind::Lost, &work, lines..bytes, scratch)
+        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None, time: now() };
+        let (_, told) = self.row.lost();
+        self.write_count(Kind::Lost, &work, lines..bytes, [bytes - told[0], lines - told[1]], scratch)
     }
 
-    fn write_count(&mut self, kind: Kind, work: &Work<'_>, of: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
+    fn write_count(
+        &mut self,
+        kind: Kind,
+        work: &Work<'_>,
+        of: Range<u64>,
+        missing: [u64; 2],
+        scratch: &mut Scratch,
+    ) -> io::Result<()> {
         let source = work.source;
         while self.open_line != WHOLE {
             self.look()?;
@@ -301,7 +310,8 @@ impl Sink {
             }
         }
         let (time, file) = (now(), self.look()?);
-        let batch = Batch { kind, pipe: source.name(), from: of.start, to: of.end, time, file, open_line: WHOLE };
+        let Range { start: from, end: to } = of;
+        let batch = Batch { kind, pipe: source.name(), from, to, time, file, open_line: WHOLE, missing };
         let text = self.compose(&batch, source, scratch)?;
         self.begin(batch);
         self.append(text, 0)?;
@@ -338,8 +348,8 @@ impl Sink {
 
     fn fails(&mut self, error: &io::Error) {
         self.row.set_errno(error.raw_os_error().unwrap_or(libc::EIO));
-        if self.trouble.is_none() {
-            self.trouble = Some(self.row.count(Count::Dropped));
+        if self.row.trouble().is_none() {
+            self.row.begin_trouble();
             if let Place::File(file) = &self.place {
                 let path = file.log().path.display();
                 say(format_args!("log {path}: {}; what is written to it waits until that is mended", plain(error)));
@@ -348,9 +358,10 @@ impl Sink {
     }
 
     fn works(&mut self) {
-        let Some(before) = self.trouble.take() else { return };
+        let Some(before) = self.row.trouble() else { return };
+        self.row.end_trouble();
         if let Place::File(file) = &self.place {
-            let (path, dropped) = (file.log().path.display(), self.row.count(Count::Dropped) - before);
+            let (path, dropped) = (file.log().path.display(), self.row.counts().dropped - before);
             match dropped {
                 0 => say(format_args!("log {path}: works again; nothing is lost")),
                 _ => say(format_args!("log {path}: works again; {dropped} bytes are missing")),
@@ -360,7 +371,7 @@ impl Sink {
 }
 
 /// Nanoseconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 

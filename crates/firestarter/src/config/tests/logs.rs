@@ -317,6 +317,24 @@ fn the_real_look_at_a_path() {
 }
 
 #[test]
+fn a_log_is_no_backup_of_another() {
+    assert_eq!(
+        web_fault("stdout_log = 'size:1:1:o'\nstderr_log = 'o.1'"),
+        "4:14 stderr_log: backups of /srv/app/o get this name, by web at 3:14 = write another path"
+    );
+    for name in ["o.7.gz", "o.2.zst", "o.20260301", "o.20260301.2"] {
+        assert!(
+            web_fault(&format!("stderr_log = '{name}'\nstdout_log = 'time:1:D:U:1:o'")).contains("backups of"),
+            "{name}"
+        );
+    }
+    for fine in ["o.1.log", "o.", "o", "1", "p.1", "o.gz", "o1"] {
+        web(&format!("stdout_log = 'size:1:1:o'\nstderr_log = {{ path = '{fine}', rotate = 'size:1:1' }}"));
+    }
+    web("stdout_log = 'o'\nstderr_log = 'o.1'");
+}
+
+#[test]
 fn one_file_is_written_in_one_way() {
     web("stdout_log = 'size:1:1:o'\nstderr_log = 'size:1:1:/srv/app/o'");
     web("stdout_log = 'size:1:1:o'\nstderr_log = { path = '/srv/app/o', rotate = 'size:1:1', form = 'plain' }");

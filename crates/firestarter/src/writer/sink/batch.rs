@@ -6,7 +6,7 @@ use std::io;
 use super::super::form::{shape, Voice};
 use super::super::source::Source;
 use super::{Place, Scratch, Sink, Work, NOBODY, SPLIT, WHOLE};
-use crate::journal::{Batch, Count, Kind};
+use crate::journal::{Batch, Counts, Kind};
 use crate::output::Form;
 
 impl Sink {
@@ -49,12 +49,13 @@ impl Sink {
                 return Ok(input);
             }
             Kind::Gap | Kind::Lost => {
-                let [bytes, lines] = self.count(batch, source);
+                let [bytes, lines] = batch.missing;
                 let why = match &self.place {
                     Place::File(_) => "could not be written",
                     Place::Own(_) => "found nobody who reads",
                 };
-                let text = format!("firestarter: {lines} lines ({bytes} bytes) of workers {why}\n");
+                let s = if lines == 1 { "" } else { "s" };
+                let text = format!("firestarter: {lines} line{s} ({bytes} bytes) of workers {why}\n");
                 *input = text.into_bytes();
             }
             Kind::Lines | Kind::Split => {
@@ -66,15 +67,6 @@ impl Sink {
         let kind = if batch.kind == Kind::Split { Kind::Split } else { Kind::Lines };
         let shaped = self.shape(kind, source, batch.time, input, output);
         Ok(if shaped { output } else { input })
-    }
-
-    /// How many bytes and lines are missing, by a batch that says so.
-    pub(super) fn count(&self, batch: &Batch, source: &Source) -> [u64; 2] {
-        if batch.kind == Kind::Lost {
-            let (_, told) = self.row.lost();
-            return [batch.to - told[0], batch.from - told[1]];
-        }
-        [batch.to - batch.from, source.row.counted(batch.from).0]
     }
 
     /// Finishes what this thread or a dead writer has begun.
@@ -144,19 +136,8 @@ impl Sink {
             false if work.ended && batch.to == work.to => NOBODY,
             false => source.id(),
         };
-        let missing = self.count(&batch, source);
-        match batch.kind {
-            Kind::Gap | Kind::Lost => {
-                self.row.add(Count::Dropped, missing[0]);
-                self.row.add(Count::DroppedLines, missing[1]);
-            }
-            Kind::Lines | Kind::Split => {
-                self.row.add(Count::Bytes, batch.to - batch.from);
-                if let Place::Own(own) = &self.place {
-                    own.keep(source.pipe.origin, batch.time, part);
-                }
-            }
-            Kind::Close => {}
+        if let (Kind::Lines | Kind::Split, Place::Own(own)) = (batch.kind, &self.place) {
+            own.keep(source.pipe.origin, batch.time, part);
         }
         match batch.kind {
             Kind::Lost => self.row.told([batch.to, batch.from]),
@@ -166,9 +147,12 @@ impl Sink {
             }
             Kind::Lines | Kind::Split | Kind::Close => source.consumed(part, batch.to),
         }
-        if part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to {
-            self.row.add(Count::Torn, 1);
-        }
-        self.row.end(self.open_line);
+        let torn = part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to;
+        let bytes = match batch.kind {
+            Kind::Lines | Kind::Split => batch.to - batch.from,
+            Kind::Gap | Kind::Lost | Kind::Close => 0,
+        };
+        let [dropped, dropped_lines] = batch.missing;
+        self.row.end(self.open_line, Counts { bytes, dropped, dropped_lines, torn: u64::from(torn) });
     }
 }

@@ -273,6 +273,13 @@ impl World {
         names.iter().rev().map(read).filter(|text| text != "\n").collect()
     }
 
+    /// What people are told of the sink is what stands in its files.
+    fn counts_are_those_of(&self, found: &Found) {
+        let counts = self.pipes.sinks().row(0).counts();
+        let told = (counts.bytes, counts.dropped, counts.dropped_lines);
+        assert_eq!(told, (found.kept, found.dropped, found.dropped_lines), "{found:?}, kills: {}", self.kills);
+    }
+
     fn written(&self) -> (u64, u64) {
         let newlines = self.workers.iter().map(|worker| worker.lines.len() as u64 - u64::from(worker.open)).sum();
         (self.workers.iter().map(|worker| worker.written).sum(), newlines)
