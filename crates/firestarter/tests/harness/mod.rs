@@ -5,6 +5,7 @@
 
 mod built;
 pub(crate) mod dice;
+pub(crate) mod disk;
 pub(crate) mod einhornsh;
 pub(crate) mod lines;
 pub(crate) mod load;
@@ -116,6 +117,12 @@ impl Drop for Folder {
             pause();
         }
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl AsRef<Path> for Folder {
+    fn as_ref(&self) -> &Path {
+        &self.0
     }
 }
 
