@@ -37,8 +37,13 @@ pub(crate) fn of(group: &str) -> &'static [Verb] {
     }
 }
 
-/// `worker_dies`: one may be killed meanwhile, a new one too, and then an upgrade has failed.
-pub(crate) fn order(stage: &Stage, group: &str, verb: Verb, worker_dies: bool, dice: &mut Dice) -> String {
+/// Done, or not done for a reason that there is.
+pub(crate) fn is_fine(said: &Said, excuses: &[&str]) -> bool {
+    said.code == 0 || said.code == 1 && excuses.iter().any(|excuse| said.err.contains(excuse))
+}
+
+/// `excuses`: why an upgrade may fail.
+pub(crate) fn order(stage: &Stage, group: &str, verb: Verb, excuses: &[&str], dice: &mut Dice) -> String {
     let fire = &stage.fire;
     let said = match verb {
         Verb::Upgrade => fire.ctl(&["ctrl", group, "upgrade"]),
@@ -47,10 +52,8 @@ pub(crate) fn order(stage: &Stage, group: &str, verb: Verb, worker_dies: bool, d
         Verb::Abort => return abort(stage, group, dice),
         Verb::Cancel => return cancel(fire, group, dice),
     };
-    let fine = said.code == 0
-        || verb == Verb::Rollback && said.err.contains("nothing to roll back to")
-        || worker_dies && said.code == 1;
-    assert!(fine, "{} {group}: {said:?}", verb.word());
+    let first = verb == Verb::Rollback && said.err.contains("there is no generation before this one");
+    assert!(first || is_fine(&said, excuses), "{} {group}: {said:?}", verb.word());
     gist(&said)
 }
 

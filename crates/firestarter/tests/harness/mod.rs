@@ -352,9 +352,16 @@ pub(crate) fn said(mut command: Command) -> Said {
     finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start a command"))
 }
 
-/// Waits for a command whose output is piped.
+/// Waits for a command whose output is piped, and not for ever.
 pub(crate) fn finish(child: Child) -> Said {
-    let output = child.wait_with_output().expect("wait for a command");
+    let (pid, (sender, ended)) = (child.id(), std::sync::mpsc::channel());
+    std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let Ok(output) = ended.recv_timeout(LIMIT * 2) else {
+        let command = proc::arguments(pid).join(" ");
+        proc::signal(pid, Sig::KILL);
+        panic!("it does not end: {command}");
+    };
+    let output = output.expect("wait for a command");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
