@@ -126,13 +126,16 @@ impl Daemon<'_> {
         let _ = epoll::delete(&self.epoll, &bell);
         match said {
             Ok(()) => self.succession = Succession::Ready { asker, program, since: Instant::now() },
-            Err(reason) => {
-                say(format_args!("not replaced: {reason}"));
-                if let Some(client) = asker {
-                    self.answer(client, &Outcome::not_replaced(reason));
-                    self.serve(client);
-                }
-            }
+            Err(reason) => self.not_replaced(asker, reason),
+        }
+    }
+
+    /// It comes to nothing, and whoever asked for it is told so.
+    fn not_replaced(&mut self, asker: Option<u64>, reason: String) {
+        say(format_args!("not replaced: {reason}"));
+        if let Some(client) = asker {
+            self.answer(client, &Outcome::not_replaced(reason));
+            self.serve(client);
         }
     }
 
@@ -143,22 +146,18 @@ impl Daemon<'_> {
         if !press && self.children.yard.is_busy() || !self.control.owes_no_rest(press) {
             return Some(LOOK);
         }
-        if let Err(error) = self.log.snapshot(&self.core) {
-            say(format_args!("not replaced: {error}"));
-            self.succession = Succession::Rest;
-            return None;
-        }
+        let written = self.log.snapshot(&self.core).map_err(|error| error.to_string());
         let Succession::Ready { asker, program, .. } = std::mem::take(&mut self.succession) else { return None };
-        match self.shared.ledger.keep(Part::Next, program) {
+        let keep = |()| self.shared.ledger.keep(Part::Next, program).map_err(|error| plain(&error));
+        match written.and_then(keep) {
             Ok(_) => {
                 self.shared.header.handover().ask(asker, now().0);
                 exit_now(0)
             }
-            Err(error) => {
-                say(format_args!("not replaced: {}", plain(&error)));
-                None
-            }
+            Err(reason) => self.not_replaced(asker, reason),
         }
+        // What the client asks next may be in the inbox by now.
+        Some(Duration::ZERO)
     }
 
     /// This daemon is at work: the first of a new program, or of the one whose place was given back.
