@@ -80,9 +80,9 @@ const COMMON: [Act; 14] = [
     Act::Reopen,
 ];
 
-/// Acts for a round: two to six that go together.
+/// Acts for a round: two to eight that go together.
 pub(crate) fn cast(stage: &Stage, dice: &mut Dice) -> Vec<Act> {
-    let wanted = 2 + dice.roll(5) as usize;
+    let wanted = 2 + dice.roll(7) as usize;
     let mut cast: Vec<Act> = Vec::new();
     while cast.len() < wanted {
         let group = dice.among(&STEADY).0;
@@ -145,8 +145,9 @@ impl Act {
 /// Why an upgrade of a group may fail in this company: a new worker is killed, or another order takes its place.
 fn excuses(group: &'static str, all: &[Act]) -> Vec<&'static str> {
     let killed = all.contains(&Act::KillWorker(group)).then_some("was ended by SIGKILL");
-    let restarted = all.contains(&Act::Order(group, Verb::Restart)).then_some("restart came in between");
-    killed.into_iter().chain(restarted).collect()
+    let restarts = all.contains(&Act::Order(group, Verb::Restart));
+    let restarted = restarts.then_some(["restart came in between", "a later restart took its place"]);
+    killed.into_iter().chain(restarted.into_iter().flatten()).collect()
 }
 
 fn kill_worker(fire: &Fire, group: &str, dice: &mut Dice) -> String {

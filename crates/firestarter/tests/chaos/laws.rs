@@ -75,18 +75,18 @@ fn strays(fire: &Fire, workers: usize) -> Vec<String> {
     let open = proc::descriptors(fire.keeper_pid);
     let named = named(fire);
     let mut strays = Vec::new();
-    // Those of the daemon that lives have no names: where it waits, and a pidfd for each process.
-    let mut pidfds = 0;
+    // Those of the daemon that lives have no names: where it waits and is woken, and a pidfd for each process.
+    let (mut pidfds, mut waits) = (0, 0);
     for (number, what) in open.iter().filter(|(number, _)| *number >= 64 && !named.contains_key(number)) {
         match what.as_str() {
             "anon_inode:[pidfd]" => pidfds += 1,
-            "anon_inode:[eventpoll]" | "anon_inode:[eventfd]" | "anon_inode:inotify" | "anon_inode:[timerfd]" => {}
+            "anon_inode:[eventpoll]" | "anon_inode:[eventfd]" => waits += 1,
             _ => strays.push(format!("{number}: {what}")),
         }
     }
-    // Of the workers, of the daemon and the writer.
-    if pidfds > workers + 2 {
-        strays.push(format!("{pidfds} pidfds of {workers} workers"));
+    // One pidfd is that of the keeper.
+    if pidfds > workers + 1 || waits > 2 {
+        strays.push(format!("{pidfds} pidfds of {workers} workers, {waits} to wait"));
     }
     let of = |word: &str| named.values().filter(|what| what.starts_with(word)).count();
     for (word, most) in [("Output", 2 * workers), ("Stage", 2 * workers), ("WorkerConnection", 0), ("Client", 1)] {
