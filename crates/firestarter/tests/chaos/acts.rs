@@ -87,10 +87,10 @@ pub(crate) fn cast(stage: &Stage, dice: &mut Dice) -> Vec<Act> {
     while cast.len() < wanted {
         let group = dice.among(&STEADY).0;
         let act = match dice.roll(8) {
-            0 | 1 => Act::Order(group, *dice.among(orders::of(group))),
+            0 | 1 => Act::Order(group, dice.among(orders::of(group))),
             2 => Act::Scale(group),
-            3 => Act::KillWorker(*dice.among(&["talk", "idle"])),
-            _ => *dice.among(&COMMON),
+            3 => Act::KillWorker(dice.among(&["talk", "idle"])),
+            _ => dice.among(&COMMON),
         };
         if possible(stage, act) && cast.iter().all(|other| go_together(*other, act)) {
             cast.push(act);
@@ -157,7 +157,7 @@ fn kill_worker(fire: &Fire, group: &str, dice: &mut Dice) -> String {
     if workers.is_empty() {
         return "there was none".to_owned();
     }
-    let pid = *dice.among(&workers);
+    let pid = dice.among(&workers);
     proc::signal(pid, Sig::KILL);
     until("a worker's death", || !proc::alive(pid));
     format!("pid {pid}")
@@ -168,7 +168,7 @@ fn kill_daemons(stage: &Stage, dice: &mut Dice) -> String {
     let mut pids = Vec::new();
     for _ in 0..count {
         // The next one is hit at its work, or at its recovery.
-        let within = *dice.among(&[3, 60]);
+        let within = dice.among(&[3, 60]);
         dice.moment(within);
         until("a daemon", || proc::daemon(stage.fire.keeper_pid).is_some());
         let Some(pid) = proc::daemon(stage.fire.keeper_pid) else { continue };
@@ -193,7 +193,7 @@ fn stop_daemon(stage: &Stage, dice: &mut Dice) -> String {
     let Some(pid) = proc::daemon(stage.fire.keeper_pid) else { return "there was none".to_owned() };
     proc::signal(pid, Sig::STOP);
     dice.moment(800);
-    let (word, signal) = *dice.among(&[("went on", Sig::CONT), ("was killed", Sig::KILL)]);
+    let (word, signal) = dice.among(&[("went on", Sig::CONT), ("was killed", Sig::KILL)]);
     proc::signal(pid, signal);
     format!("pid {pid} {word}, status after {:?}", answers(stage))
 }

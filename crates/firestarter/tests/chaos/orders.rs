@@ -71,7 +71,7 @@ fn release(fire: &Fire, name: &str) {
 }
 
 fn abort(stage: &Stage, group: &str, dice: &mut Dice) -> String {
-    let name = *dice.among(&["ends", "ends", "crashes", "crashes", "hangs"]);
+    let name = dice.among(&["ends", "ends", "crashes", "crashes", "hangs"]);
     release(&stage.fire, name);
     let said = stage.fire.ctl(&["ctrl", group, "upgrade"]);
     release(&stage.fire, "good");
@@ -103,7 +103,7 @@ pub(crate) fn scale(stage: &Stage, group: &'static str, dice: &mut Dice) -> Stri
 
 /// `daemon_dies`: three that die while they should get to work, and the old program has its place back.
 pub(crate) fn upgrade_daemon(fire: &Fire, daemon_dies: bool, dice: &mut Dice) -> String {
-    let binary = fire.folder.join(*dice.among(&["one", "two"]));
+    let binary = fire.folder.join(dice.among(&["one", "two"]));
     let said = fire.ctl(&["upgrade-daemon", "--binary", binary.to_str().expect("UTF-8")]);
     let fine = said.code == 0 || daemon_dies && said.err.contains("died before they were at work");
     assert!(fine, "upgrade-daemon: {said:?}");

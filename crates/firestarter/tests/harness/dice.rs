@@ -23,8 +23,8 @@ impl Dice {
     }
 
     /// One of several.
-    pub(crate) fn among<'a, T>(&mut self, several: &'a [T]) -> &'a T {
-        &several[self.roll(several.len() as u64) as usize]
+    pub(crate) fn among<T: Copy>(&mut self, several: &[T]) -> T {
+        several[self.roll(several.len() as u64) as usize]
     }
 
     /// A moment within the next so many milliseconds.
