@@ -6,65 +6,12 @@ mod harness;
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::io::Read;
 use std::time::{Duration, Instant};
 
+use harness::disk::{run, Disk};
 use harness::proc::{self, Sig};
 use harness::{lines, until, Fire, Folder};
-
-/// A disk of the test's own, in the folder of the test. It must go before the folder does, which cannot be removed else, and
-/// where a frozen one would hold up whoever tries: so it is declared behind the Firestarter that has the folder.
-struct Disk(PathBuf);
-
-fn run(program: &str, words: &[&str]) -> bool {
-    let status = Command::new(program).args(words).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-impl Disk {
-    /// None where none can be mounted.
-    fn mount(folder: &Folder, words: &[&str]) -> Option<Disk> {
-        let place = folder.join("disk");
-        fs::create_dir(&place).expect("a folder");
-        let mounted = run("mount", &[words, &[place.to_str().expect("a path")]].concat());
-        if !mounted {
-            eprintln!("skipped: no disk can be mounted here, which needs root");
-        }
-        mounted.then_some(Disk(place))
-    }
-
-    fn small(folder: &Folder) -> Option<Disk> {
-        Disk::mount(folder, &["-t", "tmpfs", "-o", "size=64k", "none"])
-    }
-
-    /// Fills it to the last byte.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("fill")).expect("a file");
-        for size in [4096, 1] {
-            while file.write(&vec![b'-'; size]).is_ok_and(|written| written > 0) {}
-        }
-    }
-
-    /// There is room again, and much.
-    fn free(&self) {
-        let place = self.0.to_str().expect("a path");
-        assert!(run("mount", &["-o", "remount,size=400m", place]), "remount");
-        let _ = fs::remove_file(self.0.join("fill"));
-    }
-
-    fn freeze(&self, word: &str) -> bool {
-        run("fsfreeze", &[word, self.0.to_str().expect("a path")])
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.freeze("-u");
-        run("umount", &["-l", self.0.to_str().expect("a path")]);
-    }
-}
 
 /// Where the log is, if it is on a disk of the test's own.
 fn log(folder: &Folder) -> String {
@@ -86,21 +33,10 @@ fn done(fire: &Fire) -> bool {
     fire.folder.join(&format!("done.{pid}")).exists()
 }
 
-/// Lines and bytes that the log says are missing.
-fn missing(text: &str) -> (u64, u64) {
-    let counts = text.lines().filter_map(|line| line.strip_prefix("firestarter: "));
-    counts.fold((0, 0), |(lines, bytes), line| {
-        let numbers: Vec<u64> =
-            line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
-        let [more, of] = numbers[..] else { panic!("{line:?}") };
-        (lines + more, bytes + of)
-    })
-}
-
 #[test]
 fn a_full_disk_that_is_freed_in_time_costs_nothing() {
     let folder = Folder::new();
-    let Some(disk) = Disk::small(&folder) else { return };
+    let Some(disk) = Disk::small(&folder.join("disk")) else { return };
     disk.fill();
     let (fire, disk) = (start(folder, 500, 800_000, "@DIR@/disk/log"), disk);
     fire.hears("no space left on device; what is written to it waits until that is mended");
@@ -116,7 +52,7 @@ fn a_full_disk_that_is_freed_in_time_costs_nothing() {
 /// A disk stays full while a worker writes, and is freed then; `kill`: the writer is killed meanwhile, again and again.
 fn stays_full(kill: bool) {
     let folder = Folder::new();
-    let Some(disk) = Disk::small(&folder) else { return };
+    let Some(disk) = Disk::small(&folder.join("disk")) else { return };
     let (fire, disk) = (start(folder, 0, 12_000_000, "@DIR@/disk/log"), disk);
     let (last, longest) = (RefCell::new((0, Instant::now())), RefCell::new(Duration::ZERO));
     let mut killed = Instant::now();
@@ -143,14 +79,14 @@ fn stays_full(kill: bool) {
     disk.free();
     let whole = || {
         let text = log(&fire.folder);
-        missing(&text).1 > 0 && text.ends_with('\n')
+        lines::missing(&text).1 > 0 && text.ends_with('\n')
     };
     until("the count", whole);
     let taken = lines::all_taken(&fire.folder);
     let sum = || {
         let text = log(&fire.folder);
         let found = lines::read(&fire.folder, &text, true);
-        found.values().map(|found| found.bytes).sum::<u64>() + missing(&text).1
+        found.values().map(|found| found.bytes).sum::<u64>() + lines::missing(&text).1
     };
     until("what is kept and what is counted are all", || sum() >= taken);
     assert_eq!(sum(), taken);
@@ -228,7 +164,7 @@ fn who_waits_for_a_full_disk_loses_nothing_whoever_is_killed() {
 #[test]
 fn a_disk_that_may_not_be_written_to_is_waited_for() {
     let folder = Folder::new();
-    let Some(disk) = Disk::small(&folder) else { return };
+    let Some(disk) = Disk::small(&folder.join("disk")) else { return };
     let place = disk.0.to_str().expect("a path").to_owned();
     let toml =
         "[web]\nexec_start = ['sh', '-c', 'while [ ! -e go ]; do sleep 0.01; done; exec @WORKER@ lines 0 30000']\n\
@@ -254,7 +190,7 @@ fn a_disk_that_hangs_holds_up_nobody_but_who_writes_to_it() {
         eprintln!("skipped: no mkfs.ext4");
         return;
     }
-    let Some(disk) = Disk::mount(&folder, &["-o", "loop", path]) else { return };
+    let Some(disk) = Disk::mount(&folder.join("disk"), &["-o", "loop", path]) else { return };
     let counts = "['sh', '-c', 'i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done']";
     let fire = Fire::start_in(
         folder,

@@ -33,10 +33,25 @@ pub(super) enum Succession {
     #[default]
     Rest,
     /// The new program is being asked.
-    Asking { asker: Option<u64>, program: OwnedFd, answer: Receiver<Result<(), String>>, bell: OwnedFd },
+    Asking { asker: Option<u64>, program: OwnedFd, answer: Answer, bell: OwnedFd },
     /// It could take over: the next quiet point is the end of this daemon. From then on nobody who does not take a reply
     /// is waited for.
     Ready { asker: Option<u64>, program: OwnedFd, since: Instant },
+}
+
+type Answer = Receiver<Result<(), String>>;
+
+impl Succession {
+    /// Ends the asking, if that is what it is at; a bell that rings once more changes nothing.
+    fn answered(&mut self) -> Option<(Option<u64>, OwnedFd, Answer, OwnedFd)> {
+        match std::mem::take(self) {
+            Succession::Asking { asker, program, answer, bell } => Some((asker, program, answer, bell)),
+            other @ (Succession::Rest | Succession::Ready { .. }) => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 /// So long a program may take to answer.
@@ -105,18 +120,22 @@ impl Daemon<'_> {
 
     /// The new program has answered.
     pub(super) fn hear_successor(&mut self) {
-        let Succession::Asking { asker, program, answer, bell } = std::mem::take(&mut self.succession) else { return };
+        let Some((asker, program, answer, bell)) = self.succession.answered() else { return };
         let said = answer.try_recv().unwrap_or_else(|_| Err("nobody has asked it".to_owned()));
-        drop(bell);
+        // Closing it would not silence it: the thread that rang it may still have it open.
+        let _ = epoll::delete(&self.epoll, &bell);
         match said {
             Ok(()) => self.succession = Succession::Ready { asker, program, since: Instant::now() },
-            Err(reason) => {
-                say(format_args!("not replaced: {reason}"));
-                if let Some(client) = asker {
-                    self.answer(client, &Outcome::not_replaced(reason));
-                    self.serve(client);
-                }
-            }
+            Err(reason) => self.not_replaced(asker, reason),
+        }
+    }
+
+    /// It comes to nothing, and whoever asked for it is told so.
+    fn not_replaced(&mut self, asker: Option<u64>, reason: String) {
+        say(format_args!("not replaced: {reason}"));
+        if let Some(client) = asker {
+            self.answer(client, &Outcome::not_replaced(reason));
+            self.serve(client);
         }
     }
 
@@ -127,22 +146,18 @@ impl Daemon<'_> {
         if !press && self.children.yard.is_busy() || !self.control.owes_no_rest(press) {
             return Some(LOOK);
         }
-        if let Err(error) = self.log.snapshot(&self.core) {
-            say(format_args!("not replaced: {error}"));
-            self.succession = Succession::Rest;
-            return None;
-        }
+        let written = self.log.snapshot(&self.core).map_err(|error| error.to_string());
         let Succession::Ready { asker, program, .. } = std::mem::take(&mut self.succession) else { return None };
-        match self.shared.ledger.keep(Part::Next, program) {
+        let keep = |()| self.shared.ledger.keep(Part::Next, program).map_err(|error| plain(&error));
+        match written.and_then(keep) {
             Ok(_) => {
                 self.shared.header.handover().ask(asker, now().0);
                 exit_now(0)
             }
-            Err(error) => {
-                say(format_args!("not replaced: {}", plain(&error)));
-                None
-            }
+            Err(reason) => self.not_replaced(asker, reason),
         }
+        // What the client asks next may be in the inbox by now.
+        Some(Duration::ZERO)
     }
 
     /// This daemon is at work: the first of a new program, or of the one whose place was given back.
@@ -263,5 +278,24 @@ fn describe(reason: Reason) -> String {
         Reason::Refused => "it could not take over after all; its reason stands in the log".to_owned(),
         Reason::Died => "its daemons died before they were at work".to_owned(),
         Reason::Late => "its daemon was not at work in time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open_file() -> OwnedFd {
+        File::open("/dev/null").expect("/dev/null").into()
+    }
+
+    #[test]
+    fn a_bell_that_rings_twice_is_answered_once() {
+        let (_sender, answer) = channel();
+        let mut succession = Succession::Asking { asker: Some(7), program: open_file(), answer, bell: open_file() };
+        let (asker, program, ..) = succession.answered().expect("it was asked");
+        succession = Succession::Ready { asker, program, since: Instant::now() };
+        assert!(succession.answered().is_none());
+        assert!(matches!(succession, Succession::Ready { asker: Some(7), .. }), "what was found out is still known");
     }
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-
-use super::Folder;
+use std::path::Path;
 
 /// A worker writes at most so much at once.
 const PART: u64 = 20_000;
@@ -33,7 +32,8 @@ pub(crate) fn line(pid: u32, n: u32) -> String {
 
 /// Reads a log: every line is the next of its worker, but for one at most of each that was cut short by its end. `skips`:
 /// lines may be missing, and lines of Firestarter stand in their place.
-pub(crate) fn read(folder: &Folder, text: &str, skips: bool) -> BTreeMap<u32, Found> {
+pub(crate) fn read(folder: impl AsRef<Path>, text: &str, skips: bool) -> BTreeMap<u32, Found> {
+    let folder = folder.as_ref();
     let mut found: BTreeMap<u32, Found> = lives(folder).into_iter().map(|pid| (pid, Found::default())).collect();
     let mut torn = Vec::new();
     for piece in text.split_inclusive('\n') {
@@ -54,22 +54,35 @@ pub(crate) fn read(folder: &Folder, text: &str, skips: bool) -> BTreeMap<u32, Fo
         assert!(n == of.lines || skips && n > of.lines, "pid {pid}: line {n} in place of {}", of.lines);
         *of = Found { lines: n + 1, bytes: of.bytes + piece.len() as u64, torn: false };
     }
-    for text in torn {
-        let next = |(pid, of): &(&u32, &mut Found)| !of.torn && line(**pid, of.lines).starts_with(text);
-        let (_, of) = found.iter_mut().find(next).unwrap_or_else(|| panic!("whose line is {text:?}?"));
-        *of = Found { lines: of.lines, bytes: of.bytes + text.len() as u64, torn: true };
-    }
+    give_back(folder, &mut found, torn);
     found
 }
 
+/// Gives each line that was cut short to whom it may be of. Of a few letters that may be several: whoever lacks just so
+/// many bytes comes first, then who lacks any, and the longest is given first.
+fn give_back(folder: &Path, found: &mut BTreeMap<u32, Found>, mut torn: Vec<&str>) {
+    let all: BTreeMap<u32, u64> = found.keys().map(|pid| (*pid, taken(folder, *pid))).collect();
+    torn.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    for text in torn {
+        let may = |(pid, of): &(&u32, &mut Found)| !of.torn && line(**pid, of.lines).starts_with(text);
+        let lacks = |(pid, of): &(&u32, &mut Found)| {
+            let lacks = all[*pid].saturating_sub(of.bytes);
+            (lacks != text.len() as u64, lacks == 0)
+        };
+        let (_, of) = found.iter_mut().filter(may).min_by_key(lacks).unwrap_or_else(|| panic!("whose is {text:?}?"));
+        *of = Found { lines: of.lines, bytes: of.bytes + text.len() as u64, torn: true };
+    }
+}
+
 /// All that the kernel took of a worker is in the log.
-pub(crate) fn all_there(folder: &Folder, found: &BTreeMap<u32, Found>) -> u64 {
+pub(crate) fn all_there(folder: impl AsRef<Path>, found: &BTreeMap<u32, Found>) -> u64 {
+    let folder = folder.as_ref();
     let mut all = 0;
     for pid in lives(folder) {
         let taken = taken(folder, pid);
         let of = found.get(&pid).copied().unwrap_or_default();
         // One that was killed may not have noted its last write.
-        let noted = folder.join(&format!("done.{pid}")).exists();
+        let noted = folder.join(format!("done.{pid}")).exists();
         let most = if noted { taken } else { taken + PART };
         assert!((taken..=most).contains(&of.bytes), "pid {pid}: {of:?}, but it wrote {taken} bytes");
         all += taken;
@@ -78,26 +91,28 @@ pub(crate) fn all_there(folder: &Folder, found: &BTreeMap<u32, Found>) -> u64 {
 }
 
 /// How many bytes of a worker the kernel took.
-pub(crate) fn taken(folder: &Folder, pid: u32) -> u64 {
-    let bytes = fs::read(folder.join(&format!("life.{pid}"))).unwrap_or_default();
+pub(crate) fn taken(folder: impl AsRef<Path>, pid: u32) -> u64 {
+    let bytes = fs::read(folder.as_ref().join(format!("life.{pid}"))).unwrap_or_default();
     bytes.try_into().map_or(0, u64::from_ne_bytes)
 }
 
 /// How many bytes of all workers the kernel took.
-pub(crate) fn all_taken(folder: &Folder) -> u64 {
+pub(crate) fn all_taken(folder: impl AsRef<Path>) -> u64 {
+    let folder = folder.as_ref();
     lives(folder).into_iter().map(|pid| taken(folder, pid)).sum()
 }
 
 /// The pids of all workers that wrote.
-fn lives(folder: &Folder) -> Vec<u32> {
-    let names = fs::read_dir(folder.path()).expect("the folder").flatten();
+fn lives(folder: &Path) -> Vec<u32> {
+    let names = fs::read_dir(folder).expect("the folder").flatten();
     names.filter_map(|entry| entry.file_name().to_str()?.strip_prefix("life.")?.parse().ok()).collect()
 }
 
 /// All that is in a log and its backups, oldest first, each file beginning a line.
-pub(crate) fn of_log(folder: &Folder, log: &str, by_stamp: bool) -> String {
+pub(crate) fn of_log(folder: impl AsRef<Path>, log: &str, by_stamp: bool) -> String {
+    let folder = folder.as_ref();
     let prefix = format!("{log}.");
-    let names = fs::read_dir(folder.path()).expect("the folder").flatten();
+    let names = fs::read_dir(folder).expect("the folder").flatten();
     let backups = names.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(&prefix)?.to_owned()));
     let mut backups: Vec<String> = backups.collect();
     let place = |name: &String| {
@@ -109,7 +124,8 @@ pub(crate) fn of_log(folder: &Folder, log: &str, by_stamp: bool) -> String {
         backups.reverse();
     }
     let mut text = String::new();
-    for part in backups.iter().map(|name| folder.read(&format!("{prefix}{name}"))).chain([folder.read(log)]) {
+    for name in backups.iter().map(|name| format!("{prefix}{name}")).chain([log.to_owned()]) {
+        let part = fs::read_to_string(folder.join(name)).unwrap_or_default();
         // The last line of a worker that was killed may end a file.
         if !text.is_empty() && !text.ends_with('\n') && !part.is_empty() {
             text.push('\n');
@@ -117,4 +133,15 @@ pub(crate) fn of_log(folder: &Folder, log: &str, by_stamp: bool) -> String {
         text.push_str(&part);
     }
     text
+}
+
+/// Lines and bytes that a log says are missing.
+pub(crate) fn missing(text: &str) -> (u64, u64) {
+    let counts = text.lines().filter_map(|line| line.strip_prefix("firestarter: "));
+    counts.fold((0, 0), |(lines, bytes), line| {
+        let numbers: Vec<u64> =
+            line.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+        let [more, of] = numbers[..] else { panic!("{line:?}") };
+        (lines + more, bytes + of)
+    })
 }

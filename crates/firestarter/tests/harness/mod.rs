@@ -5,24 +5,24 @@
 
 mod built;
 pub(crate) mod dice;
+pub(crate) mod disk;
 pub(crate) mod einhornsh;
+mod folder;
 pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod proc;
 pub(crate) mod superior;
 pub(crate) mod wire;
 
-use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
 pub(crate) use built::{notifier, worker};
+pub(crate) use folder::Folder;
 use proc::Sig;
 use wire::Wire;
 
@@ -31,94 +31,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The program under test.
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_firestarter");
-
-/// In the environment of all that a test starts, with the test's folder as its value.
-const MARK: &str = "FS_TEST_FOLDER";
-
-/// A folder, short enough for sockets, gone at the end together with every process that bears its mark.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Folder {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("fs{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new("/tmp").join(name);
-        fs::DirBuilder::new().mode(0o711).create(&path).expect("a new folder");
-        Folder(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// What stands in a file; nothing if there is none.
-    pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.join(name)).unwrap_or_default()
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.join(name);
-        fs::write(&path, text).expect("write a file of the test");
-        path
-    }
-
-    /// An executable file.
-    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.write(name, text);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
-        path
-    }
-
-    /// The processes that bear the mark: keeper, daemon, workers and what these have started.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        let mark = format!("{MARK}={}", self.0.display());
-        let bears = |pid: &u32| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|entry| entry == mark.as_bytes())
-        };
-        proc::all().into_iter().filter(bears).collect()
-    }
-
-    /// A command in this folder whose processes bear the mark, in a process group of its own.
-    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env(MARK, &self.0).env_remove("FIRESTARTER_SOCKET").current_dir(&self.0);
-        command.stdin(Stdio::null()).process_group(0);
-        command
-    }
-
-    /// Writes a configuration; `@DIR@` becomes the folder, `@WORKER@` the tests' worker.
-    pub(crate) fn config(&self, toml: &str) -> PathBuf {
-        let mut toml = toml.replace("@DIR@", &self.0.display().to_string());
-        if toml.contains("@WORKER@") {
-            toml = toml.replace("@WORKER@", worker());
-        }
-        if toml.contains("@NOTIFIER@") {
-            toml = toml.replace("@NOTIFIER@", notifier());
-        }
-        self.write("config.toml", &toml)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let begun = Instant::now();
-        // Whoever is killed first may have started somebody meanwhile, so again until nobody is left.
-        loop {
-            let left = self.processes();
-            if left.is_empty() || begun.elapsed() > LIMIT {
-                break;
-            }
-            left.into_iter().for_each(|pid| proc::signal(pid, Sig::KILL));
-            pause();
-        }
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// What a command printed, and its exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -351,9 +263,16 @@ pub(crate) fn said(mut command: Command) -> Said {
     finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start a command"))
 }
 
-/// Waits for a command whose output is piped.
+/// Waits for a command whose output is piped, and not for ever.
 pub(crate) fn finish(child: Child) -> Said {
-    let output = child.wait_with_output().expect("wait for a command");
+    let (pid, (sender, ended)) = (child.id(), std::sync::mpsc::channel());
+    std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
+    let Ok(output) = ended.recv_timeout(LIMIT * 2) else {
+        let command = proc::arguments(pid).join(" ");
+        proc::signal(pid, Sig::KILL);
+        panic!("it does not end: {command}");
+    };
+    let output = output.expect("wait for a command");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }

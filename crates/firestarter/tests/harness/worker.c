@@ -5,6 +5,8 @@
    worker speak CONTRACT
                         serves as a client of firestarter, einhorn, server-starter or systemd alone, and acks as that does;
                         ends with 10 if it was not spoken to as the contract says, with 11 if by another contract too
+   worker keep ACK      as serve, but a request "+" is answered with a line and its connection stays open; who is told to end
+                        answers one more on each, with "." at the end of the line, and closes it
    worker once          answers one connection and ends
    worker datagram      answers one datagram with its pid and ends
    worker flags         prints 1 if its first listener does not block, else 0
@@ -76,15 +78,19 @@ static void answer(int connection) {
     close(connection);
 }
 
-static int serve(int listener, const char *how) {
+static int prepare(int listener, const char *how) {
     struct sigaction action = {.sa_handler = leave};
     if (pipe(wake)) return 5;
     sigaction(SIGTERM, &action, 0);
     sigaction(SIGUSR2, &action, 0);
     fcntl(listener, F_SETFL, fcntl(listener, F_GETFL) | O_NONBLOCK);
-    int code = 0;
-    if (!strcmp(how, "pair")) code = ack(atoi(getenv("FIRESTARTER_SOCK_FD")), "0");
-    if (!strcmp(how, "path")) code = say(getenv("FIRESTARTER_SOCK_PATH"), "0");
+    if (!strcmp(how, "pair")) return ack(atoi(getenv("FIRESTARTER_SOCK_FD")), "0");
+    if (!strcmp(how, "path")) return say(getenv("FIRESTARTER_SOCK_PATH"), "0");
+    return 0;
+}
+
+static int serve(int listener, const char *how) {
+    int code = prepare(listener, how);
     if (code) return code;
     for (;;) {
         struct pollfd ready[2] = {{wake[0], POLLIN, 0}, {listener, POLLIN, 0}};
@@ -96,6 +102,41 @@ static int serve(int listener, const char *how) {
         while (read(connection, request, sizeof request) < 0 && errno == EINTR) continue;
         answer(connection);
     }
+}
+
+/* Whether the connection stays open after the request that stands there. */
+static int stays(int connection, int leaves) {
+    char request[64], text[32];
+    ssize_t length = read(connection, request, sizeof request);
+    if (length < 0 && errno == EINTR) return 1;
+    if (length > 0 && request[0] == '+') {
+        int written = snprintf(text, sizeof text, leaves ? "%d.\n" : "%d\n", getpid());
+        if (write(connection, text, written) == written && !leaves) return 1;
+    } else if (length > 0) {
+        answer(connection);
+        return 0;
+    }
+    close(connection);
+    return 0;
+}
+
+static int keep(int listener, const char *how) {
+    struct pollfd ready[66];
+    int count = 2, leaves = 0, code = prepare(listener, how);
+    if (code) return code;
+    signal(SIGPIPE, SIG_IGN);
+    ready[0] = (struct pollfd){wake[0], POLLIN, 0};
+    ready[1] = (struct pollfd){listener, POLLIN, 0};
+    while (!leaves || count > 2) {
+        if (poll(ready, count, -1) < 0) continue;
+        if (ready[0].revents) leaves = 1, ready[0].fd = ready[1].fd = -1;
+        for (int at = count - 1; at > 1; at--)
+            if (ready[at].revents && !stays(ready[at].fd, leaves)) ready[at] = ready[--count];
+        if (!ready[1].revents || leaves || count == 66) continue;
+        int connection = accept(listener, 0, 0);
+        if (connection >= 0) ready[count++] = (struct pollfd){connection, POLLIN, 0};
+    }
+    return 0;
 }
 
 static int says(const char *name, const char *value) {
@@ -165,12 +206,23 @@ static int lease(const char *path) {
     return pause();
 }
 
+/* Who writes: its pid, and if there was one of that pid before, with a number above the highest pid added. */
+static unsigned who;
+
+static int begin_life(char *name) {
+    for (who = getpid();; who += 1u << 22) {
+        sprintf(name, "life.%u", who);
+        int life = open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+        if (life >= 0 || errno != EEXIST) return life;
+    }
+}
+
 /* Line number n, the same for ever: harness/lines.rs makes it again. */
 static size_t line(char *to, unsigned n) {
-    unsigned hash = (getpid() * 2654435761u + n * 40503u) ^ n << 7, most = 60;
+    unsigned hash = (who * 2654435761u + n * 40503u) ^ n << 7, most = 60;
     if (n % 16 == 15) most = 900;
     if (n % 256 == 255) most = 6000;
-    size_t begin = sprintf(to, "%d %u ", getpid(), n), length = (hash >> 8) % most;
+    size_t begin = sprintf(to, "%u %u ", who, n), length = (hash >> 8) % most;
     for (size_t at = 0; at < length; at++) to[begin + at] = 'a' + (n + at) % 26;
     to[begin + length] = '\n';
     return begin + length + 1;
@@ -181,8 +233,7 @@ static int lines(int rest, unsigned long long most) {
     char name[32];
     unsigned n = 0, dice = getpid();
     unsigned long long taken = 0;
-    snprintf(name, sizeof name, "life.%d", getpid());
-    int life = open(name, O_CREAT | O_RDWR, 0600);
+    int life = begin_life(name);
     if (life < 0) return 12;
     while (taken < most && access("enough", F_OK)) {
         size_t full = 0, wanted = (dice = dice * 1103515245u + 12345u) >> 16 & (rest < 20000 ? 8191 : 127);
@@ -198,7 +249,7 @@ static int lines(int rest, unsigned long long most) {
         }
         if (rest) usleep(rest);
     }
-    snprintf(name, sizeof name, "done.%d", getpid());
+    snprintf(name, sizeof name, "done.%u", who);
     close(open(name, O_CREAT | O_WRONLY, 0600));
     return pause();
 }
@@ -234,6 +285,7 @@ int main(int count, char **words) {
     }
     int listener = atoi(getenv("FIRESTARTER_FD_0"));
     if (!strcmp(words[1], "serve") && count == 3) return serve(listener, words[2]);
+    if (!strcmp(words[1], "keep") && count == 3) return keep(listener, words[2]);
     if (!strcmp(words[1], "once")) return answer(accept(listener, 0, 0)), 0;
     if (!strcmp(words[1], "datagram")) return datagram(listener);
     if (strcmp(words[1], "flags")) return 2;
