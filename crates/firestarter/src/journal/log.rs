@@ -5,7 +5,7 @@
 //! people who want to know how it came to this.
 
 use std::io;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Acquire;
 
 use firestarter_core::event::Event;
 use firestarter_core::journal::{self, Checksum, Reader, Unreadable, MAX_ENTRY};
@@ -13,6 +13,7 @@ use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 
 use super::memory::{Memory, Part};
+use super::steps::put;
 use crate::sys::maps::{SharedBytes, SharedWords};
 
 /// The two buffers, and words that say which is active and how much of each counts.
@@ -112,7 +113,7 @@ impl Log {
         let _ = self.buffers[idle].clear();
         self.buffers[idle][..length].copy_from_slice(&bytes);
         self.set_extent(idle, length, checksum);
-        self.words[SERIAL].store(u64::from(!serial) << 32 | u64::from(serial), Release);
+        put(&self.words[SERIAL], u64::from(!serial) << 32 | u64::from(serial));
         self.threshold = length + STRIDE.max(length);
         Ok(())
     }
@@ -163,7 +164,7 @@ impl Log {
     }
 
     fn set_extent(&self, buffer: usize, length: usize, checksum: Checksum) {
-        self.words[EXTENT + buffer].store(u64::from(checksum.0) << 32 | length as u64, Release);
+        put(&self.words[EXTENT + buffer], u64::from(checksum.0) << 32 | length as u64);
     }
 
     fn length(&self) -> usize {

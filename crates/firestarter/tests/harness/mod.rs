@@ -9,6 +9,8 @@ pub(crate) mod einhornsh;
 pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod proc;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tracer;
 pub(crate) mod wire;
 
 use std::fs::{self, File};
