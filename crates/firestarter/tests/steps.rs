@@ -157,10 +157,7 @@ fn step(fire: &Fire, story: &Story, at: u32) -> (Vec<u32>, Traced) {
 
 /// What must be so at rest: no zombie, no process that nobody knows of, no descriptor too many.
 fn at_rest(fire: &Fire, workers: &[u32], descriptors: usize) {
-    until("no zombie", || proc::zombies(fire.keeper_pid).is_empty());
-    let serves = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "serve");
-    let of_all = || fire.folder.processes().into_iter().filter(serves).count();
-    until("no worker that nobody knows of", || of_all() == workers.len());
+    nobody_else(fire, workers);
     // One for each worker, beside those of the start.
     let wanted = || descriptors + workers.len();
     let begun = Instant::now();
@@ -169,6 +166,13 @@ fn at_rest(fire: &Fire, workers: &[u32], descriptors: usize) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{descriptors} before, now {now:?} {}", fire.stderr());
         harness::pause();
     }
+}
+
+fn nobody_else(fire: &Fire, workers: &[u32]) {
+    until("no zombie", || proc::zombies(fire.keeper_pid).is_empty());
+    let serves = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "serve");
+    let of_all = || fire.folder.processes().into_iter().filter(serves).count();
+    until("no worker that nobody knows of", || of_all() == workers.len());
 }
 
 /// Descriptors beside those that hold programs fast, and beside this test's own connections.
@@ -237,7 +241,6 @@ fn upgrade(fire: &Fire, _: &[u32]) -> Value {
     ask(fire, "upgrade")
 }
 
-
 #[test]
 fn a_worker_that_dies() {
     let act = |_: &Fire, before: &[u32]| {
@@ -254,12 +257,30 @@ fn a_worker_that_dies() {
         let after = fire.settled("web", COUNT);
         assert_eq!(after[1], before[1]);
     };
-    every_step(1, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack_timeout = '10ms'", prepare: ready, act, check });
+    every_step(
+        1,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack_timeout = '10ms'",
+            prepare: ready,
+            act,
+            check,
+        },
+    );
 }
 
 #[test]
 fn an_upgrade_with_ack_manual() {
-    every_step(2, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'manual'", prepare: ready, act: upgrade, check: all_new });
+    every_step(
+        2,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack = 'manual'",
+            prepare: ready,
+            act: upgrade,
+            check: all_new,
+        },
+    );
 }
 
 #[test]
@@ -270,7 +291,16 @@ fn an_upgrade_with_ack_timer() {
 
 #[test]
 fn an_upgrade_with_ack_none() {
-    every_step(4, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'none'", prepare: ready, act: upgrade, check: all_new });
+    every_step(
+        4,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack = 'none'",
+            prepare: ready,
+            act: upgrade,
+            check: all_new,
+        },
+    );
 }
 
 #[test]
@@ -300,7 +330,10 @@ fn an_upgrade_that_is_aborted() {
         assert_eq!(fire.settled("web", COUNT), before);
         assert_eq!((&fire.group("web")["generation"], &fire.group("web")["restarts"]), (&1.into(), &0.into()));
     };
-    every_step(7, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'manual'", prepare, act, check });
+    every_step(
+        7,
+        &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'manual'", prepare, act, check },
+    );
 }
 
 #[test]
@@ -311,13 +344,25 @@ fn a_rollback() {
         ready(fire);
     };
     let act = |fire: &Fire, _: &[u32]| ask(fire, "rollback");
-    every_step(8, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'manual'", prepare, act, check: all_new });
+    every_step(
+        8,
+        &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack = 'manual'", prepare, act, check: all_new },
+    );
 }
 
 #[test]
 fn a_restart() {
     let act = |fire: &Fire, _: &[u32]| ask(fire, "restart");
-    every_step(9, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack_timeout = '10ms'", prepare: ready, act, check: all_new });
+    every_step(
+        9,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack_timeout = '10ms'",
+            prepare: ready,
+            act,
+            check: all_new,
+        },
+    );
 }
 
 #[test]
@@ -330,7 +375,16 @@ fn one_worker_more_and_one_less() {
         went_well(said, fire);
         assert_eq!(fire.settled("web", COUNT), before);
     };
-    every_step(10, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack_timeout = '10ms'", prepare: ready, act, check });
+    every_step(
+        10,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack_timeout = '10ms'",
+            prepare: ready,
+            act,
+            check,
+        },
+    );
 }
 
 #[test]
@@ -366,7 +420,16 @@ fn a_stop_and_a_start() {
         let after = fire.settled("web", COUNT);
         assert!(!after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?}");
     };
-    every_step(12, &Story { victim: Victim::Daemon, keys: "start_immediate = true\nack_timeout = '10ms'", prepare: ready, act, check });
+    every_step(
+        12,
+        &Story {
+            victim: Victim::Daemon,
+            keys: "start_immediate = true\nack_timeout = '10ms'",
+            prepare: ready,
+            act,
+            check,
+        },
+    );
 }
 
 #[test]
@@ -431,13 +494,19 @@ fn every_life(salt: u64, life: impl Fn(u32) -> Traced) {
 fn a_start() {
     every_life(16, |at| {
         let folder = folder();
-        let keeper = harness::run_command(&folder, &toml("start_immediate = true\nack = 'manual'")).spawn().expect("start");
+        let keeper =
+            harness::run_command(&folder, &toml("start_immediate = true\nack = 'manual'")).spawn().expect("start");
         let tracer = Tracer::of_next(keeper.id(), at);
+        // To wait for the keeper would take its stops from who traces it.
+        until("an answer", || {
+            let wire = Wire::connect(&folder.join("c")).ok();
+            wire.is_some_and(|mut wire| wire.send("list", json!({})).is_ok() && wire.reply().is_some())
+        });
         let fire = Fire::watch(folder, keeper);
         let workers = fire.settled("web", COUNT);
         plain(address_of(&fire)).expect("an answer");
         let traced = tracer.end();
-        at_rest(&fire, &workers, open(&fire));
+        nobody_else(&fire, &workers);
         assert_eq!(fire.group("web")["restarts"], 0, "{}", fire.stderr());
         fire.stop();
         traced
@@ -471,7 +540,7 @@ fn a_group_that_is_started_by_its_first_connection() {
         plain(address).expect("an answer");
         let workers = fire.settled("web", COUNT);
         let traced = tracer.end();
-        at_rest(&fire, &workers, open(&fire));
+        nobody_else(&fire, &workers);
         fire.stop();
         traced
     });
@@ -491,7 +560,7 @@ fn a_firestarter_that_is_replaced() {
         let traced = tracer.end();
         let program = fs::read_link(format!("/proc/{}/exe", fire.keeper_pid)).expect("a program");
         assert_eq!(said.code == 0, program == other, "{said:?} {}", fire.stderr());
-        at_rest(&fire, &workers, open(&fire));
+        nobody_else(&fire, &workers);
         fire.stop();
         traced
     });

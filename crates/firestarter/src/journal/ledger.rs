@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use super::memory::{Memory, Part};
-use super::texts::Texts;
 use super::steps::{put, step};
+use super::texts::Texts;
 use crate::sys::fds;
 use crate::sys::maps::SharedWords;
 

@@ -9,8 +9,8 @@ use firestarter_core::ids::{GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
 use super::memory::{Memory, Part};
-use super::texts::Texts;
 use super::steps::{put, step};
+use super::texts::Texts;
 use crate::sys::clone::{Progress, Record};
 use crate::sys::maps::SharedWords;
 

@@ -94,7 +94,9 @@ impl Tracing {
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         loop {
             match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => drop(self.tasks.remove(&pid.as_raw())),
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _)) => {
+                    drop(self.tasks.remove(&pid.as_raw()))
+                }
                 Ok(status) => self.stopped(status),
                 Err(Errno::EINTR) => {}
                 Err(_) => break self.traced,
