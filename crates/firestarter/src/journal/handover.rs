@@ -6,7 +6,9 @@
 //! the place back if that fails. *Kept* and *Failed* say how it ended, until whoever asked was told.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+
+use super::steps::{put, step};
 
 /// How far a handover is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +70,19 @@ impl HandoverWords<'_> {
             Handover::Failed(Reason::Died) => 6,
             Handover::Failed(Reason::Late) => 7,
         };
-        self.0[STATE].store(word, Release);
+        put(&self.0[STATE], word);
     }
 
     /// A client, if it was one, asked at this time, in nanoseconds since the machine was started.
     pub(crate) fn ask(self, client: Option<u64>, now: u64) {
-        self.0[CLIENT].store(client.unwrap_or(0), Release);
-        self.0[BEGUN].store(now, Release);
+        put(&self.0[CLIENT], client.unwrap_or(0));
+        put(&self.0[BEGUN], now);
         self.set(Handover::Asked);
     }
 
     /// So many signals have asked for a handover in all; says whether there is one more than was taken.
     pub(crate) fn take_signals(self, asked: u32) -> bool {
+        step();
         self.0[SIGNALS].swap(asked.into(), AcqRel) < u64::from(asked)
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use super::handover::{self, HandoverWords};
 use super::memory::{Memory, Part};
+use super::steps::{put, step};
 use super::texts::Texts;
 use crate::sys::maps::SharedWords;
 use rustix::process::Pid;
@@ -74,7 +75,7 @@ impl Header {
 
     /// The daemon has ended on purpose, and the keeper shall end with this exit code.
     pub(crate) fn halt(&self, code: u8) {
-        self.0[HALTED].store(u64::from(code) + 1, Release);
+        put(&self.0[HALTED], u64::from(code) + 1);
     }
 
     /// The exit code, if all is over.
@@ -84,7 +85,9 @@ impl Header {
 
     /// Somebody sent the keeper a signal that asks to stop. It stands until a daemon has journalled it.
     pub(crate) fn ask_to_stop(&self, signal: u8) {
+        step();
         self.0[STOPS_ASKED].fetch_add(1, AcqRel);
+        step();
         self.0[STOP_SIGNALS].fetch_or(1 << signal, AcqRel);
     }
 
@@ -101,12 +104,14 @@ impl Header {
 
     /// A signal that asks to stop has been journalled.
     pub(crate) fn stop_signal_taken(&self, signal: u8) {
+        step();
         self.0[STOP_SIGNALS].fetch_and(!(1 << signal), AcqRel);
     }
 
     /// Somebody sent the keeper a signal that stands for a command.
     pub(crate) fn ask(&self, signal: u8) {
         if let Some(asked) = self.0.get(ORDERS + usize::from(signal)) {
+            step();
             asked.fetch_add(1, AcqRel);
         }
     }
@@ -118,12 +123,13 @@ impl Header {
 
     /// The keeper has forked a daemon.
     pub(crate) fn count_fork(&self) {
+        step();
         self.0[FORKS].fetch_add(1, AcqRel);
     }
 
     /// The daemon that was forked last has replayed the journal and is at work.
     pub(crate) fn set_taken_over(&self, taken_over: bool) {
-        self.0[TAKEN_OVER].store(taken_over.into(), Release);
+        put(&self.0[TAKEN_OVER], taken_over.into());
     }
 
     /// Whether the daemon that was forked last got to work.
@@ -133,17 +139,18 @@ impl Header {
 
     /// A daemon begins to replay. Returns how many before it, in a row, did not come to the end of that.
     pub(crate) fn begin_replay(&self) -> u64 {
+        step();
         self.0[REPLAYS].fetch_add(1, AcqRel)
     }
 
     /// A daemon has replayed, or found that it cannot.
     pub(crate) fn end_replay(&self) {
-        self.0[REPLAYS].store(0, Release);
+        put(&self.0[REPLAYS], 0);
     }
 
     /// The daemon cannot read the journal, or can; one that cannot is of no use for a stop.
     pub(crate) fn set_stranded(&self, stranded: bool) {
-        self.0[STRANDED].store(stranded.into(), Release);
+        put(&self.0[STRANDED], stranded.into());
     }
 
     /// Whether the daemon cannot read the journal.
@@ -209,7 +216,7 @@ impl Header {
             Some(Door::Control) => 1,
             Some(Door::Workers(group)) => u64::from(group) + 2,
         };
-        self.0[DOOR].store(word, Release);
+        put(&self.0[DOOR], word);
     }
 
     /// Where a connection may have been accepted and not named.
@@ -224,8 +231,10 @@ impl Header {
     /// The writer is going to be told of a pipe that is named from now on, or has been.
     pub(super) fn set_untold(&self, untold: bool) {
         if untold {
+            step();
             self.0[PIPES].fetch_or(UNTOLD, AcqRel);
         } else {
+            step();
             self.0[PIPES].fetch_and(!UNTOLD, AcqRel);
         }
     }
@@ -237,16 +246,19 @@ impl Header {
 
     /// The writer was not told of a pipe.
     pub(super) fn miss_pipe(&self) {
+        step();
         self.0[PIPES].fetch_or(MISSED, AcqRel);
     }
 
     /// Whether the writer was not told of a pipe since this was asked last.
     pub(super) fn take_missed(&self) -> bool {
+        step();
         self.0[PIPES].fetch_and(!MISSED, AcqRel) & MISSED != 0
     }
 
     /// All is over, and what was in the pipes is written.
     pub(super) fn set_written(&self) {
+        step();
         self.0[PIPES].fetch_or(WRITTEN, AcqRel);
     }
 
@@ -262,7 +274,7 @@ impl Header {
 
     /// The writer that lives; 0: none. Whoever takes the keeper's place has it as a child.
     pub(crate) fn set_writer(&self, pid: i32) {
-        self.0[WRITER].store(pid as u64, Release);
+        put(&self.0[WRITER], pid as u64);
     }
 
     /// The writer that the last program has forked.
@@ -272,6 +284,7 @@ impl Header {
 
     /// A number that no connection had before.
     pub(crate) fn next_client(&self) -> u64 {
+        step();
         self.0[NEXT_CLIENT].fetch_add(1, AcqRel) + 1
     }
 }

@@ -5,9 +5,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use super::memory::{Memory, Part};
+use super::steps::{put, step};
 use super::texts::Texts;
 use crate::sys::fds;
 use crate::sys::maps::SharedWords;
@@ -163,11 +164,12 @@ impl Ledger {
             return Err(io::Error::from_raw_os_error(libc::EMFILE));
         }
         let (kind, group, value) = encode(meaning);
-        self.word(number, 1).store(value, Release);
-        self.word(number, 2).store(0, Release);
-        self.word(number, 3).store(0, Release);
+        put(self.word(number, 1), value);
+        put(self.word(number, 2), 0);
+        put(self.word(number, 3), 0);
+        step();
         self.words[0].fetch_max(number as u64 + 1, AcqRel);
-        self.word(number, 0).store(kind << 32 | u64::from(group), Release);
+        put(self.word(number, 0), kind << 32 | u64::from(group));
         Ok(())
     }
 
@@ -198,7 +200,7 @@ impl Ledger {
     /// A descriptor is about to be closed.
     pub(crate) fn forget(&self, fd: &impl AsRawFd) {
         if (fd.as_raw_fd() as usize) < CAPACITY {
-            self.word(fd.as_raw_fd(), 0).store(0, Release);
+            put(self.word(fd.as_raw_fd(), 0), 0);
         }
     }
 
@@ -283,7 +285,7 @@ impl Ledger {
             Phase::Answering => 2,
             Phase::Answered => 3,
         };
-        self.word(fd.as_raw_fd(), 2).store(u64::from(seq) << 32 | phase, Release);
+        put(self.word(fd.as_raw_fd(), 2), u64::from(seq) << 32 | phase);
     }
 
     /// The mark of a client's line, of a worker's connection or of a listener.
@@ -293,7 +295,7 @@ impl Ledger {
 
     /// Sets the mark.
     pub(crate) fn set_mark(&self, fd: &impl AsRawFd, mark: u64) {
-        self.word(fd.as_raw_fd(), 3).store(mark, Release);
+        put(self.word(fd.as_raw_fd(), 3), mark);
     }
 
     /// What a number below the ledger's end means.

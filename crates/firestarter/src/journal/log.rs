@@ -5,7 +5,7 @@
 //! people who want to know how it came to this.
 
 use std::io;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Acquire;
 
 use firestarter_core::event::Event;
 use firestarter_core::journal::{self, Checksum, Reader, Unreadable, MAX_ENTRY};
@@ -13,6 +13,7 @@ use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
 
 use super::memory::{Memory, Part};
+use super::steps::put;
 use crate::sys::maps::{SharedBytes, SharedWords};
 
 /// The two buffers, and words that say which is active and how much of each counts.
@@ -112,7 +113,7 @@ impl Log {
         let _ = self.buffers[idle].clear();
         self.buffers[idle][..length].copy_from_slice(&bytes);
         self.set_extent(idle, length, checksum);
-        self.words[SERIAL].store(u64::from(!serial) << 32 | u64::from(serial), Release);
+        put(&self.words[SERIAL], u64::from(!serial) << 32 | u64::from(serial));
         self.threshold = length + STRIDE.max(length);
         Ok(())
     }
@@ -163,7 +164,7 @@ impl Log {
     }
 
     fn set_extent(&self, buffer: usize, length: usize, checksum: Checksum) {
-        self.words[EXTENT + buffer].store(u64::from(checksum.0) << 32 | length as u64, Release);
+        put(&self.words[EXTENT + buffer], u64::from(checksum.0) << 32 | length as u64);
     }
 
     fn length(&self) -> usize {
@@ -175,6 +176,7 @@ impl Log {
 mod tests {
     use super::*;
     use firestarter_core::spec::{GroupSpec, Policy};
+    use std::sync::atomic::Ordering::AcqRel;
 
     fn core() -> Supervisor {
         Supervisor::new(vec![GroupSpec::new("web")], Policy::default(), 1, Instant(0))
@@ -258,9 +260,9 @@ mod tests {
         }
         log.set_extent(active, length, checksum);
         for (word, bit) in [SERIAL, EXTENT + active].into_iter().flat_map(|word| (0..64).map(move |bit| (word, bit))) {
-            log.words[word].fetch_xor(1 << bit, Release);
+            log.words[word].fetch_xor(1 << bit, AcqRel);
             assert!(log.replay(|_, _| ()).is_err(), "bit {bit} of word {word}");
-            log.words[word].fetch_xor(1 << bit, Release);
+            log.words[word].fetch_xor(1 << bit, AcqRel);
         }
         log.replay(|_, _| ()).unwrap();
     }

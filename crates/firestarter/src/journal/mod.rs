@@ -21,6 +21,7 @@ mod pipes;
 mod rings;
 mod sinks;
 mod stages;
+mod steps;
 mod table;
 mod tails;
 mod texts;

@@ -14,9 +14,10 @@
 
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use super::memory::{Memory, Part};
+use super::steps::{put, step};
 use crate::sys::maps::SharedWords;
 
 pub(crate) struct Sinks {
@@ -185,9 +186,7 @@ impl SinkRow<'_> {
     }
 
     fn set(self, word: usize, value: u64) {
-        #[cfg(test)]
-        super::deaths::step();
-        self.0[word].store(value, Release);
+        put(&self.0[word], value);
     }
 
     fn publish(self, words: [u64; 10], counts: Counts) {
@@ -292,6 +291,7 @@ impl SinkRow<'_> {
 
     /// Somebody wants the file to be opened anew.
     pub(crate) fn ask_to_reopen(self) -> u64 {
+        step();
         self.0[ASKED].fetch_add(1, AcqRel) + 1
     }
 

@@ -13,11 +13,12 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Acquire;
 
 use std::io;
 
 use super::memory::{Memory, Part};
+use super::steps::put;
 use crate::sys::maps::SharedWords;
 
 pub(super) struct Stages(SharedWords);
@@ -199,9 +200,7 @@ impl StageRow<'_> {
     }
 
     fn set(self, word: usize, value: u64) {
-        #[cfg(test)]
-        super::deaths::step();
-        self.0[word].store(value, Release);
+        put(&self.0[word], value);
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use firestarter_core::ids::{GroupId, Slot, WorkerId};
 use rustix::process::Pid;
 
 use super::memory::{Memory, Part};
+use super::steps::{put, step};
 use super::texts::Texts;
 use crate::sys::clone::{Progress, Record};
 use crate::sys::maps::SharedWords;
@@ -57,13 +58,14 @@ impl Table {
     pub(crate) fn claim(&self, row: Row, worker: WorkerId, group: GroupId, slot: Option<Slot>, labels: Labels) {
         let slot = slot.map_or(0, |slot| u64::from(slot.0.min(HIGHEST_SLOT)) + 1);
         let word = u64::from(labels.attempt) << 32 | u64::from(labels.index);
-        self.word(row, LABELS).store(word, Release);
-        self.word(row, PID).store(0, Release);
-        self.word(row, PROGRESS).store(0, Release);
-        self.word(row, SIGNALLED).store(u64::from(group.0) << 32 | slot << 8, Release);
+        put(self.word(row, LABELS), word);
+        put(self.word(row, PID), 0);
+        put(self.word(row, PROGRESS), 0);
+        put(self.word(row, SIGNALLED), u64::from(group.0) << 32 | slot << 8);
         self.said.clear(row.0 as usize);
+        step();
         self.words[0].fetch_max(u64::from(row.0) + 1, AcqRel);
-        self.word(row, WORKER).store(worker.0, Release);
+        put(self.word(row, WORKER), worker.0);
     }
 
     /// What a row's worker is told of itself.
@@ -81,6 +83,7 @@ impl Table {
     /// none counts twice.
     pub(crate) fn count_attempt(&self, group: GroupId, attempt: u32) {
         if let Some(word) = self.words.get(ATTEMPTS + group.0 as usize) {
+            step();
             word.fetch_max(attempt.into(), AcqRel);
         }
     }
@@ -93,7 +96,7 @@ impl Table {
 
     /// Forgets a worker: its exit is journalled, its zombie may go.
     pub(crate) fn clear(&self, row: Row) {
-        self.word(row, WORKER).store(0, Release);
+        put(self.word(row, WORKER), 0);
     }
 
     /// The worker that a row names.
@@ -150,7 +153,7 @@ impl Table {
     /// worker that was never told would be killed at its deadline in the middle of its requests.
     pub(crate) fn mark_signalled(&self, row: Row, signal: u8) {
         let word = self.word(row, SIGNALLED);
-        word.store(word.load(Acquire) & !0xff | u64::from(signal), Release);
+        put(word, word.load(Acquire) & !0xff | u64::from(signal));
     }
 
     /// Where a spawn is recorded.
@@ -186,6 +189,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering::Release;
 
     #[test]
     fn a_row_names_its_worker_until_it_is_cleared() {

@@ -26,6 +26,11 @@ impl Folder {
         Folder(path)
     }
 
+    /// In the place of one that is given away: no folder.
+    pub(super) fn none() -> Folder {
+        Folder(PathBuf::new())
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }

@@ -12,6 +12,8 @@ pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod proc;
 pub(crate) mod superior;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tracer;
 pub(crate) mod wire;
 
 use std::fs::File;
@@ -199,7 +201,7 @@ impl Fire {
 
     /// The folder with all that is in it, for another one, when this one has ended.
     pub(crate) fn into_folder(mut self) -> Folder {
-        std::mem::replace(&mut self.folder, Folder(PathBuf::new()))
+        std::mem::replace(&mut self.folder, Folder::none())
     }
 
     /// Stops everything by command; nothing may be left, neither process nor file.
