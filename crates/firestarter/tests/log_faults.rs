@@ -108,7 +108,7 @@ fn a_disk_that_stays_full_while_writers_are_killed_costs_what_the_log_says() {
 /// meanwhile.
 fn blocks(kill: bool) {
     let folder = Folder::new();
-    let Some(disk) = Disk::small(&folder) else { return };
+    let Some(disk) = Disk::small(&folder.join("disk")) else { return };
     let toml = "[web]\nexec_start = ['@WORKER@', 'lines', '0', '6000000']\nack_timeout = '10ms'\n\
                 stdout_log = { path = '@DIR@/disk/log', on_overflow = 'block' }\n";
     let (fire, disk) = (Fire::start_in(folder, toml), disk);
