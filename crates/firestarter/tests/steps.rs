@@ -1,245 +1,28 @@
 //! The daemon is killed at each step of what it does: before and after every system call that changes something, and
 //! before every store to the journal. The next one goes on, and nobody notices: the order has one reply, which is true, the
-//! right workers live, nobody else does, the listener answers, and nothing is left behind.
+//! right workers live, nobody else does, the listener answers, and nothing is left behind. So for the writer: no byte of a
+//! log is missing or there twice.
 //!
 //! The test command tries some steps of each story, from its seed. `STEPS=all cargo test -p firestarter --test steps` tries
-//! all, one after the other until an act ends without a kill; it takes an hour. `FROM=n` begins at that step.
+//! all, one after the other until an act ends without a kill, in some minutes. `FROM=n` begins at that step.
 #![cfg(target_arch = "x86_64")]
 
+#[path = "steps/ground.rs"]
+mod ground;
 mod harness;
 
 use std::fs;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
-use harness::dice::Dice;
+use ground::{
+    address_of, all_new, answer, ask, every_life, every_step, folder, nobody_else, ready, released, start, toml,
+    upgrade, went_well, Plan, Story, Victim, COUNT, DEATHS,
+};
 use harness::load::plain;
 use harness::proc::{self, Sig};
-use harness::tracer::{Traced, Tracer};
+use harness::tracer::Tracer;
 use harness::wire::Wire;
-use harness::{number, pids, until, Fire, Folder};
+use harness::{lines, pids, until, Fire};
 use serde_json::{json, Value};
-
-/// What is done, and what must be so afterwards.
-struct Story {
-    /// Who is killed: the daemon that lives, or, in its recovery, the next one.
-    victim: Victim,
-    /// Of the group, beside those that all have.
-    keys: &'static str,
-    /// How the group begins, each time.
-    prepare: fn(&Fire),
-    act: fn(&Fire, &[u32]) -> Value,
-    /// What must be so: of the workers before, and what was said.
-    check: fn(&Fire, &[u32], &Value),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Daemon,
-    NextDaemon,
-}
-
-const COUNT: usize = 2;
-/// So many steps of each story, unless all are wanted.
-const FEW: u32 = 10;
-/// So many daemons of one keeper are killed; the keeper waits after more that were short-lived.
-const DEATHS: u32 = 12;
-
-/// Which steps are tried.
-struct Plan {
-    all: bool,
-    next: u32,
-    stride: u32,
-}
-
-impl Plan {
-    /// `steps`: how many there are, about.
-    fn new(salt: u64, steps: u32) -> Plan {
-        let all = std::env::var("STEPS").is_ok_and(|steps| steps == "all");
-        let from = std::env::var("FROM").ok().and_then(|from| from.parse().ok());
-        let stride = if all { 1 } else { (steps / FEW).max(1) };
-        let first = if all { 0 } else { Dice::new(salt).roll(stride.into()) as u32 };
-        Plan { all, next: from.unwrap_or(first), stride }
-    }
-
-    fn take(&mut self) -> u32 {
-        let step = self.next;
-        self.next += self.stride;
-        step
-    }
-}
-
-fn start(keys: &str) -> Fire {
-    let fire = Fire::start_in(folder(), &toml(keys));
-    fire.wait_for("a group", |_| true);
-    fire
-}
-
-fn folder() -> Folder {
-    let folder = Folder::new();
-    folder.script("run", &release(""));
-    folder.script("stopper", "#!/bin/sh\necho $FIRESTARTER_PIDS >> stopped\nkill -INT $FIRESTARTER_PIDS\n");
-    folder.script("upgrader", "#!/bin/sh\necho upgraded >> releases\n");
-    folder
-}
-
-fn toml(keys: &str) -> String {
-    format!(
-        "[web]\nexec_start = ['@DIR@/run']\nnumprocesses = {COUNT}\nsocket_address = ['127.0.0.1:0']\nrestart = 'always'\n\
-         stop_timeout = 60\nbackoff_max = '20ms'\nbackoff_reset = '1ms'\n{keys}\n"
-    )
-}
-
-fn release(first: &str) -> String {
-    format!("#!/bin/sh\n{first}\nexec {} serve path\n", harness::worker())
-}
-
-/// Puts another program in the place of the group's.
-fn released(fire: &Fire, first: &str) {
-    fire.folder.script("fresh", &release(first));
-    fs::rename(fire.folder.join("fresh"), fire.folder.join("run")).expect("rename");
-}
-
-fn address_of(fire: &Fire) -> SocketAddr {
-    let group = fire.group("web");
-    group["listeners"][0]["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
-}
-
-/// Every step of a story, with a new keeper now and then.
-fn every_step(salt: u64, story: &Story) {
-    let mut plan = {
-        let fire = start(story.keys);
-        let (_, traced) = step(&fire, story, u32::MAX);
-        assert!(traced.killed.is_none() && traced.steps > 10, "{traced:?}");
-        fire.stop();
-        Plan::new(salt, traced.steps)
-    };
-    let begun = Instant::now();
-    let mut killed = 0;
-    loop {
-        let fire = start(story.keys);
-        (story.prepare)(&fire);
-        let (address, descriptors) = (address_of(&fire), open(&fire));
-        for _ in 0..DEATHS {
-            let at = plan.take();
-            let (after, traced) = step(&fire, story, at);
-            println!("{} ms: {}", begun.elapsed().as_millis(), traced.killed.as_deref().unwrap_or("not killed"));
-            at_rest(&fire, &after, descriptors);
-            if !after.is_empty() {
-                assert_eq!(fire.group("web")["listeners"][0]["address"], address.to_string());
-                plain(address).expect("an answer");
-            }
-            if traced.killed.is_none() {
-                assert!(!plan.all || killed > 10);
-                println!("{killed} steps of about {}", traced.steps);
-                return fire.stop();
-            }
-            killed += 1;
-        }
-        fire.stop();
-    }
-}
-
-/// Kills the daemon at one step of the story's act. The workers afterwards, and how it went.
-fn step(fire: &Fire, story: &Story, at: u32) -> (Vec<u32>, Traced) {
-    (story.prepare)(fire);
-    let before = pids(&fire.group("web"));
-    let tracer = match story.victim {
-        Victim::Daemon => Tracer::of(fire.daemon(), at),
-        Victim::NextDaemon => Tracer::of_next(fire.keeper_pid, at),
-    };
-    let said = (story.act)(fire, &before);
-    (story.check)(fire, &before, &said);
-    let traced = tracer.end();
-    let after = pids(&fire.group("web"));
-    (after, traced)
-}
-
-/// What must be so at rest: no zombie, no process that nobody knows of, no descriptor too many.
-fn at_rest(fire: &Fire, workers: &[u32], descriptors: usize) {
-    nobody_else(fire, workers);
-    // One for each worker, beside those of the start.
-    let wanted = || descriptors + workers.len();
-    let begun = Instant::now();
-    while open(fire) + COUNT != wanted() {
-        let now = proc::descriptors(fire.keeper_pid).split_off(64);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{descriptors} before, now {now:?} {}", fire.stderr());
-        harness::pause();
-    }
-}
-
-fn nobody_else(fire: &Fire, workers: &[u32]) {
-    until("no zombie", || proc::zombies(fire.keeper_pid).is_empty());
-    let serves = |pid: &u32| proc::arguments(*pid).get(1).is_some_and(|word| word == "serve");
-    let of_all = || fire.folder.processes().into_iter().filter(serves).count();
-    until("no worker that nobody knows of", || of_all() == workers.len());
-}
-
-/// Descriptors beside those that hold programs fast, and beside this test's own connections.
-fn open(fire: &Fire) -> usize {
-    let mut least = usize::MAX;
-    for _ in 0..3 {
-        let all = proc::descriptors(fire.keeper_pid).len();
-        least = least.min(all.saturating_sub(proc::standing_for_files(fire.keeper_pid)));
-        harness::pause();
-    }
-    least
-}
-
-/// Sends an order, and waits for its one reply.
-fn ask(fire: &Fire, method: &str) -> Value {
-    let mut wire = Wire::connect(&fire.socket()).expect("connect");
-    wire.send(method, json!({ "group": "web" })).expect("send");
-    answer(&mut wire, fire)
-}
-
-/// The one reply to the first order that was sent; what was sent before a crash in part is none.
-fn answer(wire: &mut Wire, fire: &Fire) -> Value {
-    let next = |wire: &mut Wire| loop {
-        let line = wire.line()?;
-        match serde_json::from_str::<Value>(&line) {
-            Ok(reply) if reply.get("id").is_some() => break Some(reply),
-            Ok(_) => {}
-            Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
-        }
-    };
-    let reply = next(wire).unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
-    let Ok(other) = wire.send("list", json!({})) else { return reply };
-    loop {
-        let Some(next) = next(wire) else { return reply };
-        if next["id"] == other {
-            break reply;
-        }
-        // In the one instant after it was sent, where nobody can know that it was.
-        assert_eq!(next, reply, "one reply, or an equal one");
-    }
-}
-
-fn went_well(said: &Value, fire: &Fire) {
-    assert!(said.get("result").is_some(), "{said} {}", fire.stderr());
-}
-
-fn ready(fire: &Fire) {
-    fire.settled("web", COUNT);
-}
-
-fn all_new(fire: &Fire, before: &[u32], said: &Value) {
-    went_well(said, fire);
-    let after = fire.settled("web", COUNT);
-    assert!(!after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?} {}", fire.stderr());
-    let sorted = |key: &str| {
-        let mut pids: Vec<u32> = said["result"][key].as_array().into_iter().flatten().map(number).collect();
-        pids.sort_unstable();
-        pids
-    };
-    let mut both = [after, before.to_vec()];
-    both.iter_mut().for_each(|pids| pids.sort_unstable());
-    assert_eq!([sorted("new"), sorted("old")], both, "{said}");
-}
-
-fn upgrade(fire: &Fire, _: &[u32]) -> Value {
-    ask(fire, "upgrade")
-}
 
 #[test]
 fn a_worker_that_dies() {
@@ -476,20 +259,6 @@ fn a_recovery_in_an_upgrade() {
     every_step(15, &Story { victim: Victim::NextDaemon, keys, prepare: ready, act, check: all_new });
 }
 
-/// As `every_step`, with a keeper for each step.
-fn every_life(salt: u64, life: impl Fn(u32) -> Traced) {
-    let counted = life(u32::MAX);
-    assert!(counted.killed.is_none() && counted.steps > 10, "{counted:?}");
-    let mut plan = Plan::new(salt, counted.steps);
-    for killed in 0.. {
-        let traced = life(plan.take());
-        println!("{}", traced.killed.as_deref().unwrap_or("not killed"));
-        if traced.killed.is_none() {
-            return println!("{killed} steps of about {}", traced.steps);
-        }
-    }
-}
-
 #[test]
 fn a_start() {
     every_life(16, |at| {
@@ -564,4 +333,41 @@ fn a_firestarter_that_is_replaced() {
         fire.stop();
         traced
     });
+}
+
+/// So many steps of a writer that is at work: some batches and some rotations.
+const WRITTEN: u32 = 400;
+
+/// A writer dies at each of its steps while two workers write to one file.
+fn every_step_of_a_writer(salt: u64, log: &str, by_stamp: bool) {
+    let mut plan = Plan::new(salt, WRITTEN);
+    while plan.next < WRITTEN {
+        let fire = Fire::start(&format!(
+            "[web]\nexec_start = ['@WORKER@', 'lines', '2000', '100000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
+             stdout_log = {log}\n"
+        ));
+        until("bytes", || lines::all_taken(fire.folder.path()) > 0);
+        for _ in 0..DEATHS {
+            until("a writer", || proc::writer(fire.keeper_pid).is_some());
+            let traced = Tracer::of(proc::writer(fire.keeper_pid).expect("a writer"), plan.take()).killed();
+            println!("{}", traced.killed.expect("a writer at work takes so many steps"));
+        }
+        fire.folder.write("enough", "");
+        let workers = fire.settled("web", 2);
+        until("both have written all", || workers.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
+        let text = || lines::of_log(fire.folder.path(), "log", by_stamp);
+        until("all is written", || text().len() as u64 >= lines::all_taken(fire.folder.path()));
+        lines::all_there(fire.folder.path(), &lines::read(fire.folder.path(), &text(), false));
+        fire.stop();
+    }
+}
+
+#[test]
+fn a_writer_that_rotates_by_size() {
+    every_step_of_a_writer(20, "'size:10240:100000:@DIR@/log'", false);
+}
+
+#[test]
+fn a_writer_that_never_rotates() {
+    every_step_of_a_writer(21, "'@DIR@/log'", false);
 }

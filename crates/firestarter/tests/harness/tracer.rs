@@ -55,6 +55,11 @@ impl Tracer {
         Tracer { thread, poked: seized }
     }
 
+    /// Waits until it has killed.
+    pub(crate) fn killed(self) -> Traced {
+        self.thread.join().expect("the tracing thread")
+    }
+
     /// Lets go of whoever still lives.
     pub(crate) fn end(self) -> Traced {
         // Nobody can block it; it never arrives, as the stop that it makes is taken for a word to the tracing thread.
