@@ -131,6 +131,9 @@ impl Children {
         let Some(child) = self.known.get(&worker) else { return };
         if child.process.is_none() {
             self.yard.take_back(worker);
+            // One that is made just now sees this, if its pid is not seen here.
+            self.shared.table.mark_signalled(child.row, Signal::KILL.number());
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             self.kill_unborn(child.row);
         }
         if let Some((pid, pidfd)) = &child.process {

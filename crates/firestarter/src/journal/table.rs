@@ -159,7 +159,8 @@ impl Table {
     /// Where a spawn is recorded.
     pub(crate) fn record(&self, row: Row) -> Record<'_> {
         let Labels { index, attempt } = self.labels(row);
-        Record { pid: self.word(row, PID), progress: self.word(row, PROGRESS), number: row.0, index, attempt }
+        let [pid, progress, signalled] = [PID, PROGRESS, SIGNALLED].map(|word| self.word(row, word));
+        Record { pid, progress, signalled, number: row.0, index, attempt }
     }
 
     /// The rows that name a worker.

@@ -78,6 +78,8 @@ pub(crate) struct Record<'a> {
     pub(crate) pid: &'a AtomicU64,
     /// The child writes here how far it came; see [`Progress`].
     pub(crate) progress: &'a AtomicU64,
+    /// Its lowest byte is the last signal that was to make it end. Once that is SIGKILL, no program begins.
+    pub(crate) signalled: &'a AtomicU64,
     /// The record's own number.
     pub(crate) number: u32,
     /// See [`Number`](crate::sys::image::Number).
@@ -135,6 +137,7 @@ struct Child<'a> {
     image: &'a mut Image,
     aim: &'a Aim,
     progress: &'a AtomicU64,
+    signalled: &'a AtomicU64,
     numbers: Numbers,
     /// Numbers on the stage that become 0, 1 and 2.
     streams: [RawFd; 3],
@@ -160,7 +163,8 @@ impl Spawner {
     ) -> io::Result<Pid> {
         record.progress.store(0, Ordering::Release);
         let numbers = Numbers { pid: 0, record: record.number, index: record.index, attempt: record.attempt };
-        let mut child = Child { image, aim, progress: record.progress, numbers, streams };
+        let Record { progress, signalled, .. } = *record;
+        let mut child = Child { image, aim, progress, signalled, numbers, streams };
         let flags = libc::CLONE_VM
             | libc::CLONE_VFORK
             | libc::CLONE_FILES
@@ -227,6 +231,11 @@ impl Child<'_> {
         let none = 0u64;
         let mask = [libc::SIG_SETMASK as usize, (&raw const none) as usize, 0, size_of::<u64>()];
         call(libc::SYS_rt_sigprocmask, mask).map_err(|e| (Step::Limits, e))?;
+        // Who wants it killed says so first and looks for a pid then. The pid was written before this is read: so either it
+        // is found, or this is, and none is left in an exec that hangs.
+        if self.signalled.load(Ordering::SeqCst) as u8 == libc::SIGKILL as u8 {
+            return Err((Step::Exec, libc::ECANCELED));
+        }
         Err((Step::Exec, self.exec()))
     }
 
