@@ -66,13 +66,12 @@ impl Service {
     /// # Errors
     /// It was not told.
     pub(crate) fn forget(&self, name: &str) -> Result<(), Errno> {
-        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], SendFlags::DONTWAIT)
+        self.remove(name, SendFlags::DONTWAIT)
     }
 
     /// Has it close what it keeps under these names, and waits for a moment until it has.
     pub(crate) fn let_go(&self, names: &[String]) {
-        let told =
-            |name: &String| self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], SendFlags::empty()).is_ok();
+        let told = |name: &String| self.remove(name, SendFlags::empty()).is_ok();
         // The end of a pipe that comes after all this is closed after it too (sd_notify_barrier(3)).
         if names.iter().filter(|name| told(name)).count() == 0 {
             return;
@@ -83,6 +82,10 @@ impl Service {
             let mut fds = [PollFd::new(&read, PollFlags::empty())];
             let _ = poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref());
         }
+    }
+
+    fn remove(&self, name: &str, flags: SendFlags) -> Result<(), Errno> {
+        self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], flags)
     }
 
     fn send(&self, text: &str, fds: &[BorrowedFd<'_>], flags: SendFlags) -> Result<(), Errno> {

@@ -12,24 +12,6 @@ use harness::wire::Wire;
 use harness::{group_of, number, pids, until, Fire, Folder};
 use serde_json::{json, Value};
 
-/// Kills the daemon that lives now, and returns when it is dead.
-fn kill_daemon(fire: &Fire) {
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < Duration::from_secs(60), "no daemon to kill: {}", fire.stderr());
-        let Some(daemon) = proc::daemon(fire.keeper_pid) else { continue };
-        proc::signal(daemon, Sig::KILL);
-        until("the daemon's death", || !proc::alive(daemon));
-        return;
-    }
-}
-
-/// Lets the daemon live for long enough to count as one that has begun well, so that the next is forked at once.
-fn good_life(fire: &Fire) {
-    fire.wait_for("a daemon", |_| true);
-    std::thread::sleep(Duration::from_millis(1050));
-}
-
 /// What must be so whenever a Firestarter has come to rest: no zombie, and the keeper's descriptors as they were.
 fn at_rest(fire: &Fire, descriptors: usize) {
     fire.wait_for("a daemon", |_| true);
@@ -80,10 +62,10 @@ fn idle_workers_outlive_daemon_after_daemon() {
     let (fire, mut dice) = (quiet(5), Dice::new(1));
     let (workers, descriptors) = (fire.settled("web", 5), descriptors_of(&fire));
     for _ in 0..5 {
-        good_life(&fire);
+        fire.good_life();
         // The second and third hit the recovery itself.
         for _ in 0..3 {
-            kill_daemon(&fire);
+            fire.kill_daemon();
             dice.moment(6);
         }
         assert_eq!(fire.settled("web", 5), workers, "{}", fire.stderr());
@@ -100,7 +82,7 @@ fn ask_and_kill(fire: &Fire, dice: &mut Dice, method: &str, params: Value) -> Va
     let kills = 1 + dice.roll(3);
     for _ in 0..kills {
         dice.moment(12);
-        kill_daemon(fire);
+        fire.kill_daemon();
     }
     // What was sent in part before a crash ends with a newline and is no reply.
     let reply = loop {
@@ -126,7 +108,7 @@ fn orders(salt: u64, rounds: usize) {
     let verbs = ["upgrade", "inc", "restart", "dec", "stop", "start", "killall", "start"];
     for round in 0..rounds {
         for (index, verb) in verbs.iter().enumerate() {
-            good_life(&fire);
+            fire.good_life();
             let before = pids(&fire.group("web"));
             let reply = ask_and_kill(&fire, &mut dice, verb, json!({ "group": "web" }));
             assert!(reply.get("result").is_some(), "round {round} {verb}: {reply} {}", fire.stderr());
@@ -187,16 +169,16 @@ fn deaths_of_workers_and_of_the_daemon_at_once() {
     let (fire, mut dice) = (quiet(4), Dice::new(5));
     let descriptors = descriptors_of(&fire);
     for _ in 0..8 {
-        good_life(&fire);
+        fire.good_life();
         let before = fire.settled("web", 4);
         let (killed, first) = (before[dice.roll(4) as usize], dice.roll(2) == 0);
         if first {
-            kill_daemon(&fire);
+            fire.kill_daemon();
         }
         proc::signal(killed, Sig::KILL);
         if !first {
             dice.moment(3);
-            kill_daemon(&fire);
+            fire.kill_daemon();
         }
         until("its end", || !proc::alive(killed));
         fire.wait_for("a successor", |status| {
@@ -276,13 +258,13 @@ fn no_request_is_lost_while_daemons_die_during_upgrades() {
     let load = Load::start(address, 3, plain);
     for _ in 0..6 {
         load.goes_on(20);
-        good_life(&fire);
+        fire.good_life();
         let before = fire.settled("web", 2);
         let mut wire = fire.wire();
         wire.send("upgrade", json!({ "group": "web" })).expect("send");
         for _ in 0..2 {
             dice.moment(60);
-            kill_daemon(&fire);
+            fire.kill_daemon();
         }
         let reply = wire.reply().expect("a reply");
         assert_eq!(reply["result"]["done"], "upgraded", "{reply} {}", fire.stderr());

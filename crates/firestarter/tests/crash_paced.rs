@@ -8,26 +8,12 @@ use std::time::{Duration, Instant};
 
 use harness::dice::Dice;
 use harness::load::{plain, Load};
-use harness::proc::{self, Sig};
+use harness::proc;
 use harness::wire::Wire;
 use harness::{pids, until, Fire, Folder};
 use serde_json::{json, Value};
 
 const WORKERS: usize = 4;
-
-fn kill_daemon(fire: &Fire) {
-    until("a daemon", || proc::daemon(fire.keeper_pid).is_some());
-    if let Some(daemon) = proc::daemon(fire.keeper_pid) {
-        proc::signal(daemon, Sig::KILL);
-        until("the daemon's death", || !proc::alive(daemon));
-    }
-}
-
-/// Lets the daemon live for long enough to count as one that has begun well, so that the next is forked at once.
-fn good_life(fire: &Fire) {
-    fire.wait_for("a daemon", |_| true);
-    std::thread::sleep(Duration::from_millis(1050));
-}
 
 /// Descriptors beside those that hold programs fast.
 fn open(fire: &Fire) -> usize {
@@ -49,16 +35,8 @@ fn at_rest(fire: &Fire, descriptors: usize, after: &[u32]) {
     until("no worker that nobody knows of", || of_all() == after.len());
 }
 
-/// The one reply to an order that was sent; a part that was sent before a crash is none.
 fn reply(wire: &mut Wire, fire: &Fire) -> Value {
-    loop {
-        let line = wire.line().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
-        match serde_json::from_str::<Value>(&line) {
-            Ok(reply) if reply.get("id").is_some() => break reply,
-            Ok(_) => {}
-            Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
-        }
-    }
+    wire.reply_over_crashes().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()))
 }
 
 fn paced(salt: u64, keys: &str) {
@@ -74,19 +52,19 @@ fn paced(salt: u64, keys: &str) {
         fire.group("web")["listeners"][0]["address"].as_str().and_then(|a| a.parse().ok()).expect("an address");
     let load = Load::start(address, 2, plain);
     for verb in ["upgrade", "rollback", "restart", "upgrade", "cancel"] {
-        good_life(&fire);
+        fire.good_life();
         let mut wire = Wire::connect(&fire.socket()).expect("connect");
         let asked = if verb == "cancel" { "upgrade" } else { verb };
         wire.send(asked, json!({ "group": "web" })).expect("send");
         for _ in 0..2 {
             dice.moment(150);
-            kill_daemon(&fire);
+            fire.kill_daemon();
         }
         if verb == "cancel" {
             let mut other = Wire::connect(&fire.socket()).expect("connect");
             other.send("cancel", json!({ "group": "web" })).expect("send");
             dice.moment(5);
-            kill_daemon(&fire);
+            fire.kill_daemon();
             reply(&mut other, &fire);
         }
         let said = reply(&mut wire, &fire);

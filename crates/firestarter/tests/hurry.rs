@@ -60,14 +60,6 @@ fn a_late_reply_is_not_taken_for_that_of_the_next_order() {
     assert_eq!(wire.ask("list", json!({}))["result"]["names"][0], "web");
 }
 
-/// Kills the daemon that lives now, and returns when it is dead.
-fn kill_daemon(fire: &Fire) {
-    until("a daemon", || proc::daemon(fire.keeper_pid).is_some());
-    let daemon = proc::daemon(fire.keeper_pid).expect("there is one");
-    proc::signal(daemon, Sig::KILL);
-    until("its death", || !proc::alive(daemon));
-}
-
 /// The reply to the request of that number. A daemon that is killed in the instant after it has sent one leaves the next
 /// to send it again, as it was; and what it had sent in part becomes a line that is no reply.
 fn reply_to(wire: &mut Wire, id: u64, before: &Value) -> Value {
@@ -91,11 +83,11 @@ fn who_does_not_wait_is_answered_once_though_the_daemon_is_killed() {
     until("it stands still", || proc::status(daemon, "State").starts_with('T'));
     let mut wire = fire.wire();
     wire.send("upgrade", hurry.clone()).expect("send");
-    kill_daemon(&fire);
+    fire.kill_daemon();
     let begun = wire.reply().expect("a reply");
     assert_eq!(begun["result"]["done"], "begun");
     // Killed between the beginning and the end: the end is told to nobody, and the next order is told its own.
-    kill_daemon(&fire);
+    fire.kill_daemon();
     let id = wire.send("upgrade", json!({ "group": "web" })).expect("send");
     fire.wait_for("a daemon", |_| true);
     fire.folder.write("go", "");
@@ -106,7 +98,7 @@ fn who_does_not_wait_is_answered_once_though_the_daemon_is_killed() {
         fire.settled("web", 1);
         let id = wire.send("upgrade", hurry.clone()).expect("send");
         std::thread::sleep(std::time::Duration::from_micros((round - 4) * 100));
-        kill_daemon(&fire);
+        fire.kill_daemon();
         let begun = reply_to(&mut wire, id, &reply);
         assert_eq!(begun.get("error"), None, "{begun}");
         let id = wire.send("list", json!({})).expect("send");
@@ -128,7 +120,7 @@ fn who_does_not_wait_and_does_not_read_either_is_answered_once() {
         let sent = deaf.send_deafly(hurry);
         // The last that was taken in has begun, and its client has not been told so: now it ends, or the daemon does.
         if killed {
-            kill_daemon(&fire);
+            fire.kill_daemon();
         } else {
             fire.folder.write("go", "");
             fire.wait_for("both upgrades", |status| status["groups"][0]["generation"] == 3);

@@ -40,62 +40,35 @@ fn a_worker_that_dies() {
         let after = fire.settled("web", COUNT);
         assert_eq!(after[1], before[1]);
     };
-    every_step(
-        1,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack_timeout = '10ms'",
-            prepare: ready,
-            act,
-            check,
-        },
-    );
+    every_step(1, &Story::of("start_immediate = true\nack_timeout = '10ms'", act, check));
 }
 
 #[test]
 fn an_upgrade_with_ack_manual() {
-    every_step(
-        2,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack = 'manual'",
-            prepare: ready,
-            act: upgrade,
-            check: all_new,
-        },
-    );
+    every_step(2, &Story::of("start_immediate = true\nack = 'manual'", upgrade, all_new));
 }
 
 #[test]
 fn an_upgrade_with_ack_timer() {
     let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '20ms'";
-    every_step(3, &Story { victim: Victim::Daemon, keys, prepare: ready, act: upgrade, check: all_new });
+    every_step(3, &Story::of(keys, upgrade, all_new));
 }
 
 #[test]
 fn an_upgrade_with_ack_none() {
-    every_step(
-        4,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack = 'none'",
-            prepare: ready,
-            act: upgrade,
-            check: all_new,
-        },
-    );
+    every_step(4, &Story::of("start_immediate = true\nack = 'none'", upgrade, all_new));
 }
 
 #[test]
 fn an_upgrade_with_ack_exec() {
     let keys = "start_immediate = true\nack = 'exec'\nhealth = { command = ['true'], interval = '50ms' }";
-    every_step(5, &Story { victim: Victim::Daemon, keys, prepare: ready, act: upgrade, check: all_new });
+    every_step(5, &Story::of(keys, upgrade, all_new));
 }
 
 #[test]
 fn an_upgrade_in_batches_with_a_soak() {
     let keys = "start_immediate = true\nack = 'manual'\nsurge = 1\nsoak = '20ms'";
-    every_step(6, &Story { victim: Victim::Daemon, keys, prepare: ready, act: upgrade, check: all_new });
+    every_step(6, &Story::of(keys, upgrade, all_new));
 }
 
 #[test]
@@ -136,16 +109,7 @@ fn a_rollback() {
 #[test]
 fn a_restart() {
     let act = |fire: &Fire, _: &[u32]| ask(fire, "restart");
-    every_step(
-        9,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack_timeout = '10ms'",
-            prepare: ready,
-            act,
-            check: all_new,
-        },
-    );
+    every_step(9, &Story::of("start_immediate = true\nack_timeout = '10ms'", act, all_new));
 }
 
 #[test]
@@ -158,16 +122,7 @@ fn one_worker_more_and_one_less() {
         went_well(said, fire);
         assert_eq!(fire.settled("web", COUNT), before);
     };
-    every_step(
-        10,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack_timeout = '10ms'",
-            prepare: ready,
-            act,
-            check,
-        },
-    );
+    every_step(10, &Story::of("start_immediate = true\nack_timeout = '10ms'", act, check));
 }
 
 #[test]
@@ -203,16 +158,7 @@ fn a_stop_and_a_start() {
         let after = fire.settled("web", COUNT);
         assert!(!after.iter().any(|pid| before.contains(pid)), "{before:?} {after:?}");
     };
-    every_step(
-        12,
-        &Story {
-            victim: Victim::Daemon,
-            keys: "start_immediate = true\nack_timeout = '10ms'",
-            prepare: ready,
-            act,
-            check,
-        },
-    );
+    every_step(12, &Story::of("start_immediate = true\nack_timeout = '10ms'", act, check));
 }
 
 #[test]
@@ -229,16 +175,10 @@ fn an_upgrade_by_an_upgrader() {
     every_step(13, &Story { victim: Victim::Daemon, keys, prepare, act: upgrade, check });
 }
 
-fn kill_daemon(fire: &Fire) {
-    let daemon = proc::daemon(fire.keeper_pid).expect("a daemon");
-    proc::signal(daemon, Sig::KILL);
-    until("its death", || !proc::alive(daemon));
-}
-
 #[test]
 fn a_recovery_at_rest() {
     let act = |fire: &Fire, _: &[u32]| {
-        kill_daemon(fire);
+        fire.kill_daemon();
         Value::Null
     };
     let check = |fire: &Fire, before: &[u32], _: &Value| assert_eq!(fire.settled("web", COUNT), before);
@@ -252,7 +192,7 @@ fn a_recovery_in_an_upgrade() {
         let mut wire = Wire::connect(&fire.socket()).expect("connect");
         wire.send("upgrade", json!({ "group": "web" })).expect("send");
         until("two generations", || fire.folder.processes().len() >= 2 + 2 * COUNT);
-        kill_daemon(fire);
+        fire.kill_daemon();
         answer(&mut wire, fire)
     };
     let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '60ms'";

@@ -183,6 +183,25 @@ impl Fire {
         number(&self.status()["daemon_pid"])
     }
 
+    /// Kills the daemon that lives now, and returns when it is dead.
+    pub(crate) fn kill_daemon(&self) {
+        let begun = Instant::now();
+        let daemon = loop {
+            assert!(begun.elapsed() < LIMIT, "no daemon to kill: {}", self.stderr());
+            if let Some(daemon) = proc::daemon(self.keeper_pid) {
+                break daemon;
+            }
+        };
+        proc::signal(daemon, Sig::KILL);
+        until("the daemon's death", || !proc::alive(daemon));
+    }
+
+    /// Lets the daemon live for long enough to count as one that has begun well, so that the next is forked at once.
+    pub(crate) fn good_life(&self) {
+        self.wait_for("a daemon", |_| true);
+        std::thread::sleep(Duration::from_millis(1050));
+    }
+
     pub(crate) fn signal_keeper(&self, signal: Sig) {
         proc::signal(self.keeper_pid, signal);
     }

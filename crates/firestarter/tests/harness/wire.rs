@@ -80,6 +80,18 @@ impl Wire {
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("no reply: {error}: {line:?}")))
     }
 
+    /// The next reply, whatever dies meanwhile: what was sent in part before a crash is none, nor is progress.
+    pub(crate) fn reply_over_crashes(&mut self) -> Option<Value> {
+        loop {
+            let line = self.line()?;
+            match serde_json::from_str::<Value>(&line) {
+                Ok(reply) if reply.get("id").is_some() => return Some(reply),
+                Ok(_) => {}
+                Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
+            }
+        }
+    }
+
     /// Asks, and returns the whole reply.
     pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params).expect("send a request");

@@ -46,6 +46,13 @@ pub(crate) struct Plan {
     stride: u32,
 }
 
+impl Story {
+    /// One of the daemon that lives, with workers that are ready.
+    pub(crate) fn of(keys: &'static str, act: fn(&Fire, &[u32]) -> Value, check: fn(&Fire, &[u32], &Value)) -> Story {
+        Story { victim: Victim::Daemon, keys, prepare: ready, act, check }
+    }
+}
+
 impl Plan {
     /// `steps`: how many there are, about.
     pub(crate) fn new(salt: u64, steps: u32) -> Plan {
@@ -187,20 +194,12 @@ pub(crate) fn ask(fire: &Fire, method: &str) -> Value {
     answer(&mut wire, fire)
 }
 
-/// The one reply to the first order that was sent; what was sent before a crash in part is none.
+/// The one reply to the first order that was sent.
 pub(crate) fn answer(wire: &mut Wire, fire: &Fire) -> Value {
-    let next = |wire: &mut Wire| loop {
-        let line = wire.line()?;
-        match serde_json::from_str::<Value>(&line) {
-            Ok(reply) if reply.get("id").is_some() => break Some(reply),
-            Ok(_) => {}
-            Err(_) => assert!(line.is_empty() || line.starts_with('{'), "{line:?}"),
-        }
-    };
-    let reply = next(wire).unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
+    let reply = wire.reply_over_crashes().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
     let Ok(other) = wire.send("list", json!({})) else { return reply };
     loop {
-        let Some(next) = next(wire) else { return reply };
+        let Some(next) = wire.reply_over_crashes() else { return reply };
         if next["id"] == other {
             break reply;
         }
