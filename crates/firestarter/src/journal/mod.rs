@@ -40,7 +40,7 @@ pub(crate) use memory::Part;
 pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
 pub(crate) use rings::{Entry, Rings};
 pub(crate) use sinks::{Batch, Counts, Kind, SinkRow};
-pub(crate) use stages::{Gap, StageRow};
+pub(crate) use stages::{Area, Counted, Gap, StageRow};
 pub(crate) use table::{Labels, Row, Table};
 
 /// The parts that change in place, which the keeper and the daemon use at once.
@@ -102,7 +102,7 @@ impl Records {
 }
 
 /// What all this memory means, in one number: a program with another one cannot take it over.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 /// So many numbers above the highest named one are looked at.
 const PROBED: i32 = 1024;

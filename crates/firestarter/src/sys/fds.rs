@@ -103,6 +103,16 @@ pub(crate) fn copy(number: RawFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, STAGE_END)?)
 }
 
+/// The position of the file of this number: how far whoever has it open has come.
+///
+/// # Errors
+/// The number is not open, or is no file.
+pub(crate) fn position(number: RawFd) -> io::Result<u64> {
+    // SAFETY: the number is only looked at; one that is not open gives an error.
+    let file = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(rustix::fs::tell(file)?)
+}
+
 /// How long the file of this number is.
 ///
 /// # Errors

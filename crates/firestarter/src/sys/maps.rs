@@ -19,6 +19,18 @@ pub(crate) struct SharedBytes(Mapping);
 // SAFETY: all access to the words is atomic, from whichever thread.
 unsafe impl Sync for SharedWords {}
 
+/// A ring in a file, mapped twice in a row, so that each part of it that is shorter than the ring stands in one piece,
+/// wherever it begins. Only read here.
+pub(crate) struct Ring {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: it is only read, and whoever asks for a part says that nobody writes there.
+unsafe impl Send for Ring {}
+// SAFETY: as above.
+unsafe impl Sync for Ring {}
+
 struct Mapping {
     start: NonNull<u8>,
     len: usize,
@@ -107,6 +119,46 @@ impl DerefMut for SharedBytes {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` excludes other references in this process.
         unsafe { slice::from_raw_parts_mut(self.0.start.as_ptr(), self.0.len) }
+    }
+}
+
+impl Ring {
+    /// Maps the first `len` bytes of a file: whole pages.
+    ///
+    /// # Errors
+    /// No memory, or too many mappings.
+    pub(crate) fn new(memory: BorrowedFd<'_>, len: usize) -> io::Result<Ring> {
+        use rustix::mm::{mmap, mmap_anonymous, MapFlags, ProtFlags};
+        // SAFETY: a new mapping at an address of the kernel's choice cannot alias anything.
+        let place = unsafe { mmap_anonymous(std::ptr::null_mut(), 2 * len, ProtFlags::empty(), MapFlags::PRIVATE) }?;
+        let start = NonNull::new(place.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let ring = Ring { start, len };
+        for half in [0, len] {
+            // SAFETY: the half lies within the mapping just made, which nobody else knows, and takes its place.
+            unsafe {
+                let at = ring.start.as_ptr().add(half).cast();
+                mmap(at, len, ProtFlags::READ, MapFlags::SHARED | MapFlags::FIXED, memory, 0)?;
+            }
+        }
+        Ok(ring)
+    }
+
+    /// So many bytes from this offset on. The file is that long, is never shortened, and nobody writes to that part of
+    /// it for as long as the bytes are used: what a stage has that is not consumed. Empty if there cannot be such a part.
+    pub(crate) fn part(&self, offset: usize, length: usize) -> &[u8] {
+        if offset >= self.len || length > self.len {
+            return &[];
+        }
+        // SAFETY: the part lies within the two halves, which are mapped for as long as `self` lives; that nobody writes
+        // there is the promise above.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped in `new`, and no reference into it outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), 2 * self.len) };
     }
 }
 
@@ -208,6 +260,20 @@ mod tests {
         ] {
             assert_eq!(text_range(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_ring_stands_in_one_piece() {
+        let len = rustix::param::page_size();
+        let memory = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        rustix::io::pwrite(&memory, &bytes, 0).unwrap();
+        let ring = Ring::new(memory.as_fd(), len).unwrap();
+        assert_eq!(ring.part(0, len), bytes);
+        assert_eq!(ring.part(len - 3, 5), [&bytes[len - 3..], &bytes[..2]].concat());
+        rustix::io::pwrite(&memory, b"new", 0).unwrap();
+        assert_eq!(ring.part(len - 1, 4), [&bytes[len - 1..], b"new"].concat());
+        assert_eq!((ring.part(len, 1), ring.part(0, len + 1)), (&[][..], &[][..]));
     }
 
     #[test]

@@ -63,9 +63,9 @@ pub(super) struct Seat {
 pub(super) struct Entry {
     pub(super) source: Arc<Source>,
     pub(super) seat: usize,
-    /// How long its stage is.
+    /// How much was taken from it.
     pub(super) size: u64,
-    /// When it became so long.
+    /// When it became so much.
     times: Times,
     /// Nothing more comes from the pipe.
     pub(super) ended: bool,
@@ -83,7 +83,7 @@ impl Entry {
         Entry { source, seat, size, times, ended: false, ready: false, claimed: None, held: false }
     }
 
-    /// Its stage is so long now.
+    /// So much was taken from it now.
     pub(super) fn grows(&mut self, size: u64) {
         if size > self.size {
             self.times.reached(size, now());
@@ -91,10 +91,10 @@ impl Entry {
         self.size = size;
     }
 
-    /// Its stage begins anew.
-    pub(super) fn begin_anew(&mut self) {
+    /// Its stage begins anew, at this position.
+    pub(super) fn begin_anew(&mut self, at: u64) {
         self.times.clear();
-        self.size = 0;
+        self.size = at;
     }
 
     /// Nobody is at it or about to be.

@@ -5,23 +5,32 @@
 //! Should that take too long, it *drops*: from the end of the last whole line in the stage on everything is read and
 //! thrown away, which is the gap. When all before the gap is written, so that the sink works again, the gap ends with the
 //! next line, and the feed flows. How long is too long says `Overflow`; a sink that takes a whole stageful in that time is
-//! slow, but works.
+//! slow, but works. A pipe that comes to its end meanwhile has *ended*.
+//!
+//! What comes into the gap is *aside*, in the dump of the stage, while there is something before it that is not written:
+//! the ring has no room for that. When all before it is written, it comes into the ring, since what follows the gap stays
+//! there.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::source::{Source, Taken};
+use crate::journal::{Area, Counted};
 use crate::output::Overflow;
 
 pub(super) struct Feed {
     pub(super) source: Arc<Source>,
-    /// How long the stage is.
+    /// How much was taken from the pipe.
     pub(super) size: u64,
     pub(super) state: State,
     overflow: Overflow,
     /// So much may stand in the stage.
     most: u64,
+    /// Where what comes next goes.
+    area: Area,
+    /// The stage has memory up to here.
+    touched: u64,
     /// The pipe was made larger, or cannot be.
     wide: bool,
     /// How long its worker has been waiting since so much was consumed.
@@ -32,8 +41,12 @@ pub(super) struct Feed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Flows,
-    Held { since: Instant },
+    Held {
+        since: Instant,
+    },
     Drops(Dropping),
+    /// It was dropped up to its end.
+    Ended,
 }
 
 /// A gap that grows.
@@ -45,6 +58,9 @@ pub(super) struct Dropping {
     /// All before the gap is written.
     reached: bool,
 }
+
+/// A stage that has more memory than this, and stands still, gives it back.
+const FAT: u64 = 64 * 1024;
 
 /// What reading a feed came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,31 +87,47 @@ const ROOM: u64 = 256 * 1024;
 const BITE: usize = 1024 * 1024;
 /// So much is looked through at a time.
 const LOOK: usize = 64 * 1024;
-/// A stage that is consumed to its end begins anew when it is so long.
-const LONG: u64 = 64 * 1024;
+/// A stage that is consumed to its end begins anew where so much stands before that in the ring: few pages are used then,
+/// again and again.
+const LONG: u64 = 4 * 1024;
 
 impl Feed {
     /// # Errors
     /// The kernel's.
     pub(super) fn new(source: Arc<Source>, overflow: Overflow, line_max: usize) -> io::Result<Feed> {
-        let size = source.length()?;
+        let size = source.taken(line_max as u64 + ROOM)?;
         let mut feed = Feed {
             size,
             state: State::Flows,
             overflow,
-            most: line_max as u64 + ROOM,
+            most: source.most(),
+            area: source.area()?,
+            // Another writer may have used all of it.
+            touched: if size == 0 { 0 } else { source.row.ring() },
             wide: false,
             waited: Duration::ZERO,
             since: source.row.consumed(),
             source,
         };
-        if let Some(gap) = feed.source.row.growing_gap() {
-            let whole = feed.ends_with_a_line(gap.from)?;
-            let mut dropping = Dropping { from: gap.from, whole, reached: false };
-            feed.look_through(&mut dropping)?;
-            feed.state = State::Drops(dropping);
+        match feed.source.row.growing_gap() {
+            Some(gap) => feed.go_on_dropping(gap.from),
+            None => feed.turn_to(Area::Ring),
         }
         Ok(feed)
+    }
+
+    fn go_on_dropping(&mut self, from: u64) {
+        let Counted { whole, .. } = self.source.row.counted(from);
+        let mut dropping = Dropping { from, whole, reached: false };
+        self.look_through(&mut dropping);
+        self.state = State::Drops(dropping);
+        self.turn_to(Area::Dump);
+    }
+
+    /// What comes next goes there. All that is dropped was looked through.
+    fn turn_to(&mut self, area: Area) {
+        self.source.seek(self.size, area);
+        self.area = area;
     }
 
     /// How much more the stage may hold.
@@ -119,22 +151,29 @@ impl Feed {
 
     /// The stage is consumed and could begin anew. The board must agree.
     pub(super) fn is_spent(&self) -> bool {
-        self.state == State::Flows && self.size >= LONG && self.source.row.consumed() == self.size
+        let row = self.source.row;
+        self.state == State::Flows && row.offset(self.size, Area::Ring) >= LONG && row.consumed() == self.size
     }
 
-    /// Says whether it does.
-    pub(super) fn begin_anew(&mut self) -> bool {
-        let empty = self.source.empty();
-        if empty {
-            (self.size, self.since) = (0, 0);
-        }
-        empty
+    pub(super) fn begin_anew(&mut self) {
+        self.size = self.source.begin_anew();
+    }
+
+    /// The stage has memory that it does not need when it stands still.
+    pub(super) fn is_fat(&self) -> bool {
+        self.touched > FAT
+    }
+
+    /// Gives that back.
+    pub(super) fn give_back(&mut self) {
+        self.source.give_back_all_but(self.source.row.consumed(), self.size);
+        self.touched = 0;
     }
 
     /// Reads from the pipe once.
     pub(super) fn read(&mut self) -> Fed {
         match self.state {
-            State::Held { .. } => Fed::Nothing,
+            State::Held { .. } | State::Ended => Fed::Nothing,
             State::Flows => match self.room() {
                 0 => Fed::Full,
                 room => self.take(BITE.min(room as usize)),
@@ -144,17 +183,16 @@ impl Feed {
     }
 
     fn drop_more(&mut self, mut dropping: Dropping) -> Fed {
-        let fed = self.take(BITE);
-        // What cannot be looked at is dropped all the same; only its lines are not counted.
-        let line = self.look_through(&mut dropping).unwrap_or(None);
+        let fed = self.take(BITE.min(self.most as usize));
+        let line = self.look_through(&mut dropping);
         self.state = State::Drops(dropping);
         let end = match fed {
             Fed::End => Some(self.size),
             Fed::More | Fed::Dropped | Fed::Nothing | Fed::Full | Fed::Fails => line.filter(|_| dropping.reached),
         };
         match (fed, end) {
-            (Fed::End, Some(end)) => {
-                self.close_gap(end);
+            (Fed::End, Some(_)) => {
+                self.end_gap();
                 Fed::End
             }
             (_, Some(end)) => {
@@ -167,12 +205,13 @@ impl Feed {
     }
 
     fn take(&mut self, most: usize) -> Fed {
-        match self.source.take(self.size, most) {
+        match self.source.take(self.size, most, self.area) {
             Taken::Nothing => Fed::Nothing,
             Taken::Fails => Fed::Fails,
             Taken::End => Fed::End,
             Taken::Bytes(length) => {
                 self.size += length as u64;
+                self.touched = self.touched.max(self.source.row.offset(self.size - 1, Area::Ring) + 1);
                 self.wide = self.wide || self.source.widen(length);
                 Fed::More
             }
@@ -229,9 +268,9 @@ impl Feed {
             Some(line) if !(in_pieces && claimed.is_some()) => line,
             Some(_) | None => self.size,
         };
-        self.source.row.open_gap(from);
-        self.state = State::Drops(Dropping { from, whole: line == Some(self.size), reached: false });
+        self.source.row.open_gap(from, line == Some(from));
         (self.waited, self.since) = (Duration::ZERO, self.size);
+        self.go_on_dropping(from);
         Ok(())
     }
 
@@ -240,7 +279,7 @@ impl Feed {
         let mut end = self.size;
         while end > begin {
             let from = end.saturating_sub(LOOK as u64).max(begin);
-            let bytes = self.source.read(from, &mut buffer[..(end - from) as usize])?;
+            let bytes = self.source.read(from, Area::Ring, &mut buffer[..(end - from) as usize])?;
             if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
                 return Ok(Some(from + newline as u64 + 1));
             }
@@ -261,6 +300,7 @@ impl Feed {
         if whole {
             self.close_gap(self.size);
         }
+        self.turn_to(Area::Ring);
         whole
     }
 
@@ -269,7 +309,7 @@ impl Feed {
         let row = self.source.row;
         let (mut at, mut lines) = (row.consumed(), 0);
         for gap in row.gaps() {
-            lines += self.lines_in(at, gap.from).unwrap_or(0) + row.counted(gap.from).0;
+            lines += self.lines_in(at, gap.from).unwrap_or(0) + row.counted(gap.from).lines;
             at = gap.to.unwrap_or(self.size);
         }
         lines + self.lines_in(at, self.size).unwrap_or(0)
@@ -279,7 +319,7 @@ impl Feed {
         let (mut buffer, mut lines) = (vec![0; LOOK], 0);
         while from < to {
             let most = LOOK.min((to - from) as usize);
-            let bytes = self.source.read(from, &mut buffer[..most])?;
+            let bytes = self.source.read(from, Area::Ring, &mut buffer[..most])?;
             if bytes.is_empty() {
                 break;
             }
@@ -291,7 +331,10 @@ impl Feed {
 
     /// Nothing more will come.
     pub(super) fn end_gap(&mut self) {
-        self.close_gap(self.size);
+        if let State::Drops(_) = self.state {
+            self.close_gap(self.size);
+            self.state = State::Ended;
+        }
     }
 
     fn close_gap(&mut self, to: u64) {
@@ -301,39 +344,25 @@ impl Feed {
     }
 
     /// Counts the lines of what has come into the gap, and gives its memory back; returns the end of the last of them. If
-    /// the gap ends with it, what stands behind it is kept.
-    fn look_through(&mut self, dropping: &mut Dropping) -> io::Result<Option<u64>> {
+    /// the gap ends with it, what stands behind it is kept. What cannot be looked at is dropped all the same, uncounted.
+    fn look_through(&mut self, dropping: &mut Dropping) -> Option<u64> {
         let mut buffer = vec![0; LOOK];
-        let (_, mut at) = self.source.row.counted(dropping.from);
-        let begin = at;
-        let mut last = None;
+        let row = self.source.row;
+        let Counted { up_to: begin, .. } = row.counted(dropping.from);
+        let (mut at, mut last) = (begin, None);
         while at < self.size {
             let most = LOOK.min((self.size - at) as usize);
-            let bytes = self.source.read(at, &mut buffer[..most])?;
-            if bytes.is_empty() {
-                break;
-            }
+            let bytes = self.source.read(at, self.area, &mut buffer[..most]).unwrap_or(&[]);
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            if let Some(newline) = bytes.iter().rposition(|byte| *byte == b'\n') {
-                last = Some(at + newline as u64 + 1);
-            }
-            at += bytes.len() as u64;
-            self.source.row.count(dropping.from, lines, at);
+            let line = bytes.iter().rposition(|byte| *byte == b'\n').map(|newline| at + newline as u64 + 1);
+            at += if bytes.is_empty() { most } else { bytes.len() } as u64;
+            dropping.whole = line == Some(at);
+            last = line.or(last);
+            row.count(dropping.from, lines, at, dropping.whole);
         }
-        if at > begin {
-            dropping.whole = last == Some(at);
+        if self.area == Area::Dump {
+            self.source.give_back(begin, at, Area::Dump);
         }
-        let end = last.filter(|_| dropping.reached).unwrap_or(at);
-        // All but the last byte, by which the next writer sees whether a line ends here.
-        self.source.give_back(begin.saturating_sub(1).max(dropping.from), end.saturating_sub(1));
-        Ok(last)
-    }
-
-    /// Whether what was looked through of a gap ends with a line.
-    fn ends_with_a_line(&self, from: u64) -> io::Result<bool> {
-        let (_, counted) = self.source.row.counted(from);
-        let mut last = [0];
-        let read = self.source.read(counted.saturating_sub(1), &mut last)?;
-        Ok(counted == 0 || read == b"\n")
+        last
     }
 }

@@ -30,9 +30,7 @@ pub(super) fn attend(task: &mut Task, scratch: &mut Scratch) -> Turn {
         Job::Write(portion) => {
             let Portion { source, to, ended, alone, gap, time, .. } = portion;
             let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap, time: *time };
-            let turn = task.sink.turn(&work, scratch);
-            source.give_back_consumed();
-            turn
+            task.sink.turn(&work, scratch)
         }
     }
 }

@@ -2,6 +2,7 @@
 //! disk, nor for whoever reads what is passed on. The writer's first thread.
 
 mod ending;
+mod fat;
 mod surplus;
 mod time;
 
@@ -25,6 +26,7 @@ use crate::sys::clone::exit_now;
 
 use super::label::{Label, OwnStyle};
 use ending::Ending;
+use fat::Fat;
 
 pub(super) struct Reader {
     plan: &'static Plan,
@@ -35,6 +37,8 @@ pub(super) struct Reader {
     feeds: BTreeMap<RawFd, Feed>,
     /// Feeds that are held.
     held: BTreeSet<RawFd>,
+    /// Feeds whose stages have more memory than they need at rest.
+    fat: Fat,
     /// Seats that wait for their next attempt.
     resting: BTreeSet<usize>,
     /// What the keeper could not be told: pipes at their end, files that were opened anew.
@@ -64,6 +68,7 @@ impl Reader {
             epoll,
             feeds: BTreeMap::new(),
             held: BTreeSet::new(),
+            fat: Fat::default(),
             resting: BTreeSet::new(),
             untold: Vec::new(),
             ending: None,
@@ -105,6 +110,7 @@ impl Reader {
             self.wait(wait);
             self.mind_waits();
             self.mind_hands();
+            self.mind_memory();
             let pipes = self.pipes;
             self.untold.retain(|(number, pipe)| !pipes.done(*number, *pipe));
             if self.ending.is_some() {
@@ -202,12 +208,15 @@ impl Reader {
         if feed.is_spent() {
             let mut state = self.board.lock();
             if let Some(entry) = state.entries.get_mut(&number).filter(|entry| entry.rests()) {
-                if feed.begin_anew() {
-                    entry.begin_anew();
-                }
+                feed.begin_anew();
+                entry.begin_anew(feed.size);
             }
         }
-        match feed.read() {
+        let fed = feed.read();
+        if feed.is_fat() {
+            self.fat.insert(number);
+        }
+        match fed {
             Fed::More => self.pass_on(number, false),
             Fed::End => self.pass_on(number, true),
             Fed::Full => self.hold(number),
@@ -249,6 +258,7 @@ impl Reader {
     fn finish(&mut self, number: RawFd) {
         let Some(feed) = self.feeds.remove(&number) else { return };
         self.held.remove(&number);
+        self.fat.remove(number);
         self.board.lock().remove(number);
         let pipe = feed.source.pipe.pipe;
         drop(feed);

@@ -188,27 +188,22 @@ impl Sink {
         }
         let rule = self.rule(work);
         let there = work.to.saturating_sub(from) as usize;
-        let mut sight = CHUNK;
-        // Only for a long line more is looked at, which takes memory.
-        let found = loop {
-            scratch.input.resize(there.min(sight), 0);
-            let read = source.read(from, &mut scratch.input)?.len();
-            scratch.input.truncate(read);
-            let found = cut(&scratch.input, work.ended && read == there, rule);
-            if found != Cut::Wait || read < sight || sight >= rule.sight() {
-                break found;
-            }
-            sight = rule.sight();
-        };
+        let Scratch { input, output } = scratch;
+        let bytes = source.view(from, there.min(rule.sight().max(CHUNK)), input)?;
+        let ends = |seen: &[u8]| work.ended && seen.len() == there;
+        let near = &bytes[..bytes.len().min(CHUNK)];
+        let mut found = cut(near, ends(near), rule);
+        if found == Cut::Wait && near.len() < bytes.len() {
+            found = cut(bytes, ends(bytes), rule);
+        }
         let (kind, length) = match found {
             Cut::Wait => return Ok(Turn::Waits),
             Cut::Lines(length) | Cut::Piece(length) => (Kind::Lines, length),
             Cut::Split(length) => (Kind::Split, length),
         };
-        let time = work.time;
-        let shaped = self.shape(kind, source, time, &scratch.input[..length], &mut scratch.output);
-        let output = if shaped { &scratch.output[..] } else { &scratch.input[..length] };
-        self.put(kind, work, time, from, &scratch.input[..length], output)?;
+        let (time, bytes) = (work.time, &bytes[..length]);
+        let shaped = self.shape(kind, source, time, bytes, output);
+        self.put(kind, work, time, from, bytes, if shaped { output } else { bytes })?;
         Ok(Turn::On)
     }
 
@@ -283,7 +278,7 @@ impl Sink {
 
     fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
         let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now() };
-        let missing = [gap.end - gap.start, source.row.counted(gap.start).0];
+        let missing = [gap.end - gap.start, source.row.counted(gap.start).lines];
         self.write_count(Kind::Gap, &work, gap, missing, scratch)
     }
 

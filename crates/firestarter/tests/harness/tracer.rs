@@ -208,7 +208,6 @@ fn is_step(number: i64) -> bool {
             | libc::SYS_getsockopt
             | libc::SYS_getsockname
             | libc::SYS_getpeername
-            | libc::SYS_lseek
             | libc::SYS_nanosleep
             | libc::SYS_clock_nanosleep
     )

@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use firestarter_core::ids::WorkerId;
 
+use super::super::stages::Area;
 use super::super::tails::{Tail, BYTES};
 use super::super::{Meaning, Origin, Stream};
 use super::Pipes;
@@ -42,12 +43,17 @@ impl Pipes {
         let Some((number, meaning)) = self.ledger.named().find(of_worker) else { return Some(Vec::new()) };
         let row = self.stages.row(number).ok()?;
         let consumed = row.consumed();
-        let before = fds::length(row.stage()).ok()?;
+        let before = fds::position(row.stage()).ok()?;
         let in_pipe = fds::peek_pipe(number).unwrap_or_default();
-        let begin = consumed.max(before.saturating_sub(BYTES as u64));
-        let mut unread = fds::read_at(row.stage(), begin, before.saturating_sub(begin) as usize).ok()?;
+        // What is dropped is not kept.
+        let to = row.growing_gap().map_or_else(|| row.taken(before), |gap| gap.from);
+        let from = consumed.max(to.saturating_sub(BYTES as u64));
+        let mut unread = Vec::new();
+        for part in row.parts(from, to, Area::Ring) {
+            unread.extend(fds::read_at(row.stage(), part.start, (part.end - part.start) as usize).ok()?);
+        }
         // The writer may have moved some of it meanwhile, or the keeper closed it and the number be another's.
-        let still = fds::length(row.stage()).ok()? == before && row.consumed() == consumed;
+        let still = fds::position(row.stage()).ok()? == before && row.consumed() == consumed;
         let same = self.ledger.meaning_of(number) == Some(meaning) && self.ledger.mark(&number) == worker.0;
         unread.extend(in_pipe);
         (still && same).then_some(unread)

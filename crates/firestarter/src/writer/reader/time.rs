@@ -14,7 +14,8 @@ impl Reader {
         let drops = self.held.iter().filter_map(|number| self.feeds.get(number)?.drops_at()).min();
         let state = self.board.lock();
         let retry = self.resting.iter().filter_map(|seat| state.seats[*seat].retry_at).min();
-        [drops, retry, state.wants_hand(), self.ending.as_ref().map(|ending| ending.next)].into_iter().flatten().min()
+        let ending = self.ending.as_ref().map(|ending| ending.next);
+        [drops, retry, state.wants_hand(), self.fat.look_at(), ending].into_iter().flatten().min()
     }
 
     /// Who has waited for long enough, workers and sinks, waits no longer.

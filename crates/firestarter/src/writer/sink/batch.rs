@@ -6,7 +6,7 @@ use std::io;
 use super::super::form::{shape, Voice};
 use super::super::source::Source;
 use super::{Place, Scratch, Sink, Work, NOBODY, SPLIT, WHOLE};
-use crate::journal::{Batch, Counts, Kind};
+use crate::journal::{Area, Batch, Counts, Kind};
 use crate::output::Form;
 
 impl Sink {
@@ -60,7 +60,7 @@ impl Sink {
             }
             Kind::Lines | Kind::Split => {
                 input.resize((batch.to - batch.from) as usize, 0);
-                let read = source.read(batch.from, input)?.len();
+                let read = source.read(batch.from, Area::Ring, input)?.len();
                 input.truncate(read);
             }
         }

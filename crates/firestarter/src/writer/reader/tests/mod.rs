@@ -39,6 +39,8 @@ enum Act {
     PutBack,
     /// Whoever waits has waited for too long.
     TooLong,
+    /// Nothing comes for a while: stages give back the memory that they do not need.
+    Quiet,
     /// So much goes onto the disk from now on; none: all.
     Room(Option<usize>),
 }
@@ -188,6 +190,7 @@ impl World {
                     .filter_map(|seat| seat.stuck_since.as_mut())
                     .for_each(|since| *since = long_ago);
             }
+            Act::Quiet => self.reader().feeds.values_mut().for_each(Feed::give_back),
             Act::Room(room) => deaths::set_room(room.unwrap_or(usize::MAX)),
         }
     }

@@ -14,6 +14,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => Just(Act::Work),
         6 => Just(Act::PutBack),
         3 => Just(Act::TooLong),
+        1 => Just(Act::Quiet),
         2 => prop_oneof![Just(0usize), 1usize..300, 1000usize..100_000].prop_map(|room| Act::Room(Some(room))),
         1 => Just(Act::Room(None)),
     ]
@@ -27,7 +28,7 @@ fn acts() -> impl Strategy<Value = Vec<(Act, Option<u32>)>> {
 fn never_killed(act: &Act) -> bool {
     match act {
         Act::Line(..) | Act::Begin(..) | Act::Respawn(_) | Act::Room(_) => true,
-        Act::Flood(..) | Act::Read | Act::Take | Act::Work | Act::PutBack | Act::TooLong => false,
+        Act::Flood(..) | Act::Quiet | Act::Read | Act::Take | Act::Work | Act::PutBack | Act::TooLong => false,
     }
 }
 
