@@ -156,7 +156,10 @@ impl Feed {
     }
 
     pub(super) fn begin_anew(&mut self) {
-        self.size = self.source.begin_anew();
+        let front = self.source.begin_anew();
+        // What was skipped was not consumed.
+        self.since += front - self.size;
+        self.size = front;
     }
 
     /// The stage has memory that it does not need when it stands still.
