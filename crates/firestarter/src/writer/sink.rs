@@ -90,6 +90,8 @@ const WHOLE: u64 = 0;
 const NOBODY: u64 = u64::MAX;
 /// So much is looked at in one turn, unless there is no line in it.
 const CHUNK: usize = 256 * 1024;
+/// So many files are begun in one turn: others wait for theirs.
+const FILES: usize = 16;
 /// A hand that rests keeps so much memory.
 const KEPT: usize = 16 * 1024;
 /// At the end of a piece of a line.
@@ -222,8 +224,8 @@ impl Sink {
         }
     }
 
-    /// Writes what a part of a stage has become, with a rotation wherever one is due. Each line of the one is a line of the
-    /// other.
+    /// Writes what a part of a stage has become, or the begin of that, with a rotation wherever one is due. Each line of the
+    /// one is a line of the other.
     fn put(
         &mut self,
         kind: Kind,
@@ -235,7 +237,8 @@ impl Sink {
     ) -> io::Result<()> {
         let (mut input, mut output) = (input, output);
         let untouched = std::ptr::eq(input, output);
-        while !output.is_empty() {
+        let mut files = 0;
+        while !output.is_empty() && files < FILES {
             let file = self.look()?;
             let goes_on = self.open_line == work.source.id();
             let fits = match &mut self.place {
@@ -244,6 +247,7 @@ impl Sink {
             };
             if fits == 0 {
                 self.rotate();
+                files += 1;
                 continue;
             }
             if self.open_line != WHOLE && !goes_on {

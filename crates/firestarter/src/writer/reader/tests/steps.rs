@@ -156,6 +156,19 @@ fn a_long_line_that_a_full_disk_cuts_goes_on_after_its_worker_has_ended() {
 }
 
 #[test]
+fn who_has_a_file_for_each_line_lets_others_write_in_between() {
+    let mut world = World::new("fair", Rotation::Size { max_bytes: 1, backups: 1000 }, Overflow::Wait);
+    (0..200).for_each(|_| world.act(&Act::Line(0, 5)));
+    let turns = [Act::Read, Act::Line(1, 5), Act::Read, Act::Take, Act::Work, Act::PutBack, Act::Work, Act::PutBack];
+    turns.iter().for_each(|act| world.act(act));
+    let text = world.text();
+    assert!(text.contains("1:0 "), "the other one waits for all of that: {text}");
+    assert!(!text.contains("0:199 "), "there was nothing to wait for: this test shows nothing");
+    let found = world.finish();
+    assert_eq!((found.kept, found.cut), (world.written().0, 0), "{found:?}");
+}
+
+#[test]
 fn a_writer_that_dies_over_giving_up_a_pipe_counts_it_once() {
     for steps in 0.. {
         let mut world = World::new("once", Rotation::Never, Overflow::Wait);
