@@ -50,10 +50,13 @@ fn live(acts: &[(Act, Option<u32>)], rotation: Rotation, overflow: Overflow) {
     world.counts_are_those_of(&found);
 }
 
-/// Two workers write, one stops within a line, the disk is full for a while; a few writes go out at a time.
+/// Two workers write, so much that a stage begins anew, one stops within a line, the disk is full for a while; a few writes go
+/// out at a time.
 fn script() -> Vec<Act> {
     let turns = || [Act::Read, Act::Read, Act::Take, Act::Work, Act::PutBack, Act::Work, Act::PutBack];
-    let mut script = vec![Act::Line(0, 50), Act::Line(1, 30), Act::Line(0, 3), Act::Begin(1, 10)];
+    let mut script = vec![Act::Line(0, 4500)];
+    script.extend(turns());
+    script.extend([Act::Line(0, 50), Act::Line(1, 30), Act::Line(0, 3), Act::Begin(1, 10)]);
     script.extend(turns());
     script.extend([Act::Room(Some(12)), Act::Line(0, 40), Act::Line(1, 0)]);
     script.extend(turns());
