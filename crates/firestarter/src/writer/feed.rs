@@ -59,9 +59,6 @@ pub(super) struct Dropping {
     reached: bool,
 }
 
-/// A stage that has more memory than this, and stands still, gives it back.
-const FAT: u64 = 64 * 1024;
-
 /// What reading a feed came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fed {
@@ -90,6 +87,8 @@ const LOOK: usize = 64 * 1024;
 /// A stage that is consumed to its end begins anew where so much stands before that in the ring: few pages are used then,
 /// again and again.
 const LONG: u64 = 4 * 1024;
+/// A stage that has more memory than this, and stands still, gives it back.
+const FAT: u64 = 64 * 1024;
 
 impl Feed {
     /// # Errors
@@ -109,9 +108,10 @@ impl Feed {
             since: source.row.consumed(),
             source,
         };
-        match feed.source.row.growing_gap() {
-            Some(gap) => feed.go_on_dropping(gap.from),
-            None => feed.turn_to(Area::Ring),
+        match (feed.source.row.growing_gap(), feed.area) {
+            (Some(gap), Area::Ring | Area::Dump) => feed.go_on_dropping(gap.from),
+            (None, Area::Dump) => feed.state = State::Ended,
+            (None, Area::Ring) => {}
         }
         Ok(feed)
     }
@@ -176,7 +176,8 @@ impl Feed {
     /// Reads from the pipe once.
     pub(super) fn read(&mut self) -> Fed {
         match self.state {
-            State::Held { .. } | State::Ended => Fed::Nothing,
+            State::Held { .. } => Fed::Nothing,
+            State::Ended => Fed::End,
             State::Flows => match self.room() {
                 0 => Fed::Full,
                 room => self.take(BITE.min(room as usize)),
@@ -300,10 +301,11 @@ impl Feed {
         }
         dropping.reached = true;
         let whole = dropping.whole;
+        // Before the gap is closed: a writer that begins where none grows goes on where this one was.
+        self.turn_to(Area::Ring);
         if whole {
             self.close_gap(self.size);
         }
-        self.turn_to(Area::Ring);
         whole
     }
 

@@ -50,13 +50,10 @@ fn live(acts: &[(Act, Option<u32>)], rotation: Rotation, overflow: Overflow) {
     world.counts_are_those_of(&found);
 }
 
-/// Two workers write, so much that a stage begins anew, one stops within a line, the disk is full for a while; a few writes go
-/// out at a time.
+/// Two workers write, one stops within a line, the disk is full for a while; a few writes go out at a time.
 fn script() -> Vec<Act> {
     let turns = || [Act::Read, Act::Read, Act::Take, Act::Work, Act::PutBack, Act::Work, Act::PutBack];
-    let mut script = vec![Act::Line(0, 4500)];
-    script.extend(turns());
-    script.extend([Act::Line(0, 50), Act::Line(1, 30), Act::Line(0, 3), Act::Begin(1, 10)]);
+    let mut script = vec![Act::Line(0, 50), Act::Line(1, 30), Act::Line(0, 3), Act::Begin(1, 10)];
     script.extend(turns());
     script.extend([Act::Room(Some(12)), Act::Line(0, 40), Act::Line(1, 0)]);
     script.extend(turns());
@@ -65,28 +62,37 @@ fn script() -> Vec<Act> {
     script
 }
 
+/// A worker writes so much that its stage begins anew.
+fn long_script() -> [Act; 8] {
+    [Act::Line(0, 5000), Act::Read, Act::Take, Act::Work, Act::PutBack, Act::Line(0, 9), Act::Read, Act::Line(0, 5)]
+}
+
+fn kill_at_every_step(script: &[Act], max_bytes: u64, part: usize, least: u32) {
+    let rotation = Rotation::Size { max_bytes, backups: 1000 };
+    for steps in 0.. {
+        let mut world = World::new("every", rotation, Overflow::Wait);
+        deaths::set_part(part);
+        let done = deaths::after(steps, || script.iter().for_each(|act| world.act(act)));
+        world.kill();
+        let found = world.finish();
+        deaths::set_part(usize::MAX);
+        let written = world.written();
+        assert_eq!((found.kept, found.kept_lines), written, "killed after {steps} steps: {found:?}");
+        assert_eq!((found.dropped, found.cut), (0, 0));
+        world.counts_are_those_of(&found);
+        if done.is_some() {
+            assert!(steps > least, "it has only {steps} steps");
+            break;
+        }
+    }
+}
+
 #[test]
 fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     for (part, size) in [(usize::MAX, 1000), (usize::MAX, 60), (7, 60)] {
-        let rotation = Rotation::Size { max_bytes: size, backups: 1000 };
-        for steps in 0.. {
-            let mut world = World::new("every", rotation, Overflow::Wait);
-            deaths::set_part(part);
-            let script = script();
-            let done = deaths::after(steps, || script.iter().for_each(|act| world.act(act)));
-            world.kill();
-            let found = world.finish();
-            deaths::set_part(usize::MAX);
-            let written = world.written();
-            assert_eq!((found.kept, found.kept_lines), written, "killed after {steps} steps: {found:?}");
-            assert_eq!((found.dropped, found.cut), (0, 0));
-            world.counts_are_those_of(&found);
-            if done.is_some() {
-                assert!(steps > 60, "it has only {steps} steps");
-                break;
-            }
-        }
+        kill_at_every_step(&script(), size, part, 60);
     }
+    kill_at_every_step(&long_script(), 1 << 20, usize::MAX, 20);
 }
 
 /// A disk is full over the telling of what is missing, and stays so for too long.
