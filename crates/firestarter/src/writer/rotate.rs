@@ -93,13 +93,14 @@ impl Folder {
         read == Ok(1) && last != *b"\n"
     }
 
-    /// Moves the content, which began at `begun`, to a backup, and removes the backups that are too many.
+    /// Moves the content, which began at `begun`, to a backup, and removes the backups that are too many. Returns how many
+    /// bytes those have that stay, as `prune` does.
     ///
     /// # Errors
     /// Of a listing, a rename or a removal. The content may have moved all the same.
-    pub(super) fn rotate(&self, log: &LogFile, begun: i64, turn: &Turn<'_>) -> io::Result<()> {
+    pub(super) fn rotate(&self, log: &LogFile, begun: i64, turn: &Turn<'_>) -> io::Result<u64> {
         match &log.rotation {
-            Rotation::Never => return Ok(()),
+            Rotation::Never => return Ok(0),
             Rotation::Size { backups, .. } => self.move_by_size(log, *backups)?,
             Rotation::Time(schedule) => self.move_by_time(log, schedule, begun, zone(schedule.utc))?,
         }
@@ -153,8 +154,8 @@ impl Folder {
     }
 
     /// Removes the oldest backups as long as they are too many, or together with a log of `grows` bytes too large. The
-    /// log itself stays.
-    pub(super) fn prune(&self, log: &LogFile, grows: u64, _turn: &Turn<'_>) -> io::Result<()> {
+    /// log itself stays. Returns how many bytes the backups have that stay; 0 where nothing limits that.
+    pub(super) fn prune(&self, log: &LogFile, grows: u64, _turn: &Turn<'_>) -> io::Result<u64> {
         let mut found = self.settle(log)?;
         let surplus = match &log.rotation {
             // By size those above the last number are gone before others take their place.
@@ -164,17 +165,17 @@ impl Folder {
         for backup in found.drain(..surplus) {
             self.remove(&backup.name)?;
         }
-        let Some(max_total) = log.max_total else { return Ok(()) };
+        let Some(max_total) = log.max_total else { return Ok(0) };
         let sizes: Vec<u64> = found.iter().map(|backup| self.size(&backup.name)).collect();
-        let mut total = sizes.iter().fold(grows, |total, size| total.saturating_add(*size));
+        let mut kept = sizes.iter().fold(0_u64, |kept, size| kept.saturating_add(*size));
         for (backup, size) in found.iter().zip(sizes) {
-            if total <= max_total {
+            if kept.saturating_add(grows) <= max_total {
                 break;
             }
             self.remove(&backup.name)?;
-            total -= size;
+            kept -= size;
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// The backups, the oldest first, each of them once.
@@ -346,7 +347,7 @@ pub(super) mod tests {
             fs::write(self.path.join(name), text).unwrap();
         }
 
-        fn rotate(&self, begun: i64) -> io::Result<()> {
+        fn rotate(&self, begun: i64) -> io::Result<u64> {
             self.folder().rotate(&self.log, begun, &Turns::default().take())
         }
 
@@ -475,11 +476,11 @@ pub(super) mod tests {
         // As it is told by who writes.
         let prune = |grows| scratch.folder().prune(&scratch.log, grows, &Turns::default().take()).unwrap();
         scratch.put("log", "live");
-        prune(6);
+        assert_eq!(prune(6), 6);
         assert_eq!(scratch.texts(), ["333", "22", "1", "live"]);
-        prune(7);
+        assert_eq!(prune(7), 3);
         assert_eq!(scratch.texts(), ["22", "1", "live"]);
-        prune(u64::MAX);
+        assert_eq!(prune(u64::MAX), 0);
         assert_eq!(scratch.texts(), ["live"], "the log itself stays");
     }
 
