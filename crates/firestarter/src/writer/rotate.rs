@@ -133,22 +133,22 @@ impl Folder {
         self.rename(&self.name, &Backup::name(&self.name, Place::Number(1), None))
     }
 
-    /// Moves content that began at `begun` to `NAME.STAMP`.
+    /// Moves content that began at `begun` to `NAME.STAMP`, or where a backup is there whose stamp is not lower, behind the
+    /// newest of them.
     fn move_by_time(&self, log: &LogFile, schedule: &Schedule, begun: i64, zone: &TimeZone) -> io::Result<()> {
         let found = self.settle(log)?;
         if schedule.backups == 0 {
             return self.remove(&self.name);
         }
         let stamp = schedule.stamp(begun, zone).parse().map_err(io::Error::other)?;
-        // Clocks that are set back, at the end of summer for one, show a time twice. The newest is the last of its twins,
-        // even if the first ones are gone.
-        let twins = found.iter().filter_map(|backup| match backup.place {
-            Place::Stamp { stamp: same, twin } if same == stamp => Some(twin),
-            Place::Stamp { .. } | Place::Number(_) => None,
-        });
-        let twin = match twins.max() {
-            None => 0,
-            Some(last) => last.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?,
+        // Clocks that are set back, at the end of summer for one, show an hour twice, and names say which backup is older:
+        // who took a lower one would be read in the wrong place, and be removed before those that are older.
+        let highest = found.last().map(|backup| backup.place);
+        let (stamp, twin) = match highest {
+            Some(Place::Stamp { stamp: last, twin }) if last >= stamp => {
+                (last, twin.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?)
+            }
+            Some(Place::Stamp { .. } | Place::Number(_)) | None => (stamp, 0),
         };
         self.rename(&self.name, &Backup::name(&self.name, Place::Stamp { stamp, twin }, None))
     }
@@ -461,6 +461,33 @@ pub(super) mod tests {
             }
         }
         assert_eq!(scratch.all(), pairs(&[("log.2024022912.2", "c"), ("log.2024022912.3", "d")]));
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_does_not_mix_up_which_is_older() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let schedule = Schedule { interval: 30, unit: Unit::Minutes, utc: false, backups: 9 };
+        let scratch = Scratch::new("autumn", Rotation::Time(schedule));
+        // As `date -u -d "2026-10-25 00:15" +%s`: 02:15 in summer time, and so on every half hour.
+        for (nth, text) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+            scratch.put("log", text);
+            let begun = 1_792_887_300 + 1800 * nth as i64;
+            scratch.folder().move_by_time(&scratch.log, &schedule, begun, &zone).unwrap();
+        }
+        let names = ["202610250215", "202610250245", "202610250245.1", "202610250245.2", "202610250315"];
+        let names: Vec<String> = names.into_iter().map(|stamp| format!("log.{stamp}")).collect();
+        assert_eq!(scratch.all().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        assert_eq!(scratch.texts(), ["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_clock_was_set_back_is_not_the_first_to_go() {
+        let scratch = Scratch::by_hour("back", 2);
+        for (begun, text) in [(1_709_810_096, "a"), (1_709_210_096, "b"), (1_709_213_696, "c")] {
+            scratch.put("log", text);
+            scratch.rotate(begun).unwrap();
+        }
+        assert_eq!(scratch.texts(), ["b", "c"]);
     }
 
     #[test]
