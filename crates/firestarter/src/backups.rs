@@ -2,7 +2,7 @@
 //! reads them. Knows names and nothing else: no file is touched.
 //!
 //! A log that rotates by size has `LOG.1`, the newest, `LOG.2` and so on. One that rotates by time has `LOG.STAMP`, and
-//! `LOG.STAMP.1` and so on for those that began in the same unit of time, the older first. Behind that stands `.gz` or
+//! `LOG.STAMP.1` and so on for those that came after it by a clock that did not show more. Behind that stands `.gz` or
 //! `.zst` if the backup is compressed. While a name is there both plain and compressed, the plain one counts: who
 //! compresses has been stopped between his last two steps.
 
@@ -25,7 +25,7 @@ pub(crate) struct Backup {
 pub(crate) enum Place {
     /// The newest is 1.
     Number(u32),
-    /// When its content began, and which of those with this stamp it is, from 0.
+    /// When its content began, or an older one's before a clock was set back; and which with this stamp it is, from 0.
     Stamp { stamp: u64, twin: u32 },
 }
 

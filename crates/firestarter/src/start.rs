@@ -98,8 +98,12 @@ pub(crate) fn read_logs(order: &crate::logs::Order, config: Option<PathBuf>, no_
         Ok((config, _)) => {
             say(format_args!("no daemon runs; reading the files that {} names", config.path.display()));
             let outputs = daemon::reading::outputs(&config.groups, None);
-            let names = config.groups.iter().map(|group| group.spec.name.clone());
-            let groups: Vec<_> = names.zip(outputs).collect();
+            let of = |(group, outputs): (&config::Group, _)| crate::logs::Group {
+                name: group.spec.name.clone(),
+                outputs,
+                slots: group.spec.count.get(),
+            };
+            let groups: Vec<_> = config.groups.iter().zip(outputs).map(of).collect();
             crate::cli::show_logs(order, &groups, None)
         }
         Err(code) => code,

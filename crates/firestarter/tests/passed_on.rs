@@ -29,6 +29,18 @@ fn lines_of_several_groups_are_marked() {
 }
 
 #[test]
+fn what_a_worker_leaves_open_does_not_begin_the_next_line_of_somebody_else() {
+    let mut fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'printf open >&2; exit 3']\n\
+         [other]\nexec_start = ['sleep', '1000']\n",
+    );
+    fire.hears("web/0 ! open");
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    fire.ended();
+    assert!(fire.stderr().lines().any(|line| line == "web/0 ! open"), "{}", fire.stderr());
+}
+
+#[test]
 fn lines_of_one_group_are_raw_and_a_file_is_inherited() {
     const WEB: &str = "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\nlog_ring = 0\n";
     let fire = Fire::start(WEB);

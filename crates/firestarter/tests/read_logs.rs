@@ -63,6 +63,41 @@ fn all_backups_are_shown_and_the_last_lines_alone() {
 }
 
 #[test]
+fn a_slot_that_is_not_there_is_an_error_unless_it_has_left_lines() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\nnumprocesses = 2\n\
+                stdout_log = { path = '@DIR@/log', form = 'json' }\nstderr_log = 'null'\n";
+    let mut fire = Fire::start(toml);
+    until("two lines", || fire.folder.read("log").lines().count() == 2);
+    let said = fire.ctl(&["logs", "web/7"]);
+    assert!(said.code == 1 && said.out.is_empty(), "{said:?}");
+    assert!(
+        said.err.contains("web has no slot 7: its slots are 0 to 1\n  next: name a slot that is there"),
+        "{said:?}"
+    );
+    assert_eq!(fire.ctl(&["logs", "--slot", "7"]).code, 1);
+    assert_eq!(fire.ctl(&["logs", "web/1", "--grep", "nothing"]).code, 0);
+    fire.order("web", "dec");
+    let left = fire.ctl(&["logs", "web/1"]);
+    assert!(left.code == 0 && left.out.lines().count() == 1 && left.err.is_empty(), "{left:?}");
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    fire.ended();
+    let config = fire.folder.join("config.toml").display().to_string();
+    let said = fire.ctl(&["logs", "web/7", "-c", &config]);
+    assert!(said.code == 1 && said.err.contains("web has no slot 7: its slots are 0 to 1"), "{said:?}");
+}
+
+#[test]
+fn a_backup_that_cannot_be_read_is_a_failure_and_the_rest_is_shown() {
+    let fire = started();
+    let after = (1..).find(|number| !fire.folder.join(&format!("web.log.{number}")).exists()).expect("a number");
+    fire.folder.write(&format!("web.log.{after}.zst"), "something else");
+    let all = fire.ctl(&["logs", "web"]);
+    assert_eq!((all.code, all.out.as_str()), (1, numbers("web", 1, 500).as_str()));
+    assert!(all.err.contains(".zst: it is damaged, or not compressed as its name says; the rest of it"), "{all:?}");
+    fire.stop();
+}
+
+#[test]
 fn what_cannot_be_shown_is_said() {
     let fire = started();
     for (words, code, text) in [
@@ -213,4 +248,27 @@ fn what_is_passed_on_is_read_from_memory_and_followed_over_daemons() {
     let both = fire.ctl(&["logs", "--slot", "0", "--grep", "^(up|out 7)$"]).out;
     assert_eq!(both, "api/0 | up\nweb/0 | out 7\n");
     fire.stop();
+}
+
+#[test]
+fn who_follows_what_is_passed_on_is_told_of_another_start() {
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\n[api]\nexec_start = ['sleep', '1000']\n";
+    let mut fire = Fire::start(toml);
+    until("a line", || fire.ctl(&["logs", "web"]).out == "up\n");
+    let [shown, told] = ["shown", "told"].map(|name| File::create(fire.folder.join(name)).expect("a file"));
+    let mut client = fire.folder.command(harness::BIN);
+    client.args(["logs", "web", "-f", "-d"]).arg(fire.socket()).stdout(shown).stderr(told);
+    let client = client.spawn().expect("start a client");
+    until("the line", || fire.folder.read("shown") == "up\n");
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    fire.ended();
+    let gone = format!("firestarter: web: no daemon at {}; waiting for one\n", fire.socket().display());
+    until("that it has noticed", || fire.folder.read("told") == gone);
+    let mut next = harness::run_command(&fire.folder, toml).spawn().expect("start");
+    until("the line of the next", || fire.folder.read("shown") == "up\nup\n");
+    end(client);
+    let anew = "firestarter: web: firestarter was started anew; its last lines before may be missing\n";
+    assert_eq!(fire.folder.read("told"), gone + anew);
+    assert_eq!(fire.ctl(&["stop"]).code, 0);
+    assert!(next.wait().expect("its end").success());
 }

@@ -143,6 +143,7 @@ fn a_writer_that_stands_still_is_an_error_that_names_the_file() {
     assert_eq!(said.code, 1, "{said:?}");
     let want = format!("not opened anew within 2 s: {}", fire.folder.join("log").display());
     assert!(said.err.contains(&want), "{said:?}");
+    assert!(said.err.contains("next: look whether that disk answers and has room; it is"), "{said:?}");
     assert!(fire.ctl(&["status"]).code == 0, "the daemon waits for nobody");
     proc::signal(writer, Sig::CONT);
     until("the new file", || fire.folder.join("log").exists());
@@ -209,6 +210,7 @@ fn what_is_wrong_with_a_file_is_in_the_status_until_it_is_mended() {
     assert_eq!(said, format!("firestarter: web: stdout_log {}: no such file or directory\n", path.display()));
     let said = fire.ctl(&["reopen"]);
     assert!(said.code == 1 && said.err.contains("log (no such file or directory)"), "{said:?}");
+    assert!(said.err.contains("next: mend that; it is opened as soon as"), "{said:?}");
     fs::create_dir(fire.folder.join("logs")).expect("a folder");
     fire.wait_for("no error", |status| log(status)["error"].is_null());
     assert_eq!(fire.ctl(&["reopen"]).code, 0);

@@ -32,7 +32,7 @@ pub(super) fn all(status: &Status) -> String {
 fn trouble(log: &LogStatus) -> String {
     let dropped = match log.dropped_bytes {
         0 => None,
-        bytes => Some(format!("{} lines ({bytes} bytes) dropped", log.dropped_lines)),
+        bytes => Some(format!("{} ({}) dropped", so_many(log.dropped_lines, "line"), so_many(bytes, "byte"))),
     };
     let all = log.error.iter().map(|error| plain(error)).chain(dropped).collect::<Vec<_>>().join("; ");
     format!("{} {}: {all}", log.stream.key(), plain(&log.path))
@@ -40,10 +40,19 @@ fn trouble(log: &LogStatus) -> String {
 
 fn counts(log: &LogStatus) -> String {
     let LogStatus { bytes, torn_lines, rotations, .. } = log;
-    let well = format!("{bytes} bytes written, {rotations} rotations, {torn_lines} torn lines");
+    let (rotations, torn) = (so_many(*rotations, "rotation"), so_many(*torn_lines, "torn line"));
+    let well = format!("{} written, {rotations}, {torn}", so_many(*bytes, "byte"));
     match log.is_in_trouble() {
         true => format!("{}; {well}", trouble(log)),
         false => format!("{} {}: {well}", log.stream.key(), plain(&log.path)),
+    }
+}
+
+fn so_many(count: u64, thing: &str) -> String {
+    if count == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{count} {thing}s")
     }
 }
 
@@ -79,7 +88,7 @@ mod tests {
         let wrong = "stderr_log /log: no space left on device; 2 lines (70 bytes) dropped";
         assert_eq!(troubles(&status.groups[0]), [format!("  {wrong}")]);
         assert_eq!(warnings(&status), format!("firestarter: web: {wrong}\n"));
-        let counts = "4096 bytes written, 3 rotations, 1 torn lines";
+        let counts = "4096 bytes written, 3 rotations, 1 torn line";
         let want = format!(
             "web: stdout_log /log: {counts}\nweb: {wrong}; {counts}\nweb: its stderr at the last failure | no \\u{{1b}}[31mmodule\n"
         );

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::errand::Wanted;
 use super::{code, trouble, Next, QUESTION_TIMEOUT};
-use crate::api::{Answer, Call, Outcome, Question};
+use crate::api::{Answer, Call, GroupStatus, Outcome, Question};
 use crate::client::{Client, ClientError};
 use crate::logs::{read, Group, Order, Page, Trouble};
 
@@ -32,7 +32,12 @@ fn groups(socket: &Path) -> Result<Option<Vec<Group>>, ClientError> {
     let client = Client::connect(socket, Some(QUESTION_TIMEOUT))?;
     match client.ask(&Call::Ask(Question::Status))?.outcome {
         Outcome::Answer(Answer::Status(status)) => {
-            Ok(Some(status.groups.into_iter().map(|group| (group.name, group.outputs)).collect()))
+            let slots = |group: &GroupStatus| {
+                let above = group.workers.iter().map(|worker| worker.slot.0.saturating_add(1)).max();
+                above.unwrap_or(0).max(group.wanted)
+            };
+            let of = |group: GroupStatus| Group { slots: slots(&group), name: group.name, outputs: group.outputs };
+            Ok(Some(status.groups.into_iter().map(of).collect()))
         }
         Outcome::Answer(_) | Outcome::Problem(_) | Outcome::Other { .. } => Ok(None),
     }

@@ -282,10 +282,12 @@ fn not_reopened(files: &[Stuck]) -> Words {
         Some(error) => format!("{} ({error})", file.path),
         None => file.path.clone(),
     };
+    let known = files.iter().all(|file| file.error.is_some());
+    let what = if known { "mend that" } else { "look whether that disk answers and has room" };
     let files = files.iter().map(stuck).collect::<Vec<_>>().join(", ");
     Words {
         what: format!("not opened anew within 2 s: {files}; what stood there before may still be written to"),
-        next: "look whether that disk answers and has room; it is opened as soon as that can be done".to_owned(),
+        next: format!("{what}; it is opened as soon as that can be done"),
     }
 }
 

@@ -42,6 +42,12 @@ pub(crate) fn read(around: &Surroundings<'_>, item: &Item<'_>, ledger: &mut Ledg
 
 /// Reads a log as text; a path alone never rotates.
 pub(crate) fn log(text: &str, cwd: &Path) -> Result<LogFile, LogFault> {
+    if rotation::nearly_begins(text) && !rotation::begins(text) {
+        return Err(LogFault::Kind);
+    }
+    if text.eq_ignore_ascii_case("null") {
+        return Err(LogFault::Null);
+    }
     let (rotation, path) = match rotation::begins(text) {
         true => rotation::with_path(text)?,
         false => (Rotation::Never, text),

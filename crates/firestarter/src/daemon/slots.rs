@@ -77,8 +77,12 @@ impl Slots {
             |place| has.is_some_and(|has| has.contains_key(&place)),
             |_| None,
         )?;
-        let to_keep = opened.iter().filter(|(place, socket)| call(shared, (index, *place, slot), socket));
-        let to_keep = to_keep.map(|(_, socket)| socket.as_raw_fd()).collect();
+        let mut to_keep = Vec::new();
+        for (place, socket) in &opened {
+            if call(shared, (index, *place, slot), socket) {
+                to_keep.push(socket.as_raw_fd());
+            }
+        }
         if !opened.is_empty() {
             self.0.entry((index, slot)).or_default().extend(opened);
         }
@@ -99,9 +103,11 @@ impl Slots {
     pub(super) fn unheard(&self, shared: Shared) -> Vec<RawFd> {
         let mut unheard = Vec::new();
         for ((index, slot), sockets) in &self.0 {
-            let new = sockets.iter().filter(|(_, socket)| shared.ledger.mark(*socket) != SHELVED);
-            let new = new.filter(|(place, socket)| call(shared, (*index, **place, *slot), socket));
-            unheard.extend(new.map(|(_, socket)| socket.as_raw_fd()));
+            for (place, socket) in sockets {
+                if shared.ledger.mark(socket) != SHELVED && call(shared, (*index, *place, *slot), socket) {
+                    unheard.push(socket.as_raw_fd());
+                }
+            }
         }
         let gone = shared.ledger.named().filter(|(_, meaning)| *meaning == Meaning::Gone);
         unheard.extend(gone.map(|(number, _)| number));
@@ -139,7 +145,7 @@ impl Slots {
     }
 }
 
-/// Calls a socket by its name at the service manager, if that is to keep it.
+/// Notes in the ledger what a socket is called at the service manager, if that is to keep it. Says whether it is.
 fn call(shared: Shared, place: (u32, u32, u32), socket: &OwnedFd) -> bool {
     let name = shelf::name(shared.setup, place, 0).filter(|_| shared.setup.shelved);
     if let Some((_, name)) = &name {

@@ -16,6 +16,7 @@ use super::sieve::Sieve;
 use super::tail::{self, Wanted};
 use crate::api::Form;
 use crate::output::Rotation;
+use crate::say::plain;
 
 /// A log that is read.
 pub(super) struct FileSource {
@@ -51,6 +52,17 @@ pub(super) trait Taker {
     fn line(&mut self, time: Option<i64>, line: Line);
     /// A remark about the log.
     fn remark(&mut self, remark: String);
+    /// A part of the log cannot be read; the rest is.
+    fn fails(&mut self, remark: String);
+}
+
+/// The libraries that unpack have no words for people.
+fn why_not_unpacked(error: &io::Error) -> String {
+    match (error.raw_os_error(), error.kind()) {
+        (Some(_), _) => plain(error),
+        (None, io::ErrorKind::UnexpectedEof) => "it ends too early".to_owned(),
+        (None, _) => "it is damaged, or not compressed as its name says".to_owned(),
+    }
 }
 
 impl FileSource {
@@ -103,7 +115,8 @@ impl FileSource {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Look::More),
             Err(error) if current.compression.is_some() => {
-                taker.remark(format!("read {}: {error}; the rest of it is left out", current.path.display()));
+                let (path, cause) = (current.path.display(), why_not_unpacked(&error));
+                taker.fails(format!("read {path}: {cause}; the rest of it is left out"));
                 self.at_last = true;
                 self.at_end(taker)
             }

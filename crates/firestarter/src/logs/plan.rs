@@ -10,8 +10,15 @@ use super::{Order, Trouble};
 use crate::api::{self, Form, Output, Stream, To};
 use crate::output::{Rotation, Schedule, Unit};
 
-/// A group, and where its workers' streams go.
-pub(crate) type Group = (String, Vec<Output>);
+/// A group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    /// Where its workers' streams go.
+    pub(crate) outputs: Vec<Output>,
+    /// How many slots it has now. Lines may be older than that.
+    pub(crate) slots: u32,
+}
 
 /// Something to be read.
 #[derive(Debug)]
@@ -45,6 +52,8 @@ pub(super) struct Plans {
     pub(super) remarks: Vec<String>,
     /// The same of one group's streams that cannot be shown while others can.
     elsewhere: Vec<String>,
+    /// The groups that have not the slot that is wanted, and what to say if no line of it is there.
+    pub(super) slotless: Vec<(String, String)>,
 }
 
 /// Finds what is to be read. `running`: a daemon is there to be asked.
@@ -60,8 +69,10 @@ pub(super) fn plan(
 ) -> Result<Plans, Trouble> {
     let mut plans = Plans::default();
     for (name, slot) in wanted(order, groups)? {
-        let found = groups.iter().enumerate().find(|(_, (group, _))| *group == name);
-        let Some((place, (_, outputs))) = found else { continue };
+        let Some((place, group)) = groups.iter().enumerate().find(|(_, group)| group.name == name) else { continue };
+        let outputs = &group.outputs;
+        let missing = slot.filter(|slot| *slot >= group.slots);
+        plans.slotless.extend(missing.map(|slot| (name.clone(), no_slot(group, slot))));
         let mut reasons = Vec::new();
         let mut any = false;
         let wanted = || outputs.iter().filter(|output| order.stream.is_none_or(|stream| stream == output.stream));
@@ -94,18 +105,31 @@ pub(super) fn plan(
             Some(_) | None => {}
         }
     }
+    if order.names.is_empty() && plans.slotless.len() < groups.len() {
+        plans.slotless.clear();
+    }
     if plans.all.is_empty() {
         let what = format!("no group writes to where it could be read{}", reasons_of(&plans.remarks));
         return Err(Trouble::Refused { what, next: KEEP.to_owned() });
     }
+    plans.leave_out_untold(order, groups)?;
     for plan in &plans.all {
-        plan.tells(groups)?;
         plans.remarks.extend(plan.strangers(groups));
     }
     Ok(plans)
 }
 
+fn no_slot(group: &Group, slot: u32) -> String {
+    let slots = match group.slots {
+        1 => "its only slot is 0".to_owned(),
+        slots => format!("its slots are 0 to {}", slots.saturating_sub(1)),
+    };
+    format!("{} has no slot {slot}: {slots}", group.name)
+}
+
 const KEEP: &str = "to keep what it writes: stdout_log and stderr_log (firestarter help stdout_log)";
+
+const UNTOLD: &str = "form = \"json\" tells it of the lines to come; or leave the option out";
 
 fn reasons_of(remarks: &[String]) -> String {
     if remarks.is_empty() {
@@ -118,12 +142,12 @@ fn reasons_of(remarks: &[String]) -> String {
 /// The groups that are wanted, and the slot of each; each once.
 fn wanted(order: &Order, groups: &[Group]) -> Result<Vec<(String, Option<u32>)>, Trouble> {
     if order.names.is_empty() {
-        return Ok(groups.iter().map(|(name, _)| (name.clone(), order.slot)).collect());
+        return Ok(groups.iter().map(|group| (group.name.clone(), order.slot)).collect());
     }
     let mut wanted: Vec<(String, Option<u32>)> = Vec::new();
     for (name, slot) in &order.names {
-        if groups.iter().all(|(group, _)| group != name) {
-            let groups = groups.iter().map(|(group, _)| group.clone()).collect();
+        if groups.iter().all(|group| group.name != *name) {
+            let groups = groups.iter().map(|group| group.name.clone()).collect();
             return Err(Trouble::UnknownGroup { group: name.clone(), groups });
         }
         let one = (name.clone(), slot.or(order.slot));
@@ -202,6 +226,26 @@ fn rotation_of(rotation: api::Rotation) -> Rotation {
 }
 
 impl Plans {
+    /// Whose lines do not tell what they are picked by cannot be shown: an error of who named it, a remark where all that
+    /// can be shown are wanted.
+    fn leave_out_untold(&mut self, order: &Order, groups: &[Group]) -> Result<(), Trouble> {
+        let mut last = None;
+        for plan in std::mem::take(&mut self.all) {
+            match plan.tells(groups) {
+                Ok(()) => self.all.push(plan),
+                Err(Trouble::Refused { what, .. }) if order.names.is_empty() => {
+                    self.remarks.push(what.clone());
+                    last = Some(what);
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        match last {
+            Some(what) if self.all.is_empty() => Err(Trouble::Refused { what, next: UNTOLD.to_owned() }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// What several streams write to is read once; each group has a ring of its own.
     fn add(&mut self, kind: Kind, group: (&str, Option<u32>), place: usize, stream: Stream, sieve: Sieve) {
         let (name, slot) = group;
@@ -234,15 +278,13 @@ impl Plan {
     fn tells(&self, groups: &[Group]) -> Result<(), Trouble> {
         let Kind::File { path, form: form @ (Form::Plain | Form::Timed), .. } = &self.kind else { return Ok(()) };
         let form = if *form == Form::Plain { "plain" } else { "timed" };
-        let untold = |what: String| {
-            let next = "form = \"json\" tells it of the lines to come; or leave the option out".to_owned();
-            Trouble::Refused { what: format!("{what}: its form is {form}"), next }
-        };
+        let untold =
+            |what: String| Trouble::Refused { what: format!("{what}: its form is {form}"), next: UNTOLD.to_owned() };
         if self.sieve.groups.iter().any(|(_, slot)| slot.is_some()) {
             return Err(untold(format!("{} does not tell which worker wrote a line", path.display())));
         }
         let goes_there = |output: &&Output| matches!(&output.to, To::File { path: its, .. } if Path::new(its) == *path);
-        let mut streams = groups.iter().flat_map(|(_, outputs)| outputs.iter().filter(goes_there));
+        let mut streams = groups.iter().flat_map(|group| group.outputs.iter().filter(goes_there));
         if streams.any(|output| self.sieve.stream.is_some_and(|wanted| wanted != output.stream)) {
             return Err(untold(format!("{} has both streams and does not tell which a line is of", path.display())));
         }
@@ -252,11 +294,11 @@ impl Plan {
     /// Groups that were not asked for, and whose lines are among those that are shown.
     fn strangers(&self, groups: &[Group]) -> Option<String> {
         let Kind::File { path, form: Form::Plain | Form::Timed, .. } = &self.kind else { return None };
-        let writes = |(name, outputs): &&Group| {
+        let writes = |group: &&Group| {
             let there = |output: &Output| matches!(&output.to, To::File { path: its, .. } if Path::new(its) == *path);
-            outputs.iter().any(there) && self.sieve.groups.iter().all(|(group, _)| group != name)
+            group.outputs.iter().any(there) && self.sieve.groups.iter().all(|(name, _)| *name != group.name)
         };
-        let names: Vec<&str> = groups.iter().filter(writes).map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = groups.iter().filter(writes).map(|group| group.name.as_str()).collect();
         let others = names.join(", ");
         (!names.is_empty()).then(|| format!("{}: lines of {others} are among these", path.display()))
     }
@@ -277,17 +319,18 @@ mod tests {
 
     fn groups() -> Vec<Group> {
         use Stream::{Stderr, Stdout};
-        vec![
-            ("web".into(), vec![file(Stdout, "/l/web", Form::Plain), file(Stderr, "/l/err", Form::Timed)]),
-            ("api".into(), vec![file(Stdout, "/l/api", Form::Json), file(Stderr, "/l/api", Form::Json)]),
-            ("one".into(), vec![file(Stdout, "/l/one", Form::Plain), file(Stderr, "/l/one", Form::Plain)]),
-            ("two".into(), vec![file(Stdout, "/l/one", Form::Plain), own(Stderr, true)]),
-            ("mem".into(), vec![own(Stdout, true), own(Stderr, true)]),
-            ("raw".into(), vec![own(Stdout, false), own(Stderr, false)]),
-            ("mix".into(), vec![own(Stdout, true), own(Stderr, false)]),
-            ("tty".into(), vec![Output { stream: Stdout, to: To::Own { form: Form::Plain, kept: false, path: None } }]),
-            ("nul".into(), vec![Output { stream: Stdout, to: To::Null }, file(Stderr, "/dev/null", Form::Plain)]),
-        ]
+        let all = [
+            ("web", vec![file(Stdout, "/l/web", Form::Plain), file(Stderr, "/l/err", Form::Timed)]),
+            ("api", vec![file(Stdout, "/l/api", Form::Json), file(Stderr, "/l/api", Form::Json)]),
+            ("one", vec![file(Stdout, "/l/one", Form::Plain), file(Stderr, "/l/one", Form::Plain)]),
+            ("two", vec![file(Stdout, "/l/one", Form::Plain), own(Stderr, true)]),
+            ("mem", vec![own(Stdout, true), own(Stderr, true)]),
+            ("raw", vec![own(Stdout, false), own(Stderr, false)]),
+            ("mix", vec![own(Stdout, true), own(Stderr, false)]),
+            ("tty", vec![Output { stream: Stdout, to: To::Own { form: Form::Plain, kept: false, path: None } }]),
+            ("nul", vec![Output { stream: Stdout, to: To::Null }, file(Stderr, "/dev/null", Form::Plain)]),
+        ];
+        all.map(|(name, outputs)| Group { name: name.into(), outputs, slots: 4 }).into()
     }
 
     fn planned(names: &[&str], stream: Option<Stream>, slot: Option<u32>) -> Result<String, String> {
@@ -333,6 +376,39 @@ mod tests {
         assert_eq!(planned(&["web"], None, Some(0)).unwrap_err(), slot);
         let strangers = planned(&["two"], None, None).unwrap();
         assert_eq!(strangers, "two=/l/one@3; two@3; /l/one: lines of one are among these");
+    }
+
+    #[test]
+    fn of_all_groups_those_are_shown_that_tell() {
+        let told = planned(&[], None, Some(3)).unwrap();
+        assert!(told.starts_with("api=/l/api@1; two@3; mem@4; mix@6; "), "{told}");
+        for untold in ["/l/web", "/l/err", "/l/one"] {
+            assert!(told.contains(&format!("{untold} does not tell which worker wrote a line")), "{told}");
+        }
+        let order = Order { slot: Some(3), ..Order::default() };
+        let Err(Trouble::Refused { what, next }) = plan(&order, &groups()[..1], None, None, true) else {
+            panic!("there is something")
+        };
+        assert!(what.starts_with("/l/err does not tell") && next == UNTOLD, "{what}");
+    }
+
+    #[test]
+    fn slots_that_are_not_there_are_known() {
+        let slotless = |slot, slots| {
+            let groups = vec![Group { slots, ..groups().remove(1) }];
+            let order = Order { names: vec![("api".into(), Some(slot))], ..Order::default() };
+            let mut plans = plan(&order, &groups, None, None, true).unwrap();
+            plans.slotless.pop().map(|(_, what)| what)
+        };
+        assert_eq!(slotless(3, 4), None);
+        assert_eq!(slotless(4, 4).unwrap(), "api has no slot 4: its slots are 0 to 3");
+        assert_eq!(slotless(1, 1).unwrap(), "api has no slot 1: its only slot is 0");
+        let of_all = |slot, mut groups: Vec<Group>| {
+            groups[0].slots = 8;
+            let order = Order { slot: Some(slot), ..Order::default() };
+            plan(&order, &groups, None, None, true).unwrap().slotless.len()
+        };
+        assert_eq!((of_all(7, groups()), of_all(8, groups())), (0, groups().len()), "one of them has it");
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub(crate) fn read(order: &Order, groups: &[Group], socket: Option<&Path>, page:
     for remark in &plans.remarks {
         say(format_args!("{remark}"));
     }
+    let mut slotless = plans.slotless;
+    if order.follow {
+        // It may come.
+        slotless.drain(..).for_each(|(_, what)| say(format_args!("{what}")));
+    }
     let names: std::collections::BTreeSet<&str> =
         plans.all.iter().flat_map(|plan| plan.sieve.groups.iter().map(|(name, _)| name.as_str())).collect();
     let (marked, fd, coloured) = (names.len() > 1, page.fd, page.coloured);
@@ -45,14 +50,23 @@ pub(crate) fn read(order: &Order, groups: &[Group], socket: Option<&Path>, page:
     let show = Show { out: &mut out, marked, coloured, grep };
     let merge = Merge::new(plans.all.len());
     let sources = plans.all.into_iter().map(|plan| Source::new(plan, socket)).collect();
-    let mut reading = Reading { sources, merge, show, follow: order.follow, failed: false };
+    let mut reading = Reading { sources, merge, show, follow: order.follow, slotless, failed: false };
     match reading.run(order, fd) {
         Ok(()) if reading.failed => Err(Trouble::Told),
-        Ok(()) => Ok(()),
+        Ok(()) => nothing_of(&reading.slotless),
         // Who has read enough, as head(1) does, has got what he wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Trouble::Output(error)),
     }
+}
+
+/// Of a slot that is not there, lines may be; where none is, it was a slip.
+fn nothing_of(slotless: &[(String, String)]) -> Result<(), Trouble> {
+    if slotless.is_empty() {
+        return Ok(());
+    }
+    let what = slotless.iter().map(|(_, what)| what.as_str()).collect::<Vec<_>>().join("; ");
+    Err(Trouble::Refused { what, next: "name a slot that is there, or leave it out".to_owned() })
 }
 
 /// A source, and how its lines are marked.
@@ -93,6 +107,8 @@ struct Reading<'a> {
     merge: Merge<Line>,
     show: Show<'a>,
     follow: bool,
+    /// The groups that have not the slot that is wanted, and of which nothing was shown yet.
+    slotless: Vec<(String, String)>,
     failed: bool,
 }
 
@@ -100,6 +116,7 @@ struct Reading<'a> {
 struct Into<'a> {
     merge: &'a mut Merge<Line>,
     source: usize,
+    failed: &'a mut bool,
 }
 
 impl Taker for Into<'_> {
@@ -109,6 +126,11 @@ impl Taker for Into<'_> {
 
     fn remark(&mut self, remark: String) {
         say(format_args!("{remark}"));
+    }
+
+    fn fails(&mut self, remark: String) {
+        *self.failed = true;
+        self.remark(remark);
     }
 }
 
@@ -132,7 +154,7 @@ impl Reading<'_> {
             self.sources.iter_mut().for_each(|source| source.idle = false);
         }
         for index in 0..self.sources.len() {
-            let mut into = Into { merge: &mut self.merge, source: index };
+            let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
             if let From::File(file) = &mut self.sources[index].from {
                 file.finish(&mut into);
             }
@@ -149,7 +171,7 @@ impl Reading<'_> {
     }
 
     fn begin(&mut self, index: usize, lines: Option<u64>) {
-        let mut into = Into { merge: &mut self.merge, source: index };
+        let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
         let source = &mut self.sources[index];
         let begun = match &mut source.from {
             From::File(file) => match file.begin(lines) {
@@ -185,6 +207,7 @@ impl Reading<'_> {
             let Some((index, line)) = self.merge.pop() else { break };
             let source = &self.sources[index];
             self.show.line(&source.name, source.place, &line)?;
+            self.slotless.retain(|(group, _)| line.group.as_ref() != Some(group));
             // One that is never at its end does not keep the others from being looked at.
             if self.follow && self.merge.wants(index) {
                 self.sources.iter_mut().for_each(|source| source.idle = false);
@@ -195,7 +218,7 @@ impl Reading<'_> {
 
     fn fill(&mut self, index: usize) {
         while self.merge.wants(index) && !self.sources[index].idle {
-            let mut into = Into { merge: &mut self.merge, source: index };
+            let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
             let source = &mut self.sources[index];
             let look = match &mut source.from {
                 From::File(file) => {

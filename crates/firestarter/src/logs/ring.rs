@@ -62,7 +62,8 @@ impl RingSource {
             Err(error) => {
                 let gone = matches!(error, ClientError::NoDaemon { .. });
                 if gone && !std::mem::replace(&mut self.silent, true) {
-                    taker.remark(format!("{}: {error}; waiting for it", self.group));
+                    let socket = self.socket.display();
+                    taker.remark(format!("{}: no daemon at {socket}; waiting for one", self.group));
                 }
                 Look::Idle
             }
@@ -79,7 +80,9 @@ impl RingSource {
             // Another start knows this group no more, or keeps nothing of it.
             Outcome::Answer(_) | Outcome::Problem(_) | Outcome::Other { .. } => return Ok(Look::Idle),
         };
-        if lines.lost {
+        if self.from.is_some_and(|from| from.ring != lines.ring) {
+            taker.remark(format!("{}: firestarter was started anew; its last lines before may be missing", self.group));
+        } else if lines.lost {
             taker.remark(format!("{}: lines are missing here: they were not kept long enough", self.group));
         }
         self.from = Some(Cursor { ring: lines.ring, after: lines.next });

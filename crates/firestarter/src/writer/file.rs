@@ -23,6 +23,8 @@ pub(super) struct LogFile {
     open: Option<Open>,
     /// It could not be rotated: it grows until the next attempt.
     not_before: Option<Instant>,
+    /// How many bytes its backups have together at most, where that is limited. None: not known yet.
+    backups: Option<u64>,
     /// So often was it asked to open the file anew when it opened it.
     opened_at: u64,
 }
@@ -57,7 +59,7 @@ impl LogFile {
         row: SinkRow<'static>,
         compressor: (&'static Compressor, usize),
     ) -> LogFile {
-        LogFile { log, row, compressor, open: None, not_before: None, opened_at: 0 }
+        LogFile { log, row, compressor, open: None, not_before: None, backups: None, opened_at: 0 }
     }
 
     pub(super) fn log(&self) -> &'static output::LogFile {
@@ -143,7 +145,7 @@ impl LogFile {
         if self.not_before.is_some_and(|at| Instant::now() < at) {
             return lines.len();
         }
-        match &self.log.rotation {
+        let room = match &self.log.rotation {
             Rotation::Never => lines.len(),
             Rotation::Size { max_bytes, .. } => fits(*max_bytes, open.size, lines, goes_on),
             Rotation::Time(schedule) => {
@@ -157,6 +159,22 @@ impl LogFile {
                 }
                 lines.len()
             }
+        };
+        let size = open.size + room as u64;
+        self.make_room(size);
+        room
+    }
+
+    /// Removes the oldest backups as far as they would be too large together with a file of this size.
+    fn make_room(&mut self, size: u64) {
+        let Some(max_total) = self.log.max_total else { return };
+        if self.backups.is_some_and(|backups| backups == 0 || backups.saturating_add(size) <= max_total) {
+            return;
+        }
+        let (compressor, log) = self.compressor;
+        match Folder::of(self.log).and_then(|folder| folder.prune(self.log, size, &compressor.turn(log))) {
+            Ok(kept) => self.backups = Some(kept),
+            Err(error) => self.cannot("remove a backup", &error, "there is more than max_total"),
         }
     }
 
@@ -166,20 +184,24 @@ impl LogFile {
         let (compressor, log) = self.compressor;
         let moved = Folder::of(self.log).and_then(|folder| folder.rotate(self.log, begun, &compressor.turn(log)));
         match moved {
-            Ok(()) => {
+            Ok(backups) => {
                 self.open = None;
                 self.not_before = None;
+                self.backups = Some(backups);
                 self.row.count_rotation();
                 compressor.look(log);
             }
-            Err(error) => {
-                if self.not_before.is_none() {
-                    let path = self.log.path.display();
-                    say(format_args!("log {path}: rotate: {}; it grows until that can be done", plain(&error)));
-                }
-                self.not_before = Some(Instant::now() + PATIENCE);
-            }
+            Err(error) => self.cannot("rotate", &error, "it grows"),
         }
+    }
+
+    /// Says once what cannot be done for now.
+    fn cannot(&mut self, what: &str, error: &io::Error, so: &str) {
+        if self.not_before.is_none() {
+            let path = self.log.path.display();
+            say(format_args!("log {path}: {what}: {}; {so} until that can be done", plain(error)));
+        }
+        self.not_before = Some(Instant::now() + PATIENCE);
     }
 
     /// Appends as much as is taken.
@@ -265,6 +287,33 @@ mod tests {
         );
         fs::remove_file(&moved).unwrap();
         assert_eq!(next.look_for(inode).unwrap(), None, "it is gone");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn backups_go_while_the_file_grows_where_all_together_are_limited() {
+        let folder = std::env::temp_dir().join(format!("firestarter-grows-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("log");
+        for (name, text) in [("log.20260101", "333"), ("log.20260102", "22")] {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        let (records, _) = journal::create().unwrap();
+        let row = records.with_pipes(1).unwrap().pipes.unwrap().sinks().row(0);
+        let schedule = output::Schedule { interval: 1, unit: output::Unit::Days, utc: true, backups: 9 };
+        let log =
+            output::LogFile { max_total: Some(8), ..output::LogFile::new(path.clone(), Rotation::Time(schedule)) };
+        let logs: &'static [output::LogFile] = Box::leak(Box::new([log]));
+        let compressor = &*Box::leak(Box::new(Compressor::new(logs)));
+        let mut file = LogFile::new(&logs[0], row, (compressor, 0));
+        let there = || ["log.20260101", "log.20260102"].map(|name| folder.join(name).exists());
+        for (line, left) in [(&b"1\n\n"[..], [true, true]), (b"\n", [false, true]), (b"1234\n", [false, false])] {
+            file.look().unwrap();
+            assert_eq!(file.room(line, false), line.len());
+            file.write(line).unwrap();
+            assert_eq!(there(), left, "{line:?}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"1\n\n\n1234\n", "the file itself stays");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

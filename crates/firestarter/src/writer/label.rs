@@ -81,7 +81,8 @@ impl Label {
         self.level.is_none() && self.mark.is_empty()
     }
 
-    /// Adds lines, each behind the label. The first one begins here.
+    /// Adds lines, each behind the label. The first one begins here, and the last one ends here: what its writer left open
+    /// when it ended gets a newline, or what Firestarter says next would stand behind it in one line.
     pub(super) fn put(&self, lines: &[u8], out: &mut Vec<u8>) {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let (own_level, line) = match self.level {
@@ -93,6 +94,9 @@ impl Label {
             }
             out.extend_from_slice(&self.mark);
             out.extend_from_slice(line);
+        }
+        if lines.last().is_some_and(|last| *last != b'\n') {
+            out.push(b'\n');
         }
     }
 }
@@ -133,10 +137,10 @@ mod tests {
             (Speaker::Upgrader, Stream::Stderr, "web/upgrader ! "),
         ] {
             let lines = labelled(PLAIN, speaker, stream, "a\n\nopen");
-            assert_eq!(lines, format!("{label}a\n{label}\n{label}open"));
+            assert_eq!(lines, format!("{label}a\n{label}\n{label}open\n"));
             assert_eq!(labelled(PLAIN, speaker, stream, ""), "");
         }
-        assert_eq!(labelled(OwnStyle::default(), Speaker::Slot(0), Stream::Stderr, "<3>a\nb"), "<3>a\nb");
+        assert_eq!(labelled(OwnStyle::default(), Speaker::Slot(0), Stream::Stderr, "<3>a\nb\n"), "<3>a\nb\n");
     }
 
     #[test]
@@ -162,7 +166,7 @@ mod tests {
         assert_eq!(labelled(LEVELLED, Speaker::Slot(0), stderr, "a\n"), "<4>web/0 ! a\n");
         assert_eq!(
             labelled(LEVELLED, Speaker::Slot(0), stdout, "<3>a\n<8>b\n<3"),
-            "<3>web/0 | a\n<6>web/0 | <8>b\n<6>web/0 | <3"
+            "<3>web/0 | a\n<6>web/0 | <8>b\n<6>web/0 | <3\n"
         );
         let bare = OwnStyle { marked: false, ..LEVELLED };
         assert_eq!(labelled(bare, Speaker::Slot(0), stdout, "a\n<2>b\n"), "<6>a\n<2>b\n");

@@ -93,13 +93,14 @@ impl Folder {
         read == Ok(1) && last != *b"\n"
     }
 
-    /// Moves the content, which began at `begun`, to a backup, and removes the backups that are too many.
+    /// Moves the content, which began at `begun`, to a backup, and removes the backups that are too many. Returns how many
+    /// bytes those have that stay, as `prune` does.
     ///
     /// # Errors
     /// Of a listing, a rename or a removal. The content may have moved all the same.
-    pub(super) fn rotate(&self, log: &LogFile, begun: i64, turn: &Turn<'_>) -> io::Result<()> {
+    pub(super) fn rotate(&self, log: &LogFile, begun: i64, turn: &Turn<'_>) -> io::Result<u64> {
         match &log.rotation {
-            Rotation::Never => return Ok(()),
+            Rotation::Never => return Ok(0),
             Rotation::Size { backups, .. } => self.move_by_size(log, *backups)?,
             Rotation::Time(schedule) => self.move_by_time(log, schedule, begun, zone(schedule.utc))?,
         }
@@ -132,29 +133,29 @@ impl Folder {
         self.rename(&self.name, &Backup::name(&self.name, Place::Number(1), None))
     }
 
-    /// Moves content that began at `begun` to `NAME.STAMP`.
+    /// Moves content that began at `begun` to `NAME.STAMP`, or where a backup is there whose stamp is not lower, behind the
+    /// newest of them.
     fn move_by_time(&self, log: &LogFile, schedule: &Schedule, begun: i64, zone: &TimeZone) -> io::Result<()> {
         let found = self.settle(log)?;
         if schedule.backups == 0 {
             return self.remove(&self.name);
         }
         let stamp = schedule.stamp(begun, zone).parse().map_err(io::Error::other)?;
-        // Clocks that are set back, at the end of summer for one, show a time twice. The newest is the last of its twins,
-        // even if the first ones are gone.
-        let twins = found.iter().filter_map(|backup| match backup.place {
-            Place::Stamp { stamp: same, twin } if same == stamp => Some(twin),
-            Place::Stamp { .. } | Place::Number(_) => None,
-        });
-        let twin = match twins.max() {
-            None => 0,
-            Some(last) => last.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?,
+        // Clocks that are set back, at the end of summer for one, show an hour twice, and names say which backup is older:
+        // who took a lower one would be read in the wrong place, and be removed before those that are older.
+        let highest = found.last().map(|backup| backup.place);
+        let (stamp, twin) = match highest {
+            Some(Place::Stamp { stamp: last, twin }) if last >= stamp => {
+                (last, twin.checked_add(1).ok_or(io::ErrorKind::AlreadyExists)?)
+            }
+            Some(Place::Stamp { .. } | Place::Number(_)) | None => (stamp, 0),
         };
         self.rename(&self.name, &Backup::name(&self.name, Place::Stamp { stamp, twin }, None))
     }
 
     /// Removes the oldest backups as long as they are too many, or together with a log of `grows` bytes too large. The
-    /// log itself stays.
-    pub(super) fn prune(&self, log: &LogFile, grows: u64, _turn: &Turn<'_>) -> io::Result<()> {
+    /// log itself stays. Returns how many bytes the backups have that stay; 0 where nothing limits that.
+    pub(super) fn prune(&self, log: &LogFile, grows: u64, _turn: &Turn<'_>) -> io::Result<u64> {
         let mut found = self.settle(log)?;
         let surplus = match &log.rotation {
             // By size those above the last number are gone before others take their place.
@@ -164,17 +165,17 @@ impl Folder {
         for backup in found.drain(..surplus) {
             self.remove(&backup.name)?;
         }
-        let Some(max_total) = log.max_total else { return Ok(()) };
+        let Some(max_total) = log.max_total else { return Ok(0) };
         let sizes: Vec<u64> = found.iter().map(|backup| self.size(&backup.name)).collect();
-        let mut total = sizes.iter().fold(grows, |total, size| total.saturating_add(*size));
+        let mut kept = sizes.iter().fold(0_u64, |kept, size| kept.saturating_add(*size));
         for (backup, size) in found.iter().zip(sizes) {
-            if total <= max_total {
+            if kept.saturating_add(grows) <= max_total {
                 break;
             }
             self.remove(&backup.name)?;
-            total -= size;
+            kept -= size;
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// The backups, the oldest first, each of them once.
@@ -346,7 +347,7 @@ pub(super) mod tests {
             fs::write(self.path.join(name), text).unwrap();
         }
 
-        fn rotate(&self, begun: i64) -> io::Result<()> {
+        fn rotate(&self, begun: i64) -> io::Result<u64> {
             self.folder().rotate(&self.log, begun, &Turns::default().take())
         }
 
@@ -463,6 +464,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_hour_that_comes_twice_does_not_mix_up_which_is_older() {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let schedule = Schedule { interval: 30, unit: Unit::Minutes, utc: false, backups: 9 };
+        let scratch = Scratch::new("autumn", Rotation::Time(schedule));
+        // As `date -u -d "2026-10-25 00:15" +%s`: 02:15 in summer time, and so on every half hour.
+        for (nth, text) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+            scratch.put("log", text);
+            let begun = 1_792_887_300 + 1800 * nth as i64;
+            scratch.folder().move_by_time(&scratch.log, &schedule, begun, &zone).unwrap();
+        }
+        let names = ["202610250215", "202610250245", "202610250245.1", "202610250245.2", "202610250315"];
+        let names: Vec<String> = names.into_iter().map(|stamp| format!("log.{stamp}")).collect();
+        assert_eq!(scratch.all().into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        assert_eq!(scratch.texts(), ["a", "b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_clock_was_set_back_is_not_the_first_to_go() {
+        let scratch = Scratch::by_hour("back", 2);
+        for (begun, text) in [(1_709_810_096, "a"), (1_709_210_096, "b"), (1_709_213_696, "c")] {
+            scratch.put("log", text);
+            scratch.rotate(begun).unwrap();
+        }
+        assert_eq!(scratch.texts(), ["b", "c"]);
+    }
+
+    #[test]
     fn the_oldest_go_when_all_together_are_too_large() {
         let mut scratch = Scratch::by_size("total", 9);
         scratch.log.max_total = Some(12);
@@ -475,11 +503,11 @@ pub(super) mod tests {
         // As it is told by who writes.
         let prune = |grows| scratch.folder().prune(&scratch.log, grows, &Turns::default().take()).unwrap();
         scratch.put("log", "live");
-        prune(6);
+        assert_eq!(prune(6), 6);
         assert_eq!(scratch.texts(), ["333", "22", "1", "live"]);
-        prune(7);
+        assert_eq!(prune(7), 3);
         assert_eq!(scratch.texts(), ["22", "1", "live"]);
-        prune(u64::MAX);
+        assert_eq!(prune(u64::MAX), 0);
         assert_eq!(scratch.texts(), ["live"], "the log itself stays");
     }
 

@@ -20,8 +20,8 @@ pub(super) const KEYS: &[Key] = &[
             if there are several groups or a terminal reads it; while nobody reads it, lines are dropped and counted. \
             `\"null\"` drops all. A path is a file, to whose end lines are written. `size:` begins a new file before a line would bring it to MAX_BYTES, which may have a unit \
             (`10MiB`), and keeps BACKUPS old ones as `PATH.1` (the newest), `PATH.2` and so on. `time:` begins a new file \
-            every INTERVAL units (`S`, `M`, `H`, `D`, or `MIDNIGHT`) by the clock of ZONE (`U` or `UTC`, `L` or `LOCAL`), \
-            and keeps BACKUPS old ones as `PATH.` with the time at which they began, as fine as the unit: \
+            every INTERVAL units (`S`, `M`, `H` or `D`), or at every `MIDNIGHT`, whatever INTERVAL is, by the clock of ZONE (`U` or `UTC`; `L` or \
+            `LOCAL`: as `TZ` says that Firestarter was started with, else `/etc/localtime`), and keeps BACKUPS old ones as `PATH.` with the time at which they began, as fine as the unit: \
             `PATH.20240229` for days, `PATH.20240229123456` for seconds. Letters may be small; PATH may contain `:`. \
             While the file cannot take lines, as on a full disk, workers wait, but not longer than 5 s in all; then lines \
             are dropped and counted, and a line of the log says how many. Several logs may go to one file if all that is \
@@ -44,8 +44,9 @@ pub(super) const KEYS: &[Key] = &[
         form: SIZE,
         example: "\"1MiB\"",
         about: "How much of the end of what the group's workers write is kept in memory for `firestarter logs`, as far as \
-            it is passed on to the daemon's own output; what goes to a file is read from there. 0: nothing. At most \
-            16 MiB.",
+            it is passed on to the daemon's own output; what goes to a file is read from there. 0: nothing. Else \
+            at least 4 KiB, at most 16 MiB. What is read at once takes 32 bytes more, so of short lines that come one by one \
+            much less is kept.",
         read: Reader::Group(|d, i, l| {
             let bytes = size::read(i, 0..=RING_MOST, "64KiB", l);
             set(&mut d.log_ring, bytes.and_then(|bytes| u32::try_from(bytes).ok()));
@@ -86,7 +87,8 @@ pub(crate) const TABLE: &[Part] = &[
         form: SIZE,
         default: "no limit",
         about: "The file and its backups together are kept below so much: the oldest backups are removed, even if there \
-            are fewer than BACKUPS. Only with `rotate`; more than MAX_BYTES.",
+            are fewer than BACKUPS. The file itself stays, however large it is before a rotation by time. Only with \
+            `rotate`; more than MAX_BYTES.",
     },
     Part {
         name: "form",
@@ -95,7 +97,7 @@ pub(crate) const TABLE: &[Part] = &[
         about: "What a line becomes: `plain`, what it is; `timed`, the same behind the time at which it was read, in UTC \
             (RFC 3339); `json`, a JSON object with the time, the group, the worker and the `message`. The line that a \
             worker leaves open when it ends is closed with a newline, so that no two are one: at once if `form` is not \
-            `plain`, else when somebody else writes to the file, such as its successor.",
+            `plain` or the line is passed on behind a mark, else when somebody else writes to the file, such as its successor.",
     },
     Part {
         name: "nested_json",

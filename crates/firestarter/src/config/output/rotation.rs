@@ -4,6 +4,7 @@
 
 use super::super::size;
 use super::super::{Rotation, Schedule, Unit};
+use crate::nearest::nearest;
 
 const SIZE: [&str; 2] = ["MAX_BYTES", "BACKUPS"];
 const TIME: [&str; 4] = ["INTERVAL", "UNIT", "ZONE", "BACKUPS"];
@@ -41,6 +42,9 @@ pub(crate) enum LogFault {
     /// A path where none belongs.
     #[error("nothing may follow BACKUPS here")]
     Behind,
+    /// What throws lines away, in other letters.
+    #[error("it is neither \"null\" nor a path")]
+    Null,
     /// A folder's path.
     #[error("the path is that of a folder")]
     Folder,
@@ -56,7 +60,9 @@ impl LogFault {
         match self {
             LogFault::Folder => "write the path of a file",
             LogFault::Behind => "write the path as path = \"PATH\"",
+            LogFault::Kind if with_path => "write size:MAX_BYTES:BACKUPS:PATH or time:INTERVAL:UNIT:ZONE:BACKUPS:PATH",
             LogFault::Kind => "write size:MAX_BYTES:BACKUPS or time:INTERVAL:UNIT:ZONE:BACKUPS",
+            LogFault::Null => "write \"null\", or ./ before it if a file has this name",
             LogFault::Missing(_)
             | LogFault::Number(..)
             | LogFault::Size
@@ -75,6 +81,15 @@ impl LogFault {
 /// Whether the text begins as a rotation does.
 pub(super) fn begins(text: &str) -> bool {
     is_kind(text, "size") || is_kind(text, "time")
+}
+
+/// Whether the text was meant to begin as a rotation does: a slip of a kind's name stands before the first of several
+/// colons.
+pub(super) fn nearly_begins(text: &str) -> bool {
+    text.matches(':').count() > 1
+        && text.split_once(':').is_some_and(|(begin, _)| {
+            begin.bytes().all(|byte| byte.is_ascii_alphabetic()) && nearest(begin, ["size", "time"]).is_some()
+        })
 }
 
 /// Reads a rotation alone.

@@ -31,7 +31,10 @@ fn logs_by_size_and_by_time() {
         ("TIME:60:m:l:1:/a:b", "/a:b", time(60, Unit::Minutes, false, 1)),
         ("time:4294967295:H:Local:1:/a", "/a", time(u32::MAX, Unit::Hours, false, 1)),
         ("time:5:midnight:L:1:/a", "/a", time(1, Unit::Midnight, false, 1)),
-        ("sizes:1:2:/x", "/srv/app/sizes:1:2:/x", Rotation::Never),
+        ("./sizes:1:2:/x", "/srv/app/sizes:1:2:/x", Rotation::Never),
+        ("sizes:1", "/srv/app/sizes:1", Rotation::Never),
+        ("web:1:2", "/srv/app/web:1:2", Rotation::Never),
+        ("./NULL", "/srv/app/NULL", Rotation::Never),
         ("/time:1", "/time:1", Rotation::Never),
     ] {
         assert_eq!(log(written), LogFile::new(path.into(), rotation), "{written}");
@@ -42,6 +45,8 @@ fn logs_by_size_and_by_time() {
 fn faults_of_logs() {
     let size = "write size:MAX_BYTES:BACKUPS:PATH, such as size:10MiB:5:/var/log/web.log";
     let time = "write time:INTERVAL:UNIT:ZONE:BACKUPS:PATH, such as time:1:D:U:7:/var/log/web.log";
+    let kind = "it begins neither with size: nor with time:";
+    let kinds = "write size:MAX_BYTES:BACKUPS:PATH or time:INTERVAL:UNIT:ZONE:BACKUPS:PATH";
     let max_bytes = "MAX_BYTES is no number of bytes above 0, and no size such as 10MiB";
     for (written, fault, advice) in [
         ("size:1:2:", "PATH is empty", size),
@@ -64,6 +69,9 @@ fn faults_of_logs() {
         ("time:1:D:U:7:", "PATH is empty", time),
         ("time:1:D:7:/x", "BACKUPS is missing", time),
         ("time:1:D", "ZONE and BACKUPS and PATH are missing", time),
+        ("sizes:1:2:/x", kind, kinds),
+        ("tmie:1:D:U:7:x", kind, kinds),
+        ("Null", "it is neither \"null\" nor a path", "write \"null\", or ./ before it if a file has this name"),
         ("/var/log/", "the path is that of a folder", "write the path of a file"),
         ("size:1:1:/var/log/", "the path is that of a folder", "write the path of a file"),
         ("..", "the path is that of a folder", "write the path of a file"),

@@ -134,12 +134,18 @@ fn text(numbers: std::ops::Range<u32>) -> String {
 struct Taken {
     text: Vec<u8>,
     remarks: Vec<String>,
+    failed: bool,
 }
 
 impl Taker for Taken {
     fn line(&mut self, _: Option<i64>, line: Line) {
         self.text.extend(&line.text);
         self.text.extend(line.ends.then_some(b'\n'));
+    }
+
+    fn fails(&mut self, remark: String) {
+        self.failed = true;
+        self.remark(remark);
     }
 
     fn remark(&mut self, remark: String) {
@@ -353,18 +359,27 @@ fn what_was_removed_before_it_was_read_is_told() {
 
 #[test]
 fn a_damaged_backup_is_told_of_and_passed_by() {
-    let mut log = Log::new(BY_SIZE);
-    log.write(500);
-    log.rotate();
-    log.compress(0, Compression::Gzip);
-    log.write(5);
-    let path = log.backup("1.gz");
-    let bytes = fs::read(&path).unwrap();
-    fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    let (mut source, mut taken) = (log.source(), Taken::default());
-    source.begin(None).unwrap();
-    taken.look(&mut source);
-    assert!(taken.text().ends_with(&text(500..505)) && taken.remarks.len() == 1, "{:?}", taken.remarks);
+    for (how, name) in [(Compression::Gzip, "1.gz"), (Compression::Zstd, "1.zst")] {
+        let mut log = Log::new(BY_SIZE);
+        log.write(500);
+        log.rotate();
+        log.compress(0, how);
+        log.write(5);
+        let path = log.backup(name);
+        let bytes = fs::read(&path).unwrap();
+        let half = bytes[..bytes.len() / 2].to_vec();
+        let rubbish = b"something else".to_vec();
+        for (bytes, cause) in
+            [(half, "it ends too early"), (rubbish, "it is damaged, or not compressed as its name says")]
+        {
+            fs::write(&path, &bytes).unwrap();
+            let (mut source, mut taken) = (log.source(), Taken::default());
+            source.begin(None).unwrap();
+            taken.look(&mut source);
+            assert!(taken.text().ends_with(&text(500..505)) && taken.failed, "{:?}", taken.remarks);
+            assert_eq!(taken.remarks, [format!("read {}: {cause}; the rest of it is left out", path.display())]);
+        }
+    }
 }
 
 #[test]
