@@ -39,7 +39,7 @@ fn a_full_disk_that_is_freed_in_time_costs_nothing() {
     let Some(disk) = Disk::small(&folder.join("disk")) else { return };
     disk.fill();
     let (fire, disk) = (start(folder, 500, 800_000, "@DIR@/disk/log"), disk);
-    fire.hears("no space left on device; what is written to it waits until that is mended");
+    fire.hears("no space left on device; what is written to it waits 5 s at most");
     until("the worker has written all", || done(&fire));
     disk.free();
     fire.hears("works again; nothing is lost");
@@ -172,7 +172,7 @@ fn a_disk_that_may_not_be_written_to_is_waited_for() {
     let (fire, _disk) = (Fire::start_in(folder, toml), disk);
     assert!(run("mount", &["-o", "remount,ro", &place]));
     fire.folder.write("go", "");
-    fire.hears("read-only file system; what is written to it waits until that is mended");
+    fire.hears("read-only file system; what is written to it waits 5 s at most");
     assert!(run("mount", &["-o", "remount,rw", &place]));
     until("the worker has written all", || done(&fire));
     until("all is there", || log(&fire.folder).len() as u64 == lines::all_taken(&fire.folder));

@@ -20,6 +20,7 @@ mod launch;
 pub(crate) mod limits;
 mod listeners;
 mod live;
+mod log_files;
 mod memory;
 mod message;
 mod notices;

@@ -202,7 +202,7 @@ impl Daemon<'_> {
             recoveries: self.shared.header.recoveries(),
             uptime: now.since(setup.since),
             listeners: listeners.collect(),
-            logs: (0..setup.config.groups.len()).map(|group| self.logs(group)).collect(),
+            logs: self.logs(),
             last_words: (0..setup.config.groups.len() as u32).map(|g| self.last_words.of_failure(GroupId(g))).collect(),
             outputs: reading::outputs(&setup.config.groups, Some(&kept)),
             said: self.shared.table.rows().filter_map(|(row, _)| self.said(row)).collect(),

@@ -1,4 +1,4 @@
-//! Log files that are to be opened anew, as somebody who rotates them from outside wants it, and how they are. Asked by
+//! Log files that are to be opened anew, as somebody who rotates them from outside wants it. Asked by
 //! `perform`, and by the loop after each wait. The writer is told and says when it has done so; the client is answered
 //! then, and not before: who is answered may compress what it has moved away.
 //!
@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use firestarter_core::time::Instant;
 
+use super::log_files::{error, path};
 use super::{now, Daemon};
-use crate::api::{LogStatus, LogStream, Outcome, Stuck};
-use crate::config::{LogFile, Output};
-use crate::journal::Stream;
-use crate::say::{plain, say};
+use crate::api::{Outcome, Stuck};
+use crate::say::say;
 
 /// Who waits for files to be opened anew.
 #[derive(Default)]
@@ -95,49 +94,4 @@ impl Daemon<'_> {
             self.answer(client, &outcome);
         }
     }
-
-    /// How the files of a group's streams are.
-    pub(super) fn logs(&self, group: usize) -> Vec<LogStatus> {
-        let Some(pipes) = self.shared.pipes else { return Vec::new() };
-        let status = |(stream, sink, log): (Stream, usize, &LogFile)| {
-            let row = pipes.sinks().row(sink);
-            let stream = match stream {
-                Stream::Stdout => LogStream::Stdout,
-                Stream::Stderr => LogStream::Stderr,
-            };
-            let counts = row.counts();
-            LogStatus {
-                stream,
-                path: path(log),
-                bytes: counts.bytes,
-                dropped_bytes: counts.dropped,
-                dropped_lines: counts.dropped_lines,
-                torn_lines: counts.torn,
-                rotations: row.rotations(),
-                error: error(row.errno()),
-            }
-        };
-        self.files(group).map(status).collect()
-    }
-
-    /// The files that a group's streams go to, and the sinks that they are.
-    fn files(&self, group: usize) -> impl Iterator<Item = (Stream, usize, &'static LogFile)> {
-        let setup = self.shared.setup;
-        let sinks = setup.outputs.files.get(group).copied().unwrap_or_default();
-        let launch = setup.config.groups.get(group).map(|group| &group.launch);
-        let outputs = launch.into_iter().flat_map(|launch| [&launch.stdout, &launch.stderr]);
-        outputs.zip([Stream::Stdout, Stream::Stderr]).zip(sinks).filter_map(|((output, stream), sink)| match output {
-            Output::File(log) => Some((stream, sink?, log)),
-            Output::PassOn(_) | Output::Null => None,
-        })
-    }
-}
-
-fn path(log: &LogFile) -> String {
-    log.path.display().to_string()
-}
-
-/// The kernel's words for what is wrong, if anything is.
-fn error(errno: i32) -> Option<String> {
-    (errno != 0).then(|| plain(&std::io::Error::from_raw_os_error(errno)).to_string())
 }

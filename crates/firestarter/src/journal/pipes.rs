@@ -13,6 +13,7 @@
 //! writer left in the socket is read by the next one; a pipe that it knows already is known by its inode. That also tells
 //! whether a row of the ledger, which is newer than the copied table, speaks of the same pipe.
 
+mod dropped;
 mod last_words;
 mod there;
 

@@ -52,8 +52,10 @@ const TOLD: [usize; 2] = [37, 38];
 const GIVEN_UP: usize = 39;
 const BEFORE_IT: [usize; 2] = [40, 41];
 const ROTATIONS: usize = 42;
-/// Whether it was said that the sink does not work, and how many bytes were dropped before.
+/// Whether it was said that the sink does not work (1, or `DROPS`), and how many bytes were dropped before.
 const TROUBLE: usize = 43;
+/// It was said, and that something is dropped.
+const DROPS: u64 = 2;
 const DROPPED_BEFORE: usize = 44;
 
 /// The row of a sink.
@@ -228,6 +230,16 @@ impl SinkRow<'_> {
     /// again.
     pub(crate) fn trouble(self) -> Option<u64> {
         (self.word(TROUBLE) != 0).then(|| self.word(DROPPED_BEFORE))
+    }
+
+    /// Something that goes to the sink is dropped. Says whether that is to be said: it was not since it last worked.
+    pub(crate) fn says_that_it_drops(self) -> bool {
+        if self.trouble().is_none() {
+            self.begin_trouble();
+        }
+        let said = self.word(TROUBLE) == DROPS;
+        self.set(TROUBLE, DROPS);
+        !said
     }
 
     pub(crate) fn end_trouble(self) {

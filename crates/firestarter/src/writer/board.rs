@@ -143,6 +143,8 @@ pub(super) struct Portion {
     pub(super) gap: Option<Gap>,
     /// When that was read.
     pub(super) time: u64,
+    /// Something is dropped of another pipe that goes to the same sink, and not told of yet.
+    pub(super) others_miss: bool,
 }
 
 /// The first wait after a failure, and the longest.
@@ -274,6 +276,8 @@ impl State {
                 return Some(Task { seat: index, sink, job: Job::Reopen });
             }
             let Some(number) = seat.next() else { continue };
+            let others_miss = seat.sink.as_ref().is_some_and(|sink| sink.is_in_trouble()) && self.miss(index, number);
+            let seat = &mut self.seats[index];
             let Some(entry) = self.entries.get_mut(&number) else { continue };
             entry.ready = false;
             let Some(sink) = seat.sink.take() else { continue };
@@ -287,9 +291,15 @@ impl State {
             let (source, alone) = (entry.source.clone(), seat.pipes == 1);
             // What stands before a gap has no end but that.
             let ended = gap.map_or(entry.ended && to == entry.size, |gap| to == gap.from.max(consumed));
-            let portion = Portion { number, source, to, ended, alone, gap, time };
+            let portion = Portion { number, source, to, ended, alone, gap, time, others_miss };
             return Some(Task { seat: index, sink, job: Job::Write(portion) });
         }
+    }
+
+    /// Something is dropped of another pipe than this one that goes to this sink.
+    fn miss(&self, seat: usize, but: RawFd) -> bool {
+        let others = self.entries.iter().filter(|(number, entry)| **number != but && entry.seat == seat);
+        others.map(|(_, entry)| entry.source.row.gap()).any(|gap| gap.is_some())
     }
 
     fn put_back(&mut self, task: Task, turn: Turn) {

@@ -28,8 +28,16 @@ pub(super) fn attend(task: &mut Task, scratch: &mut Scratch) -> Turn {
     match &task.job {
         Job::Reopen => task.sink.reopen(),
         Job::Write(portion) => {
-            let Portion { source, to, ended, alone, gap, time, .. } = portion;
-            let work = Work { source, to: *to, ended: *ended, alone: *alone, gap: *gap, time: *time };
+            let Portion { source, to, ended, alone, gap, time, others_miss, .. } = portion;
+            let work = Work {
+                source,
+                to: *to,
+                ended: *ended,
+                alone: *alone,
+                gap: *gap,
+                time: *time,
+                others_miss: *others_miss,
+            };
             task.sink.turn(&work, scratch)
         }
     }

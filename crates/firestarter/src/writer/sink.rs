@@ -10,6 +10,7 @@
 //! newline.
 
 mod batch;
+pub(super) mod trouble;
 
 use std::io;
 use std::ops::Range;
@@ -22,7 +23,6 @@ use super::own::Own;
 use super::source::Source;
 use crate::journal::{Batch, Counts, Gap, Kind, SinkRow};
 use crate::output::Form;
-use crate::say::{plain, say};
 
 pub(super) struct Sink {
     row: SinkRow<'static>,
@@ -70,6 +70,8 @@ pub(super) struct Work<'a> {
     pub(super) gap: Option<Gap>,
     /// When that was read, in nanoseconds since 1970.
     pub(super) time: u64,
+    /// Something is dropped of another pipe that goes here, and not told of yet.
+    pub(super) others_miss: bool,
 }
 
 /// What came of it.
@@ -130,7 +132,7 @@ impl Sink {
                 self.row.set_errno(0);
                 // How much is missing is known when it is told of in the sink.
                 let (lost, told) = self.row.lost();
-                if work.source.row.gap().is_none() && lost == told {
+                if work.source.row.gap().is_none() && !work.others_miss && lost == told {
                     self.works();
                 }
                 self.reopen();
@@ -281,14 +283,22 @@ impl Sink {
     }
 
     fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now() };
+        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now(), others_miss: false };
         let missing = [gap.end - gap.start, source.row.counted(gap.start).lines];
         self.write_count(Kind::Gap, &work, gap, missing, scratch)
     }
 
     /// Tells of what was given up of other pipes.
     fn write_lost(&mut self, source: &Source, [bytes, lines]: [u64; 2], scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: source.row.consumed(), ended: false, alone: false, gap: None, time: now() };
+        let work = Work {
+            source,
+            to: source.row.consumed(),
+            ended: false,
+            alone: false,
+            gap: None,
+            time: now(),
+            others_miss: false,
+        };
         let (_, told) = self.row.lost();
         self.write_count(Kind::Lost, &work, lines..bytes, [bytes - told[0], lines - told[1]], scratch)
     }
@@ -342,29 +352,6 @@ impl Sink {
     fn rotate(&mut self) {
         if let Place::File(file) = &mut self.place {
             file.rotate();
-        }
-    }
-
-    fn fails(&mut self, error: &io::Error) {
-        self.row.set_errno(error.raw_os_error().unwrap_or(libc::EIO));
-        if self.row.trouble().is_none() {
-            self.row.begin_trouble();
-            if let Place::File(file) = &self.place {
-                let path = file.log().path.display();
-                say(format_args!("log {path}: {}; what is written to it waits until that is mended", plain(error)));
-            }
-        }
-    }
-
-    fn works(&mut self) {
-        let Some(before) = self.row.trouble() else { return };
-        self.row.end_trouble();
-        if let Place::File(file) = &self.place {
-            let (path, dropped) = (file.log().path.display(), self.row.counts().dropped - before);
-            match dropped {
-                0 => say(format_args!("log {path}: works again; nothing is lost")),
-                _ => say(format_args!("log {path}: works again; {dropped} bytes are missing")),
-            }
         }
     }
 }

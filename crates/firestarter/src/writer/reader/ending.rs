@@ -2,6 +2,7 @@
 //! nobody is left who could open a pipe.
 
 use super::*;
+use crate::say::plain;
 
 /// What is left is written.
 pub(super) struct Ending {
@@ -46,10 +47,31 @@ impl Reader {
         if !self.feeds.is_empty() && now < ending.since + LAST_WAIT {
             return;
         }
-        if left > 0 {
-            say(format_args!("{left} bytes that workers wrote could not be written anywhere"));
-        }
+        self.say_what_is_lost();
         self.pipes.set_all_written();
         exit_now(0)
+    }
+
+    fn say_what_is_lost(&self) {
+        let mut by_seat = BTreeMap::<usize, u64>::new();
+        let state = self.board.lock();
+        for (number, feed) in self.feeds.iter().filter(|(_, feed)| feed.left() > 0) {
+            if let Some(entry) = state.entries.get(number) {
+                *by_seat.entry(entry.seat).or_default() += feed.left();
+            }
+        }
+        for (seat, left) in by_seat {
+            let errno = self.pipes.sinks().row(seat).errno();
+            let why = match errno {
+                0 => "it takes nothing".to_owned(),
+                errno => plain(&std::io::Error::from_raw_os_error(errno)).to_string(),
+            };
+            let whose = match self.plan.logs.get(seat) {
+                Some(log) => format!("log {}", log.path.display()),
+                None if seat == self.plan.logs.len() => "standard output".to_owned(),
+                None => "standard error".to_owned(),
+            };
+            say(format_args!("{whose}: {left} bytes that workers wrote last are lost: {why}"));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::super::feed::Feed;
 use super::super::hand;
+use super::super::sink::trouble;
 use super::{Reader, LATER};
 
 impl Reader {
@@ -60,10 +61,14 @@ impl Reader {
         }
         let state = self.board.lock();
         let Some(entry) = state.entries.get(&number) else { return };
-        let in_pieces = state.seats[entry.seat].pipes == 1;
+        let seat = entry.seat;
+        let in_pieces = state.seats[seat].pipes == 1;
         let begun = feed.begin_gap(entry.claimed, in_pieces);
         drop(state);
         if begun.is_ok() {
+            if let Some(log) = self.plan.logs.get(seat) {
+                trouble::drops(log, self.pipes.sinks().row(seat));
+            }
             self.let_go(number);
             self.pass_on(number, false);
         }
