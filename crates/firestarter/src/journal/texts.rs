@@ -9,59 +9,63 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use super::memory::{Memory, Part};
 use crate::sys::maps::SharedWords;
 
-/// All texts. Each has a word for its length, below the number, and then its bytes.
-pub(super) struct Texts(SharedWords);
+/// All texts. Each has a head, a word for its length, below the number; behind the heads stand the bytes. So texts that are
+/// empty take no memory: only to look at a word of shared memory takes a page.
+pub(super) struct Texts {
+    words: SharedWords,
+    count: usize,
+}
 
 /// No text has more bytes.
 pub(crate) const LONGEST: usize = 256;
-const WORDS: usize = 1 + LONGEST / 8;
+const WORDS: usize = LONGEST / 8;
 
 impl Texts {
     /// So many texts, all empty.
     pub(super) fn new(memory: Memory<'_>, part: Part, count: usize) -> io::Result<Texts> {
-        memory.words(part, count * WORDS).map(Texts)
+        Ok(Texts { words: memory.words(part, count * (1 + WORDS))?, count })
     }
 
     /// Empties a text, and sets its number to 0.
     pub(super) fn clear(&self, index: usize) {
-        let first = self.word(index, 0);
-        // A page that was never written is not written to say so.
-        if first.load(Acquire) != 0 {
-            first.store(0, Release);
-        }
+        self.head(index).store(0, Release);
     }
 
     /// Sets a text, cut at a character's end if it is too long.
     pub(super) fn set(&self, index: usize, text: &str) {
         let text = &text[..end_of(text)];
         let number = u64::from(self.number(index)) << 32;
-        self.word(index, 0).store(number, Release);
+        self.head(index).store(number, Release);
         for (place, bytes) in text.as_bytes().chunks(8).enumerate() {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);
-            self.word(index, 1 + place).store(u64::from_le_bytes(word), Release);
+            self.word(index, place).store(u64::from_le_bytes(word), Release);
         }
-        self.word(index, 0).store(number | text.len() as u64, Release);
+        self.head(index).store(number | text.len() as u64, Release);
     }
 
     pub(super) fn get(&self, index: usize) -> String {
-        let length = (self.word(index, 0).load(Acquire) as u32 as usize).min(LONGEST);
-        let words = (0..length.div_ceil(8)).map(|place| self.word(index, 1 + place).load(Acquire));
+        let length = (self.head(index).load(Acquire) as u32 as usize).min(LONGEST);
+        let words = (0..length.div_ceil(8)).map(|place| self.word(index, place).load(Acquire));
         let bytes: Vec<u8> = words.flat_map(u64::to_le_bytes).take(length).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     pub(super) fn set_number(&self, index: usize, number: u32) {
-        let length = self.word(index, 0).load(Acquire) & u64::from(u32::MAX);
-        self.word(index, 0).store(u64::from(number) << 32 | length, Release);
+        let length = self.head(index).load(Acquire) & u64::from(u32::MAX);
+        self.head(index).store(u64::from(number) << 32 | length, Release);
     }
 
     pub(super) fn number(&self, index: usize) -> u32 {
-        (self.word(index, 0).load(Acquire) >> 32) as u32
+        (self.head(index).load(Acquire) >> 32) as u32
+    }
+
+    fn head(&self, index: usize) -> &AtomicU64 {
+        &self.words[index]
     }
 
     fn word(&self, index: usize, word: usize) -> &AtomicU64 {
-        &self.0[index * WORDS + word]
+        &self.words[self.count + index * WORDS + word]
     }
 }
 
