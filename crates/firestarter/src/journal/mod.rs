@@ -37,7 +37,7 @@ pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream, SHELVED
 pub(crate) use log::{Contents, Log, LogError};
 use memory::Memory;
 pub(crate) use memory::Part;
-pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
+pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes, Standing};
 pub(crate) use rings::{Entry, Rings};
 pub(crate) use sinks::{Batch, Counts, Kind, SinkRow};
 pub(crate) use stages::{Gap, StageRow};
