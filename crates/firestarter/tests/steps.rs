@@ -10,6 +10,8 @@
 #[path = "steps/ground.rs"]
 mod ground;
 mod harness;
+#[path = "steps/told.rs"]
+mod told;
 
 use std::fs;
 
@@ -278,12 +280,13 @@ fn a_firestarter_that_is_replaced() {
 /// So many steps of a writer that is at work: some batches and some rotations.
 const WRITTEN: u32 = 400;
 
-/// A writer dies at each of its steps while two workers write to one file.
-fn every_step_of_a_writer(salt: u64, log: &str, by_stamp: bool) {
-    let mut plan = Plan::new(salt, WRITTEN);
-    while plan.next < WRITTEN {
+/// A writer dies at each of its steps, so many, while two workers write to one file, so many microseconds apart.
+fn every_step_of_a_writer(salt: u64, steps: u32, rest: u32, log: &str, by_stamp: bool) {
+    let mut plan = Plan::new(salt, steps);
+    let mut rotated = false;
+    while plan.next < steps {
         let fire = Fire::start(&format!(
-            "[web]\nexec_start = ['@WORKER@', 'lines', '2000', '100000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
+            "[web]\nexec_start = ['@WORKER@', 'lines', '{rest}', '100000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
              stdout_log = {log}\n"
         ));
         until("bytes", || lines::all_taken(fire.folder.path()) > 0);
@@ -298,16 +301,27 @@ fn every_step_of_a_writer(salt: u64, log: &str, by_stamp: bool) {
         let text = || lines::of_log(fire.folder.path(), "log", by_stamp);
         until("all is written", || text().len() as u64 >= lines::all_taken(fire.folder.path()));
         lines::all_there(fire.folder.path(), &lines::read(fire.folder.path(), &text(), false));
+        let names = fs::read_dir(fire.folder.path()).expect("the folder").flatten();
+        rotated |= names.filter(|entry| entry.file_name().to_string_lossy().starts_with("log.")).count() > 0;
         fire.stop();
     }
+    assert_eq!(rotated, log.contains(':'), "a log that rotates does so meanwhile");
 }
 
 #[test]
 fn a_writer_that_rotates_by_size() {
-    every_step_of_a_writer(20, "'size:10240:100000:@DIR@/log'", false);
+    every_step_of_a_writer(20, WRITTEN, 2000, "'size:10240:100000:@DIR@/log'", false);
 }
 
 #[test]
 fn a_writer_that_never_rotates() {
-    every_step_of_a_writer(21, "'@DIR@/log'", false);
+    every_step_of_a_writer(21, WRITTEN, 2000, "'@DIR@/log'", false);
+}
+
+/// Between two rotations lie so many steps, about.
+const IN_A_SECOND: u32 = 120;
+
+#[test]
+fn a_writer_that_rotates_by_time() {
+    every_step_of_a_writer(22, IN_A_SECOND, 200_000, "'time:1:S:U:100000:@DIR@/log'", true);
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-pub(crate) use built::{notifier, worker};
+pub(crate) use built::{asked, notifier, worker};
 pub(crate) use folder::Folder;
 use proc::Sig;
 use wire::Wire;

@@ -63,7 +63,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::journal::{Origin, Speaker};
+    use crate::journal::{Labels, Newborn, Origin, Speaker};
+    use firestarter_core::ids::{GroupId, Slot};
 
     fn pipe(number: i32, group: u32, stream: Stream) -> Standing {
         Standing { number, pipe: 7, origin: Origin { group, speaker: Speaker::Slot(number as u32), stream } }
@@ -85,6 +86,30 @@ mod tests {
         let closed: BTreeSet<i32> = [0, 1, 3, 20].into();
         assert_eq!(left.count(0, Stream::Stderr, 3, |pipe| !closed.contains(&pipe.number)), [4, 9]);
         assert_eq!(left.count(1, Stream::Stdout, 0, |_| true), [0; 2], "what was closed once stays so");
+    }
+
+    #[test]
+    fn a_new_daemon_knows_what_the_last_one_left() {
+        let (records, _) = crate::journal::create().unwrap();
+        let records = records.with_pipes(1).unwrap();
+        let (table, pipes) = (records.table, records.pipes.unwrap());
+        let mut writes = Vec::new();
+        for worker in 1..=8 {
+            let (worker, row) = (WorkerId(worker), table.unused().unwrap());
+            table.claim(row, worker, GroupId(0), Some(Slot(0)), Labels::default());
+            let origin = Origin { group: 0, speaker: Speaker::Slot(0), stream: Stream::Stdout };
+            writes.push(pipes.open(origin, &Newborn { worker, row, generation: 1 }).unwrap().write);
+            if worker.0 > 3 {
+                table.clear(row);
+            }
+        }
+        let mut left = Left::find(pipes, table);
+        assert_eq!(left.count(0, Stream::Stdout, 4, |pipe| pipes.stands(pipe)), [5, 5]);
+        left.ended(WorkerId(1));
+        assert_eq!(left.count(0, Stream::Stdout, 4, |pipe| pipes.stands(pipe)), [6, 6]);
+        let (_, first) = pipes.standing().next().unwrap();
+        records.ledger.close(first.number);
+        assert_eq!(left.count(0, Stream::Stdout, 4, |pipe| pipes.stands(pipe)), [5, 5]);
     }
 
     #[test]
