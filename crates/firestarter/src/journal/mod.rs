@@ -11,6 +11,8 @@
 //! must be replayed in order. None of them holds environments or other secrets.
 
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 pub(crate) mod deaths;
 mod handover;
 mod header;
