@@ -1,9 +1,13 @@
-//! Children of Firestarter that no group knows of, when a new daemon takes over: told of and left alone, or killed.
+//! Children of Firestarter that no group knows of: when a new daemon takes over they are told of and left alone, or killed;
+//! and their zombies do not stay.
 
 mod harness;
 
 use harness::proc::{self, Sig};
 use harness::{until, Fire};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::wait::{waitpid, WaitPidFlag};
+use nix::unistd::Pid;
 
 /// A worker that leaves a process to itself, which has a child.
 const LEAVES_ONE: &str =
@@ -17,7 +21,8 @@ struct Left {
     child: u32,
 }
 
-fn left(more: &str) -> Left {
+/// A worker and a process that it has left.
+fn start(more: &str) -> Left {
     let folder = harness::Folder::new();
     folder.script("left", "#!/bin/sh\nsleep 1000 &\necho $! > child\necho $$ > stranger\nwait\n");
     let fire = Fire::start_in(folder, &format!("{LEAVES_ONE}{more}"));
@@ -25,11 +30,17 @@ fn left(more: &str) -> Left {
     let read = |name: &str| fire.folder.read(name).trim().parse().ok();
     until("a process that is left", || read("stranger").is_some_and(|pid| proc::parent(pid) == fire.keeper_pid));
     let (stranger, child) = (read("stranger").expect("a pid"), read("child").expect("a pid"));
-    // A stranger is older than who takes it for one.
-    fire.good_life();
-    fire.kill_daemon();
-    fire.wait_for("another daemon", |_| true);
     Left { fire, worker, stranger, child }
+}
+
+/// The same, with another daemon.
+fn left(more: &str) -> Left {
+    let left = start(more);
+    // A stranger is older than who takes it for one.
+    left.fire.good_life();
+    left.fire.kill_daemon();
+    left.fire.wait_for("another daemon", |_| true);
+    left
 }
 
 fn only_that_is_told(Left { fire, worker, stranger, .. }: &Left, what: &str) {
@@ -54,4 +65,28 @@ fn a_child_that_no_group_knows_of_is_killed_if_that_is_configured() {
     only_that_is_told(&left, "killed");
     until("their ends", || !proc::alive(left.stranger) && !proc::alive(left.child));
     left.fire.stop();
+}
+
+#[test]
+fn a_zombie_behind_one_that_stands_is_reaped_after_it() {
+    let Left { fire, worker, stranger, child } = start("");
+    let keeper = fire.keeper_pid;
+    // A debugger's stop: of one by a signal, and of its end, the keeper would hear.
+    let daemon = Pid::from_raw(fire.daemon() as i32);
+    ptrace::seize(daemon, Options::empty()).and_then(|()| ptrace::interrupt(daemon)).expect("ptrace");
+    waitpid(daemon, Some(WaitPidFlag::__WALL)).expect("its stop");
+    proc::signal(keeper, Sig::STOP);
+    until("it stands still", || proc::status(keeper, "State").starts_with('T'));
+    // One signal stands for all three: the worker's, whose zombie stands until the daemon has journalled its end.
+    for pid in [worker, stranger, child] {
+        proc::signal(pid, Sig::KILL);
+        until("its end", || !proc::alive(pid));
+    }
+    proc::signal(keeper, Sig::CONT);
+    // The keeper looks a tenth of a second later. Were it later still, it would find all there is to find.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(proc::zombies(keeper).len(), 3, "one stands and hides the others");
+    ptrace::detach(daemon, None).expect("go on");
+    until("no zombie", || proc::zombies(keeper).is_empty());
+    fire.stop();
 }
