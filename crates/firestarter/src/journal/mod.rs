@@ -11,8 +11,6 @@
 //! must be replayed in order. None of them holds environments or other secrets.
 
 #[cfg(test)]
-mod costs;
-#[cfg(test)]
 pub(crate) mod deaths;
 mod handover;
 mod header;
@@ -26,6 +24,8 @@ mod stages;
 mod steps;
 mod table;
 mod tails;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 use std::io;

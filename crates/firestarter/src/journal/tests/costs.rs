@@ -12,9 +12,9 @@ use firestarter_core::ids::{Pid, Slot, WorkerId};
 use firestarter_core::spec::{GroupSpec, Policy, Restart};
 use firestarter_core::{time, Supervisor};
 
-use super::memory::Memory;
-use super::stages::Stages;
-use super::{Labels, Log, Meaning, Origin, Records, Row, Speaker, Stream};
+use super::super::memory::Memory;
+use super::super::stages::Stages;
+use super::super::{create, Labels, Log, Meaning, Origin, Records, Row, Speaker, Stream};
 
 const COUNT: u32 = 1000;
 /// Of a spawn.
@@ -33,7 +33,7 @@ struct Costs {
 
 impl Costs {
     fn new() -> Costs {
-        let (records, log) = super::create().unwrap();
+        let (records, log) = create().unwrap();
         let spec =
             GroupSpec { count: NonZeroU32::new(COUNT).unwrap(), restart: Restart::Always, ..GroupSpec::new("web") };
         let core = Supervisor::new(vec![spec], Policy::default(), 1, time::Instant(1));
@@ -111,7 +111,7 @@ fn spawn_of_a_process() -> Duration {
     spawns.min().unwrap()
 }
 
-/// `cargo test --release -p firestarter --bin firestarter journal::costs -- --ignored --nocapture`
+/// `cargo test --release -p firestarter --bin firestarter costs -- --ignored --nocapture`
 #[test]
 #[ignore = "measures a release build on a quiet machine"]
 fn a_spawn_costs_the_journal_little() {
