@@ -24,6 +24,7 @@ use harness::proc::{self, Sig};
 use harness::tracer::Tracer;
 use harness::wire::Wire;
 use harness::{lines, pids, until, Fire};
+use rustix::fs::{mknodat, FileType, Mode, CWD};
 use serde_json::{json, Value};
 
 #[test]
@@ -205,9 +206,13 @@ fn a_recovery_in_an_upgrade() {
 fn a_start() {
     every_life(16, |at| {
         let folder = folder();
-        let keeper =
-            harness::run_command(&folder, &toml("start_immediate = true\nack = 'manual'")).spawn().expect("start");
+        // Nothing may be forked before the tracer is there: it begins when somebody opens this for reading.
+        let gate = folder.join("gate");
+        mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+        let toml = toml("start_immediate = true\nack = 'manual'");
+        let keeper = harness::run_command_behind(&gate, &folder, &toml).spawn().expect("start");
         let tracer = Tracer::of_next(keeper.id(), at);
+        fs::read(&gate).expect("open the gate");
         // To wait for the keeper would take its stops from who traces it.
         until("an answer", || {
             let wire = Wire::connect(&folder.join("c")).ok();
