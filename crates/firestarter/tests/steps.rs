@@ -198,7 +198,7 @@ fn a_recovery_in_an_upgrade() {
         fire.kill_daemon();
         answer(&mut wire, fire)
     };
-    let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '60ms'";
+    let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '200ms'";
     every_step(15, &Story { victim: Victim::NextDaemon, keys, prepare: ready, act, check: all_new });
 }
 
