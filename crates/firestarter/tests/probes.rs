@@ -4,24 +4,10 @@
 mod harness;
 
 use std::net::SocketAddr;
-use std::process::Command;
-use std::sync::OnceLock;
 
 use harness::load::{plain, Load};
 use harness::proc::{self, Sig};
 use harness::{finish, group_of, number, until, Fire, Folder};
-
-/// The worker of these tests, built from `asked.c` when one first wants it.
-fn asked() -> &'static str {
-    static BUILT: OnceLock<String> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let built = format!("{}/asked", env!("CARGO_TARGET_TMPDIR"));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/asked.c");
-        let cc = Command::new("cc").args(["-O1", "-w", "-o", &built, source]).status().expect("a C compiler, cc");
-        assert!(cc.success(), "cc {source}");
-        built
-    })
-}
 
 const HTTP: &str = "ack = 'http'\nhealth = { url = 'unix:@DIR@/h.$FIRESTARTER_WORKER_PID:/health', @MORE@ }";
 const TCP: &str = "ack = 'tcp'\nhealth = { address = 'unix:@DIR@/h.$FIRESTARTER_WORKER_PID', @MORE@ }";
@@ -34,7 +20,7 @@ fn start_of(health: &str, more: &str, keys: &str) -> Fire {
     let toml = format!(
         "[web]\nexec_start = ['{}', '@DIR@/mode', '@DIR@/h.']\nnumprocesses = 2\nsocket_address = ['127.0.0.1:0']\n\
          start_immediate = true\nrestart = 'always'\n{}\n{keys}\n",
-        asked(),
+        harness::asked(),
         health.replace("@MORE@", &format!("interval = '50ms'{more}"))
     );
     folder.write("mode", "200");
@@ -146,7 +132,7 @@ fn a_probe_over_tcp_finds_each_worker_by_its_slot() {
         &format!(
             "[web]\nexec_start = ['{}', '@DIR@/mode', '{tens}']\nnumprocesses = 2\nack = 'http'\nrestart = 'always'\n\
              health = {{ url = 'http://localhost:{tens}$FIRESTARTER_SLOT/', interval = '50ms', liveness = true }}\n",
-            asked()
+            harness::asked()
         ),
     );
     let workers = fire.settled("web", 2);
@@ -261,7 +247,7 @@ fn two_hundred_workers_are_asked_at_once() {
         &format!(
             "[web]\nexec_start = ['{}', '@DIR@/mode', '@DIR@/h.']\nnumprocesses = 200\nack = 'http'\n\
              health = {{ url = 'unix:@DIR@/h.$MAINPID', interval = '200ms', timeout = 20, liveness = true }}\n",
-            asked()
+            harness::asked()
         ),
     );
     let workers = fire.settled("web", 200);
@@ -281,7 +267,7 @@ fn where_descriptors_run_out_nobody_is_asked_and_it_is_said_once() {
     folder.config(&format!(
         "[web]\nexec_start = ['{}', '@DIR@/mode', '@DIR@/h.']\nack = 'tcp'\n\
          health = {{ address = 'unix:@DIR@/h.$MAINPID', interval = '30ms', liveness = true, unhealthy_after = 1000 }}\n",
-        asked()
+        harness::asked()
     ));
     let mut shell = folder.command("sh");
     shell.args(["-c", &format!("ulimit -n 120; exec {} run -c config.toml -d c 2>stderr", harness::BIN)]);

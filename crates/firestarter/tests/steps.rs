@@ -10,6 +10,8 @@
 #[path = "steps/ground.rs"]
 mod ground;
 mod harness;
+#[path = "steps/told.rs"]
+mod told;
 
 use std::fs;
 
@@ -22,6 +24,7 @@ use harness::proc::{self, Sig};
 use harness::tracer::Tracer;
 use harness::wire::Wire;
 use harness::{lines, pids, until, Fire};
+use rustix::fs::{mknodat, FileType, Mode, CWD};
 use serde_json::{json, Value};
 
 #[test]
@@ -195,7 +198,7 @@ fn a_recovery_in_an_upgrade() {
         fire.kill_daemon();
         answer(&mut wire, fire)
     };
-    let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '60ms'";
+    let keys = "start_immediate = true\nack = 'timer'\nack_timeout = '200ms'";
     every_step(15, &Story { victim: Victim::NextDaemon, keys, prepare: ready, act, check: all_new });
 }
 
@@ -203,9 +206,13 @@ fn a_recovery_in_an_upgrade() {
 fn a_start() {
     every_life(16, |at| {
         let folder = folder();
-        let keeper =
-            harness::run_command(&folder, &toml("start_immediate = true\nack = 'manual'")).spawn().expect("start");
+        // Nothing may be forked before the tracer is there: it begins when somebody opens this for reading.
+        let gate = folder.join("gate");
+        mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+        let toml = toml("start_immediate = true\nack = 'manual'");
+        let keeper = harness::run_command_behind(&gate, &folder, &toml).spawn().expect("start");
         let tracer = Tracer::of_next(keeper.id(), at);
+        fs::read(&gate).expect("open the gate");
         // To wait for the keeper would take its stops from who traces it.
         until("an answer", || {
             let wire = Wire::connect(&folder.join("c")).ok();
@@ -278,12 +285,13 @@ fn a_firestarter_that_is_replaced() {
 /// So many steps of a writer that is at work: some batches and some rotations.
 const WRITTEN: u32 = 400;
 
-/// A writer dies at each of its steps while two workers write to one file.
-fn every_step_of_a_writer(salt: u64, log: &str, by_stamp: bool) {
-    let mut plan = Plan::new(salt, WRITTEN);
-    while plan.next < WRITTEN {
+/// A writer dies at each of its steps, so many, while two workers write to one file, so many microseconds apart.
+fn every_step_of_a_writer(salt: u64, steps: u32, rest: u32, log: &str, by_stamp: bool) {
+    let mut plan = Plan::new(salt, steps);
+    let mut rotated = false;
+    while plan.next < steps {
         let fire = Fire::start(&format!(
-            "[web]\nexec_start = ['@WORKER@', 'lines', '2000', '100000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
+            "[web]\nexec_start = ['@WORKER@', 'lines', '{rest}', '100000000']\nnumprocesses = 2\nack_timeout = '10ms'\n\
              stdout_log = {log}\n"
         ));
         until("bytes", || lines::all_taken(fire.folder.path()) > 0);
@@ -298,16 +306,27 @@ fn every_step_of_a_writer(salt: u64, log: &str, by_stamp: bool) {
         let text = || lines::of_log(fire.folder.path(), "log", by_stamp);
         until("all is written", || text().len() as u64 >= lines::all_taken(fire.folder.path()));
         lines::all_there(fire.folder.path(), &lines::read(fire.folder.path(), &text(), false));
+        let names = fs::read_dir(fire.folder.path()).expect("the folder").flatten();
+        rotated |= names.filter(|entry| entry.file_name().to_string_lossy().starts_with("log.")).count() > 0;
         fire.stop();
     }
+    assert_eq!(rotated, log.contains(':'), "a log that rotates does so meanwhile");
 }
 
 #[test]
 fn a_writer_that_rotates_by_size() {
-    every_step_of_a_writer(20, "'size:10240:100000:@DIR@/log'", false);
+    every_step_of_a_writer(20, WRITTEN, 2000, "'size:10240:100000:@DIR@/log'", false);
 }
 
 #[test]
 fn a_writer_that_never_rotates() {
-    every_step_of_a_writer(21, "'@DIR@/log'", false);
+    every_step_of_a_writer(21, WRITTEN, 2000, "'@DIR@/log'", false);
+}
+
+/// Between two rotations lie so many steps, about.
+const IN_A_SECOND: u32 = 120;
+
+#[test]
+fn a_writer_that_rotates_by_time() {
+    every_step_of_a_writer(22, IN_A_SECOND, 200_000, "'time:1:S:U:100000:@DIR@/log'", true);
 }

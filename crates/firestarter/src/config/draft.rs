@@ -137,6 +137,8 @@ pub(crate) enum StdinSocket {
 pub(crate) struct Settings {
     /// `stop_timeout`.
     pub(crate) stop_timeout: Option<Duration>,
+    /// `kill_strangers`.
+    pub(crate) kill_strangers: bool,
 }
 
 /// `ack` as written: only `timer` makes use of `ack_timeout`.

@@ -68,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) groups: Vec<Group>,
     /// `stop_timeout` of `[firestarter]`: how long the stop of everything may take. None: it was left out.
     pub(crate) stop_timeout: Option<Duration>,
+    /// `kill_strangers` of `[firestarter]`: children that no group knows of are killed by a daemon that takes over.
+    pub(crate) kill_strangers: bool,
 }
 
 /// A group as configured.
@@ -261,7 +263,8 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
         let message = format!("no group is configured in {}", path.display());
         return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
     }
-    Ok((Config { path: path.to_owned(), text: text.to_owned(), groups, stop_timeout: settings.stop_timeout }, warnings))
+    let Settings { stop_timeout, kill_strangers } = settings;
+    Ok((Config { path: path.to_owned(), text: text.to_owned(), groups, stop_timeout, kill_strangers }, warnings))
 }
 
 /// `[firestarter]` is a group like any other if it has a command.

@@ -197,6 +197,7 @@ impl Children {
         self.leave_index(row, worker);
         live::forget(self.shared.setup, self.shared.table.group(row), row);
         self.shared.table.clear(row);
+        self.spawners.ended(worker);
         self.free.push(row);
     }
 

@@ -48,6 +48,7 @@ mod spawner;
 mod status_file;
 mod store;
 mod stranded;
+mod strangers;
 mod succession;
 mod yard;
 

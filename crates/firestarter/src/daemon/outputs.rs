@@ -5,10 +5,15 @@
 //! was stopped, or frozen), and workers end again and again, descriptors would run out, and no group could spawn. So there
 //! is a bound: beyond it a new process writes to nowhere, which is said, or is not started if nothing may be lost.
 
+mod left;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use firestarter_core::ids::WorkerId;
+use left::Left;
 
 use super::{limits, Shared};
 use crate::config::{Output, Overflow};
@@ -66,6 +71,7 @@ pub(super) struct Opener {
     shared: Shared,
     /// With so many pipes of ended processes, of all groups, descriptors become scarce.
     most: usize,
+    left: Mutex<Left>,
     /// Whose pipes are too many, as was said.
     piled: Mutex<BTreeMap<(u32, usize), Piled>>,
 }
@@ -84,7 +90,8 @@ impl Opener {
         // Half of what is to spare; a pipe and its stage are two files.
         let most = setup.open_files.1.saturating_sub(needed) / 4;
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(LEAST);
-        Opener { shared, most, piled: Mutex::default() }
+        let left = shared.pipes.map_or_else(Left::default, |pipes| Left::find(pipes, shared.table));
+        Opener { shared, most, left: Mutex::new(left), piled: Mutex::default() }
     }
 
     /// Opens the pipe of a process that is going to be spawned, if it shall have one.
@@ -101,14 +108,25 @@ impl Opener {
                 false => Ok(Pipe::Nowhere),
             };
         }
-        pipes.open(origin, newborn).map(Pipe::Opened)
+        let opened = pipes.open(origin, newborn)?;
+        self.left().opened(newborn.worker, opened.standing);
+        Ok(Pipe::Opened(opened))
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&self, worker: WorkerId) {
+        self.left().ended(worker);
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether another pipe would be one too many. Says so when that begins, and when it is over.
     fn too_many(&self, pipes: &Pipes, origin: Origin) -> bool {
         let key = (origin.group, origin.stream as usize);
         let mut piled = self.piled.lock().unwrap_or_else(PoisonError::into_inner);
-        let [ended, of_all] = pipes.ended(origin.group, origin.stream, FEW);
+        let [ended, of_all] = self.left().count(origin.group, origin.stream, FEW, |pipe| pipes.stands(pipe));
         let name = self.shared.setup.config.groups.get(origin.group as usize).map_or("", |group| &group.spec.name);
         let stream = if origin.stream == Stream::Stdout { "stdout" } else { "stderr" };
         let kept = self.loses_nothing(origin);

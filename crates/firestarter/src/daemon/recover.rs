@@ -43,6 +43,7 @@ use super::spawner::{Crew, Job, Role};
 use super::status_file::StatusFile;
 use super::store::Store;
 use super::stranded::{self, Unread};
+use super::strangers;
 use super::succession::Succession;
 use super::yard::Yard;
 use super::{now, Daemon, Fact, Receipt, Shared, Source};
@@ -128,6 +129,7 @@ pub(super) fn take_over(shared: Shared, log: &mut Log, link: Link) -> Daemon<'_>
         settled: false,
     };
     must(daemon.listen());
+    strangers::look(shared);
     must(daemon.find_workers());
     daemon.find_clients(found, said);
     daemon.hear_signals();

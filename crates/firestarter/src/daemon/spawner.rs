@@ -136,6 +136,11 @@ impl Crew {
         thread::Builder::new().name("spawner".into()).stack_size(STACK).spawn(work).map(|_| ())
     }
 
+    /// A process has ended, or never began: of its pipes nothing is left but what the writer has not read.
+    pub(super) fn ended(&self, worker: WorkerId) {
+        self.opener.ended(worker);
+    }
+
     fn recipes(&self) -> Vec<Recipe> {
         let setup = self.shared.setup;
         let given = self.sockets.iter().zip(&self.pairs).zip(0..);
@@ -317,8 +322,8 @@ impl Stage {
             };
             let staged = STREAMS[number as usize];
             match piped {
-                Pipe::Opened(Opened { write, number }) => {
-                    self.piped.push(number);
+                Pipe::Opened(Opened { write, standing }) => {
+                    self.piped.push(standing.number);
                     fds::place(write, staged, true)?;
                 }
                 Pipe::None if own => fds::place(number, staged, true)?,

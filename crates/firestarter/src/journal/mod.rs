@@ -24,6 +24,8 @@ mod stages;
 mod steps;
 mod table;
 mod tails;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 use std::io;
@@ -37,7 +39,7 @@ pub(crate) use ledger::{Ledger, Meaning, Origin, Phase, Speaker, Stream, SHELVED
 pub(crate) use log::{Contents, Log, LogError};
 use memory::Memory;
 pub(crate) use memory::Part;
-pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes};
+pub(crate) use pipes::{Heard, Newborn, Opened, Pipe, Pipes, Standing};
 pub(crate) use rings::{Entry, Rings};
 pub(crate) use sinks::{Batch, Counts, Kind, SinkRow};
 pub(crate) use stages::{Area, Counted, Gap, StageRow};

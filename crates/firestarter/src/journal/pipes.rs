@@ -17,7 +17,6 @@ mod dropped;
 mod last_words;
 mod there;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -70,8 +69,18 @@ pub(crate) struct Pipe {
 pub(crate) struct Opened {
     /// The end that is written to.
     pub(crate) write: OwnedFd,
-    /// The number of the other.
+    /// The other end.
+    pub(crate) standing: Standing,
+}
+
+/// A pipe that was opened and is not closed yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Its number in the shared table.
     pub(crate) number: RawFd,
+    /// Which it is.
+    pub(crate) pipe: u32,
+    pub(crate) origin: Origin,
 }
 
 /// Who is going to write to a pipe.
@@ -147,25 +156,21 @@ impl Pipes {
         }
         // They are the ledger's from now on.
         let _ = (read.into_raw_fd(), stage.into_raw_fd());
-        Ok(Opened { write, number })
+        Ok(Opened { write, standing: Standing { number, pipe, origin } })
     }
 
-    /// How many pipes of processes that have ended stand open: of this group and stream, and in all. `few` of the one are
-    /// not worth a look at who lives: 0 stands for them.
-    pub(crate) fn ended(&self, group: u32, stream: Stream, few: usize) -> [usize; 2] {
-        let outputs = || {
-            self.ledger.named().filter_map(|(number, meaning)| {
-                let Meaning::Output { origin, .. } = meaning else { return None };
-                Some((self.ledger.mark(&number), origin))
-            })
-        };
-        let of_stream = |(_, origin): &(u64, Origin)| (origin.group, origin.stream) == (group, stream);
-        if outputs().filter(of_stream).nth(few).is_none() {
-            return [0; 2];
-        }
-        let live: BTreeSet<u64> = self.table.rows().map(|(_, worker)| worker.0).collect();
-        let ended = || outputs().filter(|(worker, _)| !live.contains(worker));
-        [ended().filter(of_stream).count(), ended().count()]
+    /// All that stand open, each with the process that writes to it.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (WorkerId, Standing)> + '_ {
+        self.ledger.named().filter_map(|(number, meaning)| {
+            let Meaning::Output { pipe, origin } = meaning else { return None };
+            Some((WorkerId(self.ledger.mark(&number)), Standing { number, pipe, origin }))
+        })
+    }
+
+    /// Whether a pipe stands open still.
+    pub(crate) fn stands(&self, standing: Standing) -> bool {
+        let Standing { number, pipe, origin } = standing;
+        self.ledger.meaning_of(number) == Some(Meaning::Output { pipe, origin })
     }
 
     /// This is the process that writes to a pipe.

@@ -48,7 +48,7 @@ impl Keeper {
             let numbers = bytes[..read].chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             for number in numbers {
                 match Pid::from_raw(number.max(0)) {
-                    Some(pid) if self.journal.table.find(pid).is_none() => drop(wait::reap(pid)),
+                    Some(pid) if self.journal.table.find(pid).is_none() => self.reap_one(pid),
                     Some(_) => {}
                     None if number < 0 => self.shelve(-number),
                     None => {}
@@ -57,6 +57,13 @@ impl Keeper {
             if read < bytes.len() {
                 break;
             }
+        }
+    }
+
+    /// Those that it hid are looked for now: no signal tells of them any more.
+    fn reap_one(&mut self, pid: Pid) {
+        if wait::reap(pid).is_some() && std::mem::take(&mut self.hidden) {
+            self.look_soon();
         }
     }
 
@@ -74,6 +81,7 @@ impl Keeper {
             if let Some(ended) = wait::peek(pid) {
                 self.tell(Told::Exit(row, pid, ended));
             }
+            self.hidden = true;
             return;
         }
     }

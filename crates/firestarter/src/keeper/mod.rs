@@ -74,6 +74,8 @@ struct Keeper {
     writer: Writer,
     /// When to look for zombies that no signal told of.
     look_at: Option<Instant>,
+    /// At the last look one stood that may have hidden others.
+    hidden: bool,
     /// This program has taken another's place, and has to show that it can.
     trial: Option<Trial>,
 }
@@ -140,6 +142,7 @@ pub(crate) fn run(
         upward,
         writer: writer_s,
         look_at,
+        hidden: false,
         trial,
     };
     keeper.writer.died();
@@ -239,7 +242,7 @@ impl Keeper {
                 child = true;
                 let orphan = |pid: &Pid| !self.is_own(*pid) && self.journal.table.find(*pid).is_none();
                 pid.filter(orphan).and_then(wait::reap);
-                self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
+                self.look_soon();
                 continue;
             }
             if self.reopen == Some(signal) {
@@ -254,6 +257,10 @@ impl Keeper {
             self.tell(Told::Signal);
         }
         child
+    }
+
+    fn look_soon(&mut self) {
+        self.look_at = self.look_at.or_else(|| Some(Instant::now() + LOOK_AFTER));
     }
 
     /// Wakes the daemon; a full pipe does that just as well.

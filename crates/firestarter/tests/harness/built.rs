@@ -16,6 +16,12 @@ pub(crate) fn notifier() -> &'static str {
     BUILT.get_or_init(|| build("notifier"))
 }
 
+/// A worker that is asked whether it serves, built likewise from `asked.c`.
+pub(crate) fn asked() -> &'static str {
+    static BUILT: OnceLock<String> = OnceLock::new();
+    BUILT.get_or_init(|| build("asked"))
+}
+
 fn build(name: &str) -> String {
     let built = format!("{}/{name}", env!("CARGO_TARGET_TMPDIR"));
     // Under another name first: a test of another file may be running it.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::proc::{self, Sig};
-use super::{notifier, pause, worker, LIMIT};
+use super::{asked, notifier, pause, worker, LIMIT};
 
 /// In the environment of all that a test starts, with the test's folder as its value.
 const MARK: &str = "FS_TEST_FOLDER";
@@ -83,6 +83,9 @@ impl Folder {
         }
         if toml.contains("@NOTIFIER@") {
             toml = toml.replace("@NOTIFIER@", notifier());
+        }
+        if toml.contains("@ASKED@") {
+            toml = toml.replace("@ASKED@", asked());
         }
         self.write("config.toml", &toml)
     }

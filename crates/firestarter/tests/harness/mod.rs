@@ -17,13 +17,13 @@ pub(crate) mod tracer;
 pub(crate) mod wire;
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
-pub(crate) use built::{notifier, worker};
+pub(crate) use built::{asked, notifier, worker};
 pub(crate) use folder::Folder;
 use proc::Sig;
 use wire::Wire;
@@ -256,6 +256,16 @@ pub(crate) fn run_command(folder: &Folder, toml: &str) -> Command {
     let mut command = folder.command(BIN);
     let output = |name: &str| File::options().append(true).create(true).open(folder.join(name)).expect("a file");
     command.arg("run").arg("-c").arg(folder.config(toml)).arg("-d").arg(folder.join("c"));
+    command.stdout(output("stdout")).stderr(output("stderr"));
+    command
+}
+
+/// The same, by a shell that waits first until somebody reads a FIFO.
+pub(crate) fn run_command_behind(gate: &Path, folder: &Folder, toml: &str) -> Command {
+    let run = run_command(folder, toml);
+    let mut command = folder.command("sh");
+    command.args(["-c", "exec 3>\"$0\" 3>&-; exec \"$@\""]).arg(gate).arg(run.get_program()).args(run.get_args());
+    let output = |name: &str| File::options().append(true).open(folder.join(name)).expect("a file");
     command.stdout(output("stdout")).stderr(output("stderr"));
     command
 }

@@ -79,6 +79,8 @@ pub(crate) fn start(keys: &str) -> Fire {
 pub(crate) fn folder() -> Folder {
     let folder = Folder::new();
     folder.script("run", &release(""));
+    folder.write("serve", "200");
+    folder.write("one", "one");
     folder.script("stopper", "#!/bin/sh\necho $FIRESTARTER_PIDS >> stopped\nkill -INT $FIRESTARTER_PIDS\n");
     folder.script("upgrader", "#!/bin/sh\necho upgraded >> releases\n");
     folder
@@ -92,7 +94,7 @@ pub(crate) fn toml(keys: &str) -> String {
 }
 
 pub(crate) fn release(first: &str) -> String {
-    format!("#!/bin/sh\n{first}\nexec {} serve path\n", harness::worker())
+    format!("#!/bin/sh\n{first}\neval \"$BEFORE\"\nexec {} serve path\n", harness::worker())
 }
 
 /// Puts another program in the place of the group's.

@@ -100,17 +100,30 @@ pub(crate) const TOPICS: &[Topic] = &[
 ];
 
 /// The keys of `[firestarter]` when it is no group.
-pub(crate) const DAEMON_KEYS: &[Key] = &[Key {
-    name: "stop_timeout",
-    aliases: &[],
-    default: Default::Value("30"),
-    form: DURATION,
-    example: "\"1m\"",
-    about:
-        "How long the stop of everything may take. Who is still there after it gets SIGKILL, whatever the groups' own \
-        time-outs say. As PID 1 the default is 8, since `docker stop` waits for 10 s.",
-    read: Reader::Daemon(|settings, item, ledger| settings.stop_timeout = value::duration(item, ledger)),
-}];
+pub(crate) const DAEMON_KEYS: &[Key] = &[
+    Key {
+        name: "stop_timeout",
+        aliases: &[],
+        default: Default::Value("30"),
+        form: DURATION,
+        example: "\"1m\"",
+        about: "How long the stop of everything may take. Who is still there after it gets SIGKILL, whatever the groups' own \
+            time-outs say. As PID 1 the default is 8, since `docker stop` waits for 10 s.",
+        read: Reader::Daemon(|settings, item, ledger| settings.stop_timeout = value::duration(item, ledger)),
+    },
+    Key {
+        name: "kill_strangers",
+        aliases: &[],
+        default: Default::Value("false"),
+        form: FLAG,
+        example: "true",
+        about: "A daemon that takes over, after a crash or an upgrade of Firestarter, tells of each child of Firestarter that no \
+            group knows of: what a worker has started and left behind, or what was there before Firestarter, as in a script \
+            that ends with `exec firestarter run`. `false`: they are left alone. `true`: they get SIGKILL, and what they have \
+            started too; so no worker may need a process that it has left to itself.",
+        read: Reader::Daemon(|settings, item, ledger| set(&mut settings.kill_strangers, value::flag(item, ledger))),
+    },
+];
 
 /// Which of the tables a key belongs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,6 +114,8 @@ fn settings_of_the_daemon() {
     let config = |text: &str| parsed(&format!("{text}\n[web]\nexec_start = 'a'")).unwrap();
     assert_eq!(config("").stop_timeout, None);
     assert_eq!(config("[firestarter]").stop_timeout, None);
+    let kills = |text: &str| config(text).kill_strangers;
+    assert!(!kills("[firestarter]") && kills("[firestarter]\nkill_strangers = true"));
     assert_eq!(config("[firestarter]\nstop_timeout = '1m'").stop_timeout, Some(Duration::from_secs(60)));
     let group = parsed("[firestarter]\nexec_start = 'a'\nstop_timeout = 1").unwrap();
     assert_eq!((group.groups[0].spec.name.as_str(), group.stop_timeout), ("firestarter", None));
