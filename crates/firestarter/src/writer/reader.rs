@@ -3,6 +3,7 @@
 
 mod ending;
 mod fat;
+mod pace;
 mod surplus;
 mod time;
 
@@ -27,6 +28,7 @@ use crate::sys::clone::exit_now;
 use super::label::{Label, OwnStyle};
 use ending::Ending;
 use fat::Fat;
+use pace::{Pace, REST};
 
 pub(super) struct Reader {
     plan: &'static Plan,
@@ -39,6 +41,7 @@ pub(super) struct Reader {
     held: BTreeSet<RawFd>,
     /// Feeds whose stages have more memory than they need at rest.
     fat: Fat,
+    pace: Pace,
     /// Seats that wait for their next attempt.
     resting: BTreeSet<usize>,
     /// What the keeper could not be told: pipes at their end, files that were opened anew.
@@ -69,6 +72,7 @@ impl Reader {
             feeds: BTreeMap::new(),
             held: BTreeSet::new(),
             fat: Fat::default(),
+            pace: Pace::new(Instant::now()),
             resting: BTreeSet::new(),
             untold: Vec::new(),
             ending: None,
@@ -113,8 +117,10 @@ impl Reader {
             self.mind_memory();
             let pipes = self.pipes;
             self.untold.retain(|(number, pipe)| !pipes.done(*number, *pipe));
-            if self.ending.is_some() {
-                self.end_if_done();
+            match self.ending {
+                Some(_) => self.end_if_done(),
+                None if self.pace.rests(Instant::now()) => std::thread::sleep(REST),
+                None => {}
             }
         }
     }
@@ -212,7 +218,9 @@ impl Reader {
                 entry.begin_anew(feed.size);
             }
         }
+        let before = feed.size;
         let fed = feed.read();
+        self.pace.took(feed.size - before);
         if feed.is_fat() {
             self.fat.insert(number);
         }
