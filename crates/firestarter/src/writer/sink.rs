@@ -216,7 +216,8 @@ impl Sink {
         if work.alone && untouched {
             return Rule::Free;
         }
-        Rule::Whole(self.line_max())
+        // A pipe that an earlier configuration began may hold less.
+        Rule::Whole(self.line_max().min(work.source.most() as usize - 1))
     }
 
     pub(super) fn line_max(&self) -> usize {

@@ -178,6 +178,25 @@ fn who_has_a_file_for_each_line_lets_others_write_in_between() {
 }
 
 #[test]
+fn a_line_that_its_stage_cannot_hold_is_split() {
+    let mut world = World::new("small", Rotation::Never, Overflow::Block);
+    let origin = Origin { group: 0, speaker: Speaker::Slot(2), stream: Stream::Stdout };
+    let newborn = Newborn { worker: WorkerId(9), row: Row(9), generation: 1 };
+    let opened = world.pipes.open(origin, &newborn).unwrap();
+    world.pipes.stage(opened.standing.number).unwrap().set_ring(128 * 1024);
+    world.reader().hear();
+    let mut left = 69_999;
+    while left > 0 {
+        left -= rustix::io::write(&opened.write, &vec![b'x'; left.min(10_000)]).unwrap();
+        turns(&mut world, 1);
+    }
+    rustix::io::write(&opened.write, b"\n").unwrap();
+    turns(&mut world, 3);
+    assert!(world.text().contains("x [split]\nx"), "nothing of it was written");
+    assert_eq!(world.text().matches('x').count(), 69_999);
+}
+
+#[test]
 fn a_writer_that_dies_over_giving_up_a_pipe_counts_it_once() {
     for steps in 0.. {
         let mut world = World::new("once", Rotation::Never, Overflow::Wait);
