@@ -44,7 +44,8 @@ fn what_the_code_counts_on_is_set() {
         assert!(unit.lines().any(|its| its == line), "{line}");
     }
     let keys = settings(&unit);
-    assert!(keys.iter().any(|(key, _)| *key == "FileDescriptorStoreMax"));
+    let most = keys.iter().find(|(key, _)| *key == "FileDescriptorStoreMax").expect("a store");
+    assert!(keys.contains(&("Environment", &format!("FDSTORE={}", most.1))), "an older systemd does not say it");
 }
 
 #[test]
