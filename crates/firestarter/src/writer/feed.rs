@@ -94,13 +94,13 @@ impl Feed {
     /// # Errors
     /// The kernel's.
     pub(super) fn new(source: Arc<Source>, overflow: Overflow, line_max: usize) -> io::Result<Feed> {
-        let size = source.taken(line_max as u64 + ROOM)?;
+        let (size, area) = source.taken(line_max as u64 + ROOM)?;
         let mut feed = Feed {
             size,
             state: State::Flows,
             overflow,
             most: source.most(),
-            area: source.area()?,
+            area,
             // Another writer may have used all of it.
             touched: if size == 0 { 0 } else { source.row.ring() },
             wide: false,

@@ -74,12 +74,13 @@ impl Source {
         (self.pipe.number as u32, self.pipe.pipe)
     }
 
-    /// How much was taken from the pipe, for a writer that begins. What a dead one was in the middle of is put right.
+    /// How much was taken from the pipe, and where the last of that stands, for a writer that begins. What a dead one was in
+    /// the middle of is put right.
     /// `most`: so much should find room in the stage, if it has no length yet.
     ///
     /// # Errors
     /// The kernel's.
-    pub(super) fn taken(&self, most: u64) -> io::Result<u64> {
+    pub(super) fn taken(&self, most: u64) -> io::Result<(u64, Area)> {
         if self.row.ring() == 0 {
             self.row.set_ring(most.next_multiple_of(GRAIN) + GRAIN);
         }
@@ -87,20 +88,13 @@ impl Source {
             self.seek(self.row.consumed(), Area::Ring);
             self.row.begun_anew();
         }
-        Ok(self.row.taken(tell(&self.pipe.stage)?))
+        let position = tell(&self.pipe.stage)?;
+        Ok((self.row.taken(position), self.row.area(position)))
     }
 
     /// So much may stand in the stage. The ring is longer, so that one that is full is not taken for one that is empty.
     pub(super) fn most(&self) -> u64 {
         self.row.ring() - GRAIN
-    }
-
-    /// Where the bytes stand that were taken last.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub(super) fn area(&self) -> io::Result<Area> {
-        Ok(self.row.area(tell(&self.pipe.stage)?))
     }
 
     /// What comes from the pipe next, at this position, goes there.

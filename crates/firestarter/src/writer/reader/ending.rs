@@ -55,11 +55,12 @@ impl Reader {
     fn say_what_is_lost(&self) {
         let mut by_seat = BTreeMap::<usize, u64>::new();
         let state = self.board.lock();
-        for (number, feed) in self.feeds.iter().filter(|(_, feed)| feed.left() > 0) {
+        for (number, feed) in &self.feeds {
             if let Some(entry) = state.entries.get(number) {
                 *by_seat.entry(entry.seat).or_default() += feed.left();
             }
         }
+        by_seat.retain(|_, left| *left > 0);
         for (seat, left) in by_seat {
             let errno = self.pipes.sinks().row(seat).errno();
             let why = match errno {
