@@ -69,10 +69,12 @@ environments = ['''BEFORE=@NOTIFIER@ say 'FDSTOREREMOVE=1\nFDNAME=a' send 'FDSTO
     every_step(24, &Story::of(keys, upgrade, check));
 }
 
-/// Ends the process that gives signs of life for the first worker, and waits for what comes of it.
-fn silenced(_: &Fire, before: &[u32]) -> Value {
-    let signs = proc::children(before[0]).into_iter().find(|pid| proc::alive(*pid)).expect("signs of life");
-    proc::signal(signs, Sig::KILL);
+/// Ends the process that gives signs of life for the first worker, and waits for what comes of it. A worker may be
+/// ready before it has one, and has had others.
+fn silenced(fire: &Fire, before: &[u32]) -> Value {
+    let signs = || fire.folder.read(&format!("signs.{}", before[0])).strip_suffix('\n')?.parse().ok();
+    until("signs of life", || signs().is_some());
+    proc::signal(signs().expect("seen just now"), Sig::KILL);
     until("its end", || !proc::alive(before[0]));
     Value::Null
 }
@@ -94,7 +96,7 @@ ack = 'notify'
 watchdog_timeout = '600ms'
 environments = ['''BEFORE=ulimit -c 0
 @NOTIFIER@ say READY=1 barrier /dev/null exit 0
-@NOTIFIER@ every 150 WATCHDOG=1 &''']";
+@NOTIFIER@ every 150 WATCHDOG=1 & echo $! > @DIR@/signs.$$''']";
     every_step(25, &Story::of(keys, silenced, first_new));
 }
 
@@ -103,7 +105,7 @@ fn a_watch_file_that_nobody_touches() {
     let keys = r#"start_immediate = true
 ack_timeout = '10ms'
 live_check_timeout = '600ms'
-environments = ['''BEFORE=(while :; do : > "$FIRESTARTER_WATCH_FILE"; sleep 0.15; done) &''']"#;
+environments = ['''BEFORE=(while :; do : > "$FIRESTARTER_WATCH_FILE"; sleep 0.15; done) & echo $! > @DIR@/signs.$$''']"#;
     every_step(26, &Story::of(keys, silenced, first_new));
 }
 
