@@ -100,6 +100,11 @@ pub(crate) fn plain(error: &io::Error) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
+/// As [`plain`], of an error's number.
+pub(crate) fn plain_errno(errno: i32) -> String {
+    plain(&io::Error::from_raw_os_error(errno))
+}
+
 /// Says a line, in one write.
 pub(crate) fn say(message: fmt::Arguments<'_>) {
     let unsaid = UNSAID.swap(0, Ordering::Relaxed);

@@ -126,13 +126,13 @@ fn whoever_says_nothing_is_not_quoted() {
 #[test]
 fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_back() {
     let folder = Folder::new();
-    folder.script("run", "#!/bin/sh\nexec sleep 1000\n");
-    let toml =
-        "[web]\nexec_start = ['@DIR@/run']\nnumprocesses = 4\nrestart = 'always'\nack_timeout = '50ms'\nsurge = 1\n";
+    folder.script("run", "#!/bin/sh\n$READY\nexec sleep 1000\n");
+    let toml = "[web]\nexec_start = ['@DIR@/run']\nnumprocesses = 4\nrestart = 'always'\nsurge = 1\nack = 'notify'\n\
+                environments = ['READY=@NOTIFIER@ say READY=1 barrier /dev/null exit 0']\n";
     let fire = Fire::start_in(folder, toml);
     let before = fire.settled("web", 4);
     // The third of its workers to start is bad.
-    let script = "#!/bin/sh\ncd @DIR@; echo x >>started; [ $(wc -l <started) -ne 3 ] || exit 5; exec sleep 2000\n";
+    let script = "#!/bin/sh\ncd @DIR@; echo x >>started; [ $(wc -l <started) -ne 3 ] || exit 5\n$READY\nexec sleep 2000\n";
     fire.folder.script("fresh", &script.replace("@DIR@", &fire.folder.path().display().to_string()));
     fs::rename(fire.folder.join("fresh"), fire.folder.join("run")).expect("rename");
     let said = fire.ctl(&["ctrl", "web", "upgrade"]);
@@ -142,7 +142,7 @@ fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_
     let mixed = fire.settled("web", 4);
     assert_eq!(mixed[2..], before[2..], "slots that were not renewed");
     assert!(mixed[..2].iter().all(|pid| !before.contains(pid)), "what was committed stays: {before:?} {mixed:?}");
-    // A timer acks for a script that may not have come to its end yet.
+    // A script that is ready may not have come to its end yet.
     let runs = |pid: u32| proc::arguments(pid).last().cloned().unwrap_or_default();
     let run =
         |pids: &[u32], words: [&str; 4]| until("the scripts' ends", || pids.iter().map(|pid| runs(*pid)).eq(words));

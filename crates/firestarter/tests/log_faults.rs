@@ -29,8 +29,7 @@ fn start(folder: Folder, rest: u32, bytes: u64, log: &str) -> Fire {
 }
 
 fn done(fire: &Fire) -> bool {
-    let pid = fire.settled("web", 1)[0];
-    fire.folder.join(&format!("done.{pid}")).exists()
+    lines::is_done(&fire.folder, fire.settled("web", 1)[0])
 }
 
 #[test]

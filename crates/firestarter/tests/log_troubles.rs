@@ -20,7 +20,7 @@ fn what_is_dropped_is_told_of_while_it_is_and_counted_once_for_all_who_write_the
     fire.hears("no space left on device; what is written to it is dropped and counted until that is mended");
     fire.hears("what workers write is dropped and counted from now on");
     let loud = fire.settled("loud", 2);
-    until("all is written", || loud.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
+    until("all is written", || loud.iter().all(|pid| lines::is_done(&fire.folder, *pid)));
     let of_log = |what: &str| fire.group("quiet")["logs"][0][what].as_u64().expect("a number");
     until("the status says how much is dropped", || {
         of_log("dropped_bytes") > 7_000_000 && of_log("dropped_lines") > 100
@@ -51,7 +51,7 @@ fn what_cannot_be_written_before_the_end_is_told_of_with_its_log() {
     let (mut fire, _disk) = (Fire::start_in(folder, toml), disk);
     fire.hears("no space left on device; whoever writes to it waits until that is mended");
     let worker = fire.settled("web", 1)[0];
-    until("all is written", || fire.folder.join(&format!("done.{worker}")).exists());
+    until("all is written", || lines::is_done(&fire.folder, worker));
     let taken = lines::all_taken(&fire.folder);
     assert_eq!((fire.ctl(&["stop"]).code, fire.ended().code()), (0, Some(0)));
     let log = fire.folder.join("disk/log");

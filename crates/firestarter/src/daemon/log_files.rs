@@ -6,7 +6,7 @@ use super::Daemon;
 use crate::api::{LogStatus, LogStream};
 use crate::config::{LogFile, Output};
 use crate::journal::{SinkRow, Speaker, Stream};
-use crate::say::plain;
+use crate::say::plain_errno;
 
 impl Daemon<'_> {
     /// How the files of each group's streams are.
@@ -73,5 +73,5 @@ pub(super) fn path(log: &LogFile) -> String {
 
 /// The kernel's words for what is wrong, if anything is.
 pub(super) fn error(errno: i32) -> Option<String> {
-    (errno != 0).then(|| plain(&std::io::Error::from_raw_os_error(errno)).to_string())
+    (errno != 0).then(|| plain_errno(errno))
 }

@@ -10,7 +10,7 @@ use firestarter_core::ids::{Generation, GroupId, Pid, Slot};
 use firestarter_core::spec::Signal;
 
 use crate::config::{Group, Health, Launch, Output};
-use crate::say::{plain, say};
+use crate::say::{plain_errno, say};
 
 /// Says what happened in these groups.
 pub(super) fn tell(notice: &Notice, groups: &[Group]) {
@@ -170,7 +170,7 @@ fn describe(failure: &Failure, launch: Option<&Launch>, hook: Option<HookKind>) 
                 SpawnStep::Exec => "run its program",
                 SpawnStep::Watch => "watch its process",
             };
-            format!("not started: {step}{what}: {}", plain(&std::io::Error::from_raw_os_error(*errno)))
+            format!("not started: {step}{what}: {}", plain_errno(*errno))
         }
     }
 }
@@ -258,7 +258,7 @@ fn probed(answer: &Answer, describe: impl Fn(&Failure) -> String) -> String {
     match answer {
         Answer::Good => "succeeded".to_owned(),
         Answer::Status(status) => format!("got HTTP status {status}"),
-        Answer::Unreachable(errno) => format!("got: {}", plain(&std::io::Error::from_raw_os_error(*errno))),
+        Answer::Unreachable(errno) => format!("got: {}", plain_errno(*errno)),
         Answer::Garbled => "got an answer that is no HTTP".to_owned(),
         Answer::Closed => "got no answer before the connection was closed".to_owned(),
         Answer::Late => "got no answer in time".to_owned(),

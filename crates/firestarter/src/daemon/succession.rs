@@ -20,7 +20,7 @@ use rustix::fs::{memfd_create, open, FileType, MemfdFlags, Mode, OFlags};
 use super::{now, Daemon, Shared, Source};
 use crate::api::Outcome;
 use crate::journal::{Handover, Part, Reason};
-use crate::say::{plain, say};
+use crate::say::{plain, plain_errno, say};
 use crate::sys::clone::exit_now;
 use crate::sys::fds;
 
@@ -273,7 +273,7 @@ fn converse(path: &str, input: File) -> Result<(), String> {
 fn describe(reason: Reason) -> String {
     match reason {
         Reason::Execute(errno) => {
-            format!("it cannot be executed: {}", plain(&std::io::Error::from_raw_os_error(errno)))
+            format!("it cannot be executed: {}", plain_errno(errno))
         }
         Reason::Refused => "it could not take over after all; its reason stands in the log".to_owned(),
         Reason::Died => "its daemons died before they were at work".to_owned(),

@@ -218,6 +218,7 @@ mod tests {
     use super::*;
     use crate::sys::{clone, wait};
     use proptest::prelude::*;
+    use std::io::Write as _;
 
     const WEB: Speaker = Speaker::Slot(3);
 
@@ -275,10 +276,18 @@ mod tests {
         assert!(kept.ends_with(&format!("9999\n{}next\n", "x".repeat(256))), "{kept}");
     }
 
-    /// Lines from which one sees what is missing: a number, and its own length.
-    fn line(number: u64) -> String {
-        let filling = "x".repeat((number * 7 % 90) as usize);
-        format!("{number} {} {filling}\n", filling.len())
+    /// Lines from which one sees what is missing: a number, and its own length. Nothing is allocated: in a child that was
+    /// forked while another test did so, that would wait for ever.
+    fn line(number: u64, buffer: &mut [u8; 128]) -> &[u8] {
+        let length = (number * 7 % 90) as usize;
+        let mut rest = &mut buffer[..];
+        writeln!(rest, "{number} {length} {:x<length$}", "").unwrap();
+        let left = rest.len();
+        &buffer[..128 - left]
+    }
+
+    fn push(rings: &Rings, number: u64) {
+        rings.push(0, number, WEB, Stream::Stdout, line(number, &mut [0; 128]));
     }
 
     /// The numbers of whole lines that follow each other.
@@ -296,7 +305,7 @@ mod tests {
         let rings: &Rings = Box::leak(Box::new(Rings::new(Memory::Loose, &[8192], 7).unwrap()));
         const COUNT: u64 = 100_000;
         let writer = std::thread::spawn(|| {
-            (0..COUNT).for_each(|number| rings.push(0, number, WEB, Stream::Stdout, line(number).as_bytes()));
+            (0..COUNT).for_each(|number| push(rings, number));
         });
         let (mut place, mut expected) = (None, 0);
         while expected < COUNT {
@@ -317,7 +326,7 @@ mod tests {
         for _ in 0..50 {
             let child = clone::fork_sharing_descriptors(|| {
                 // It is killed long before.
-                (next..u64::MAX).for_each(|number| rings.push(0, number, WEB, Stream::Stdout, line(number).as_bytes()));
+                (next..u64::MAX).for_each(|number| push(rings, number));
                 clone::exit_now(0)
             });
             let child = child.unwrap();

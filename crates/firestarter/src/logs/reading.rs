@@ -193,8 +193,11 @@ impl Reading<'_> {
     fn tell_of_absence(&self) {
         if self.sources.iter().all(|source| source.absent) {
             for source in &self.sources {
-                if let From::File(file) = &source.from {
-                    say(format_args!("{}: {} is not there yet", source.name, file.path().display()));
+                let From::File(file) = &source.from else { continue };
+                let (name, path, folder) = (&source.name, file.path().display(), file.folder());
+                match folder.is_dir() {
+                    true => say(format_args!("{name}: {path} is not there yet")),
+                    false => say(format_args!("{name}: {path} is not there, nor is the folder {}", folder.display())),
                 }
             }
         }

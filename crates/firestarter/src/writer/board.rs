@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{eventfd, EventfdFlags};
 
-use super::sink::{now, Sink, Turn};
+use super::sink::{now, Sink, Turn, Work};
 use super::source::Source;
 use super::times::Times;
 use crate::journal::Gap;
@@ -129,22 +129,8 @@ pub(super) struct Task {
 pub(super) enum Job {
     /// Its file is to be opened anew.
     Reopen,
-    /// Something is to be written.
-    Write(Portion),
-}
-
-/// What a pipe has.
-pub(super) struct Portion {
-    number: RawFd,
-    pub(super) source: Arc<Source>,
-    pub(super) to: u64,
-    pub(super) ended: bool,
-    pub(super) alone: bool,
-    pub(super) gap: Option<Gap>,
-    /// When that was read.
-    pub(super) time: u64,
-    /// Something is dropped of another pipe that goes to the same sink, and not told of yet.
-    pub(super) others_miss: bool,
+    /// Something of this pipe is to be written.
+    Write(RawFd, Work),
 }
 
 /// The first wait after a failure, and the longest.
@@ -291,8 +277,8 @@ impl State {
             let (source, alone) = (entry.source.clone(), seat.pipes == 1);
             // What stands before a gap has no end but that.
             let ended = gap.map_or(entry.ended && to == entry.size, |gap| to == gap.from.max(consumed));
-            let portion = Portion { number, source, to, ended, alone, gap, time, others_miss };
-            return Some(Task { seat: index, sink, job: Job::Write(portion) });
+            let work = Work { source, to, ended, alone, gap, time, others_miss };
+            return Some(Task { seat: index, sink, job: Job::Write(number, work) });
         }
     }
 
@@ -307,7 +293,7 @@ impl State {
         let seat = &mut self.seats[index];
         seat.sink = Some(sink);
         seat.since = None;
-        let Job::Write(Portion { number, source, to, ended: task_ended, gap, .. }) = job else { return };
+        let Job::Write(number, work) = job else { return };
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.claimed = None;
         match turn {
@@ -332,19 +318,19 @@ impl State {
             Turn::On | Turn::Waits => {}
         }
         if turn == Turn::Waits {
-            entry.times.skip(to);
+            entry.times.skip(work.to);
         }
-        let consumed = source.row.consumed();
+        let consumed = work.source.row.consumed();
         if entry.held {
             self.told.push(Told::Room(number));
         }
-        match source.row.gap() {
+        match work.source.row.gap() {
             Some(Gap { from, to: None }) if from == consumed => self.told.push(Told::GapReached(number)),
             Some(_) => _ = self.make_ready(number, false),
-            None if entry.ended && !task_ended && consumed < entry.size => _ = self.make_ready(number, false),
+            None if entry.ended && !work.ended && consumed < entry.size => _ = self.make_ready(number, false),
             None if entry.ended && consumed == entry.size => self.told.push(Told::Done(number)),
             // What is left, or has come meanwhile.
-            None if consumed < entry.size && (turn == Turn::On || entry.size > to || gap.is_some()) => {
+            None if consumed < entry.size && (turn == Turn::On || entry.size > work.to || work.gap.is_some()) => {
                 self.make_ready(number, false);
             }
             None => {}

@@ -22,7 +22,9 @@ pub(super) struct LogFile {
     compressor: (&'static Compressor, usize),
     open: Option<Open>,
     /// It could not be rotated: it grows until the next attempt.
-    not_before: Option<Instant>,
+    rotates_at: Option<Instant>,
+    /// A backup could not be removed: it stays until the next attempt.
+    prunes_at: Option<Instant>,
     /// How many bytes its backups have together at most, where that is limited. None: not known yet.
     backups: Option<u64>,
     /// So often was it asked to open the file anew when it opened it.
@@ -50,7 +52,7 @@ pub(super) struct End {
     pub(super) torn: Option<bool>,
 }
 
-/// Between two attempts to rotate.
+/// Between two attempts to rotate, or to remove a backup.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl LogFile {
@@ -59,7 +61,7 @@ impl LogFile {
         row: SinkRow<'static>,
         compressor: (&'static Compressor, usize),
     ) -> LogFile {
-        LogFile { log, row, compressor, open: None, not_before: None, backups: None, opened_at: 0 }
+        LogFile { log, row, compressor, open: None, rotates_at: None, prunes_at: None, backups: None, opened_at: 0 }
     }
 
     pub(super) fn log(&self) -> &'static output::LogFile {
@@ -142,11 +144,9 @@ impl LogFile {
     /// How much of this may be appended before a rotation; none: it is due. `goes_on`: the first line has begun in the file.
     pub(super) fn room(&mut self, lines: &[u8], goes_on: bool) -> usize {
         let Some(open) = self.open.as_mut().filter(|open| open.regular) else { return lines.len() };
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
-            return lines.len();
-        }
         let room = match &self.log.rotation {
             Rotation::Never => lines.len(),
+            _ if is_to_come(self.rotates_at) => lines.len(),
             Rotation::Size { max_bytes, .. } => fits(*max_bytes, open.size, lines, goes_on),
             Rotation::Time(schedule) => {
                 let due = !goes_on && now() >= open.due;
@@ -168,13 +168,16 @@ impl LogFile {
     /// Removes the oldest backups as far as they would be too large together with a file of this size.
     fn make_room(&mut self, size: u64) {
         let Some(max_total) = self.log.max_total else { return };
-        if self.backups.is_some_and(|backups| backups == 0 || backups.saturating_add(size) <= max_total) {
+        let fits = self.backups.is_some_and(|backups| backups == 0 || backups.saturating_add(size) <= max_total);
+        if fits || is_to_come(self.prunes_at) {
             return;
         }
         let (compressor, log) = self.compressor;
         match Folder::of(self.log).and_then(|folder| folder.prune(self.log, size, &compressor.turn(log))) {
-            Ok(kept) => self.backups = Some(kept),
-            Err(error) => self.cannot("remove a backup", &error, "there is more than max_total"),
+            Ok(kept) => (self.backups, self.prunes_at) = (Some(kept), None),
+            Err(error) => {
+                put_off(&mut self.prunes_at, self.log, "remove a backup", &error, "there is more than max_total");
+            }
         }
     }
 
@@ -186,22 +189,13 @@ impl LogFile {
         match moved {
             Ok(backups) => {
                 self.open = None;
-                self.not_before = None;
+                self.rotates_at = None;
                 self.backups = Some(backups);
                 self.row.count_rotation();
                 compressor.look(log);
             }
-            Err(error) => self.cannot("rotate", &error, "it grows"),
+            Err(error) => put_off(&mut self.rotates_at, self.log, "rotate", &error, "it grows"),
         }
-    }
-
-    /// Says once what cannot be done for now.
-    fn cannot(&mut self, what: &str, error: &io::Error, so: &str) {
-        if self.not_before.is_none() {
-            let path = self.log.path.display();
-            say(format_args!("log {path}: {what}: {}; {so} until that can be done", plain(error)));
-        }
-        self.not_before = Some(Instant::now() + PATIENCE);
     }
 
     /// Appends as much as is taken.
@@ -244,6 +238,19 @@ impl Open {
             self.due = schedule.due(begun, zone(schedule.utc));
         }
     }
+}
+
+fn is_to_come(attempt: Option<Instant>) -> bool {
+    attempt.is_some_and(|at| Instant::now() < at)
+}
+
+/// Says once what cannot be done for now, and sets the next attempt.
+fn put_off(attempt: &mut Option<Instant>, log: &output::LogFile, what: &str, error: &io::Error, so: &str) {
+    if attempt.is_none() {
+        let path = log.path.display();
+        say(format_args!("log {path}: {what}: {}; {so} until that can be done", plain(error)));
+    }
+    *attempt = Some(Instant::now() + PATIENCE);
 }
 
 fn now() -> i64 {

@@ -1,7 +1,7 @@
 //! A thread that writes: takes what is next from the board, gives the sink a turn, puts it back. It alone waits for disks.
 
-use super::board::{Board, Job, Portion, Task};
-use super::sink::{Scratch, Turn, Work};
+use super::board::{Board, Job, Task};
+use super::sink::{Scratch, Turn};
 
 /// Hires a hand. Called with the board unlocked; whoever calls has counted it already.
 ///
@@ -27,18 +27,6 @@ fn work(board: &'static Board) {
 pub(super) fn attend(task: &mut Task, scratch: &mut Scratch) -> Turn {
     match &task.job {
         Job::Reopen => task.sink.reopen(),
-        Job::Write(portion) => {
-            let Portion { source, to, ended, alone, gap, time, others_miss, .. } = portion;
-            let work = Work {
-                source,
-                to: *to,
-                ended: *ended,
-                alone: *alone,
-                gap: *gap,
-                time: *time,
-                others_miss: *others_miss,
-            };
-            task.sink.turn(&work, scratch)
-        }
+        Job::Write(_, work) => task.sink.turn(work, scratch),
     }
 }

@@ -15,6 +15,7 @@ pub(super) mod trouble;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::{End, LogFile};
@@ -59,8 +60,8 @@ impl Scratch {
 }
 
 /// What there is to write.
-pub(super) struct Work<'a> {
-    pub(super) source: &'a Source,
+pub(super) struct Work {
+    pub(super) source: Arc<Source>,
     /// Up to here the stage may be looked at.
     pub(super) to: u64,
     /// Nothing will follow on what stands before that.
@@ -126,7 +127,7 @@ impl Sink {
     }
 
     /// Writes one batch, or a few of one chunk.
-    pub(super) fn turn(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> Turn {
+    pub(super) fn turn(&mut self, work: &Work, scratch: &mut Scratch) -> Turn {
         match self.write_some(work, scratch) {
             Ok(turn) => {
                 self.row.set_errno(0);
@@ -173,8 +174,8 @@ impl Sink {
         std::mem::replace(&mut self.reopened, done) != done
     }
 
-    fn write_some(&mut self, work: &Work<'_>, scratch: &mut Scratch) -> io::Result<Turn> {
-        let source = work.source;
+    fn write_some(&mut self, work: &Work, scratch: &mut Scratch) -> io::Result<Turn> {
+        let source = &*work.source;
         if let Some((batch, written)) = self.pending {
             self.resume(batch, written, work, scratch)?;
         }
@@ -211,7 +212,7 @@ impl Sink {
         Ok(Turn::On)
     }
 
-    fn rule(&self, work: &Work<'_>) -> Rule {
+    fn rule(&self, work: &Work) -> Rule {
         let untouched = work.source.form == Form::Plain && work.source.label.is_empty();
         if work.alone && untouched {
             return Rule::Free;
@@ -232,7 +233,7 @@ impl Sink {
     fn put(
         &mut self,
         kind: Kind,
-        work: &Work<'_>,
+        work: &Work,
         time: u64,
         mut from: u64,
         input: &[u8],
@@ -254,7 +255,7 @@ impl Sink {
                 continue;
             }
             if self.open_line != WHOLE && !goes_on {
-                self.close_line(work, from)?;
+                self.close_line(&work.source, from)?;
                 continue;
             }
             let taken = match fits == output.len() {
@@ -267,56 +268,46 @@ impl Sink {
             let batch = Batch { kind, pipe, from, to, time, file, open_line: self.open_line, missing: [0; 2] };
             self.begin(batch);
             self.append(&output[..fits], 0)?;
-            self.finish(work, &input[..taken], output[..fits].last() == Some(&b'\n'));
+            let last = work.ended && to == work.to;
+            self.finish(&work.source, &input[..taken], output[..fits].last() == Some(&b'\n'), last);
             (from, input, output) = (to, &input[taken..], &output[fits..]);
         }
         Ok(())
     }
 
-    fn close_line(&mut self, work: &Work<'_>, at: u64) -> io::Result<()> {
-        let (file, pipe) = (self.look()?, work.source.name());
+    fn close_line(&mut self, source: &Source, at: u64) -> io::Result<()> {
+        let (file, pipe) = (self.look()?, source.name());
         let (kind, open_line) = (Kind::Close, self.open_line);
         let batch = Batch { kind, pipe, from: at, to: at, time: 0, file, open_line, missing: [0; 2] };
         self.begin(batch);
         self.append(b"\n", 0)?;
-        self.finish(work, b"", true);
+        self.finish(source, b"", true, false);
         Ok(())
     }
 
     fn write_gap(&mut self, source: &Source, gap: Range<u64>, scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work { source, to: gap.end, ended: false, alone: false, gap: None, time: now(), others_miss: false };
         let missing = [gap.end - gap.start, source.row.counted(gap.start).lines];
-        self.write_count(Kind::Gap, &work, gap, missing, scratch)
+        self.write_count(Kind::Gap, source, gap, missing, scratch)
     }
 
     /// Tells of what was given up of other pipes.
     fn write_lost(&mut self, source: &Source, [bytes, lines]: [u64; 2], scratch: &mut Scratch) -> io::Result<()> {
-        let work = Work {
-            source,
-            to: source.row.consumed(),
-            ended: false,
-            alone: false,
-            gap: None,
-            time: now(),
-            others_miss: false,
-        };
         let (_, told) = self.row.lost();
-        self.write_count(Kind::Lost, &work, lines..bytes, [bytes - told[0], lines - told[1]], scratch)
+        self.write_count(Kind::Lost, source, lines..bytes, [bytes - told[0], lines - told[1]], scratch)
     }
 
     fn write_count(
         &mut self,
         kind: Kind,
-        work: &Work<'_>,
+        source: &Source,
         of: Range<u64>,
         missing: [u64; 2],
         scratch: &mut Scratch,
     ) -> io::Result<()> {
-        let source = work.source;
         while self.open_line != WHOLE {
             self.look()?;
             if self.open_line != WHOLE {
-                self.close_line(work, source.row.consumed())?;
+                self.close_line(source, source.row.consumed())?;
             }
         }
         let (time, file) = (now(), self.look()?);
@@ -325,7 +316,7 @@ impl Sink {
         let text = self.compose(&batch, source, scratch)?;
         self.begin(batch);
         self.append(text, 0)?;
-        self.finish(work, b"", true);
+        self.finish(source, b"", true, false);
         Ok(())
     }
 

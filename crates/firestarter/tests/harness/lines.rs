@@ -82,12 +82,16 @@ pub(crate) fn all_there(folder: impl AsRef<Path>, found: &BTreeMap<u32, Found>) 
         let taken = taken(folder, pid);
         let of = found.get(&pid).copied().unwrap_or_default();
         // One that was killed may not have noted its last write.
-        let noted = folder.join(format!("done.{pid}")).exists();
-        let most = if noted { taken } else { taken + PART };
+        let most = if is_done(folder, pid) { taken } else { taken + PART };
         assert!((taken..=most).contains(&of.bytes), "pid {pid}: {of:?}, but it wrote {taken} bytes");
         all += taken;
     }
     all
+}
+
+/// Whether a worker has written all that it was to.
+pub(crate) fn is_done(folder: impl AsRef<Path>, pid: u32) -> bool {
+    folder.as_ref().join(format!("done.{pid}")).exists()
 }
 
 /// How many bytes of a worker the kernel took.

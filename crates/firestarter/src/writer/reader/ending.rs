@@ -2,7 +2,7 @@
 //! nobody is left who could open a pipe.
 
 use super::*;
-use crate::say::plain;
+use crate::say::plain_errno;
 
 /// What is left is written.
 pub(super) struct Ending {
@@ -65,7 +65,7 @@ impl Reader {
             let errno = self.pipes.sinks().row(seat).errno();
             let why = match errno {
                 0 => "it takes nothing".to_owned(),
-                errno => plain(&std::io::Error::from_raw_os_error(errno)).to_string(),
+                errno => plain_errno(errno),
             };
             let whose = match self.plan.logs.get(seat) {
                 Some(log) => format!("log {}", log.path.display()),

@@ -74,10 +74,10 @@ impl Sink {
         &mut self,
         batch: Batch,
         written: Option<usize>,
-        work: &Work<'_>,
+        work: &Work,
         scratch: &mut Scratch,
     ) -> io::Result<()> {
-        let bytes = self.compose(&batch, work.source, scratch)?.to_vec();
+        let bytes = self.compose(&batch, &work.source, scratch)?.to_vec();
         let written = match (written, &mut self.place, batch.file) {
             (written, Place::File(file), Some((inode, before))) => {
                 let there = file.look_for(inode)?.map_or(0, |size| size.saturating_sub(before)) as usize;
@@ -93,7 +93,8 @@ impl Sink {
         self.append(&bytes, written.min(bytes.len()))?;
         let part = if batch.kind == Kind::Lines { &scratch.input[..] } else { b"" };
         let part = part.to_vec();
-        self.finish(work, &part, bytes.last() == Some(&b'\n'));
+        let last = work.ended && batch.to == work.to;
+        self.finish(&work.source, &part, bytes.last() == Some(&b'\n'), last);
         Ok(())
     }
 
@@ -127,13 +128,13 @@ impl Sink {
         Ok(())
     }
 
-    /// All of a batch is written. `part`: what of the stage it was.
-    pub(super) fn finish(&mut self, work: &Work<'_>, part: &[u8], whole: bool) {
+    /// All of a batch is written. `part`: what of the stage it was; `whole`: the sink ends with a line's end; `last`: nothing
+    /// follows on the part.
+    pub(super) fn finish(&mut self, source: &Source, part: &[u8], whole: bool, last: bool) {
         let Some((batch, _)) = self.pending.take() else { return };
-        let source = work.source;
         self.open_line = match whole {
             true => WHOLE,
-            false if work.ended && batch.to == work.to => NOBODY,
+            false if last => NOBODY,
             false => source.id(),
         };
         if let (Kind::Lines | Kind::Split, Place::Own(own)) = (batch.kind, &self.place) {
@@ -147,7 +148,7 @@ impl Sink {
             }
             Kind::Lines | Kind::Split | Kind::Close => source.consumed(part, batch.to),
         }
-        let torn = part.last().is_some_and(|last| *last != b'\n') && work.ended && batch.to == work.to;
+        let torn = last && part.last().is_some_and(|byte| *byte != b'\n');
         let bytes = match batch.kind {
             Kind::Lines | Kind::Split => batch.to - batch.from,
             Kind::Gap | Kind::Lost | Kind::Close => 0,
