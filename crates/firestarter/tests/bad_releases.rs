@@ -132,7 +132,8 @@ fn an_abort_in_a_later_batch_keeps_what_was_committed_and_a_rollback_brings_all_
     let fire = Fire::start_in(folder, toml);
     let before = fire.settled("web", 4);
     // The third of its workers to start is bad.
-    let script = "#!/bin/sh\ncd @DIR@; echo x >>started; [ $(wc -l <started) -ne 3 ] || exit 5\n$READY\nexec sleep 2000\n";
+    let script =
+        "#!/bin/sh\ncd @DIR@; echo x >>started; [ $(wc -l <started) -ne 3 ] || exit 5\n$READY\nexec sleep 2000\n";
     fire.folder.script("fresh", &script.replace("@DIR@", &fire.folder.path().display().to_string()));
     fs::rename(fire.folder.join("fresh"), fire.folder.join("run")).expect("rename");
     let said = fire.ctl(&["ctrl", "web", "upgrade"]);

@@ -36,7 +36,7 @@ fn at_rest(fire: &Fire, descriptors: usize, after: &[u32]) {
 }
 
 fn reply(wire: &mut Wire, fire: &Fire) -> Value {
-    wire.reply_over_crashes().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()))
+    wire.one_reply().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()))
 }
 
 fn paced(salt: u64, keys: &str) {
@@ -69,7 +69,6 @@ fn paced(salt: u64, keys: &str) {
         }
         let said = reply(&mut wire, &fire);
         assert!(verb == "cancel" || said.get("result").is_some(), "{verb}: {said} {}", fire.stderr());
-        assert_eq!(wire.ask("list", json!({}))["result"]["names"][0], "web", "one reply, and no more");
         drop(wire);
         let after = fire.settled("web", WORKERS);
         if verb != "cancel" {

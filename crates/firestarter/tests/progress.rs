@@ -4,6 +4,7 @@
 mod harness;
 
 use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 
 use harness::proc::{self, Sig};
 use harness::wire::Wire;
@@ -152,5 +153,18 @@ fn an_interrupt_ends_the_waiting_and_nothing_else() {
     assert_eq!(waited.code, 1);
     assert!(waited.err.contains("cancel"), "{waited:?}");
     assert_eq!(fire.ctl(&["ctrl", "web", "cancel"]).code, 1, "there is nothing more to cancel");
+    fire.stop();
+}
+
+#[test]
+fn an_interrupt_that_is_ignored_ends_nothing() {
+    let fire = slow();
+    let mut shell = fire.folder.command("sh");
+    shell.args(["-c", &format!("trap '' INT; exec {} ctrl web upgrade --progress -d c 2>told", harness::BIN)]);
+    let client = shell.stdout(Stdio::piped()).spawn().expect("start");
+    until("it is told of three", || fire.folder.read("told").contains(", 3 spawned"));
+    proc::signal(client.id(), Sig::INT);
+    assert_eq!(fire.order("web", "cancel"), "cancelled; generation 1 serves on");
+    assert_eq!(finish(client).code, 1, "it waited for the end");
     fire.stop();
 }

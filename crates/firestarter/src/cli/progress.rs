@@ -43,9 +43,10 @@ pub(super) struct Show<'a> {
 }
 
 impl<'a> Show<'a> {
-    /// From now on Ctrl-C ends the waiting.
+    /// From now on Ctrl-C ends the waiting, but of who runs in the background, whom it is not meant for.
     pub(super) fn new(out: &'a mut dyn Write, form: Form) -> Show<'a> {
-        let signals = SignalFd::new(&INTERRUPTS).ok();
+        let meant = !INTERRUPTS.iter().any(|signal| signals::is_ignored(*signal));
+        let signals = if meant { SignalFd::new(&INTERRUPTS).ok() } else { None };
         if signals.is_some() {
             signals::block(&INTERRUPTS);
         }

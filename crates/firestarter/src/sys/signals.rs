@@ -30,6 +30,17 @@ pub(crate) fn block_and_reset() -> bool {
     hangup_ignored
 }
 
+/// Whether whoever started this program has it ignore a signal, as a shell does with SIGINT of what it starts in the
+/// background.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: sigaction only writes the struct, which is valid as zeroes too.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), now.as_mut_ptr());
+        now.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Blocks these signals beside those that are blocked.
 pub(crate) fn block(signals: &[i32]) {
     change_mask(libc::SIG_BLOCK, signals);
@@ -132,6 +143,12 @@ mod tests {
             assert_eq!(child.wait().unwrap().signal(), Some(9));
             assert!(signal_process(&pidfd, 9).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_ignored_is_told_apart() {
+        // The one is, in every Rust program.
+        assert!(is_ignored(libc::SIGPIPE) && !is_ignored(libc::SIGURG));
     }
 
     #[test]

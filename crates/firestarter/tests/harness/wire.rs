@@ -92,6 +92,17 @@ impl Wire {
         }
     }
 
+    /// The one reply to what was asked, whatever dies meanwhile; none if the connection ends without. It may come once more,
+    /// equal, from who could not know that it was sent: what is asked next shows that nothing else has come.
+    pub(crate) fn one_reply(&mut self) -> Option<Value> {
+        let reply = self.reply_over_crashes()?;
+        let Ok(next) = self.send("list", json!({})) else { return Some(reply) };
+        while let Some(other) = self.reply_over_crashes().filter(|other| other["id"] != next) {
+            assert_eq!(other, reply, "one reply, or an equal one");
+        }
+        Some(reply)
+    }
+
     /// Asks, and returns the whole reply.
     pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params).expect("send a request");

@@ -196,18 +196,8 @@ pub(crate) fn ask(fire: &Fire, method: &str) -> Value {
     answer(&mut wire, fire)
 }
 
-/// The one reply to the first order that was sent.
 pub(crate) fn answer(wire: &mut Wire, fire: &Fire) -> Value {
-    let reply = wire.reply_over_crashes().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()));
-    let Ok(other) = wire.send("list", json!({})) else { return reply };
-    loop {
-        let Some(next) = wire.reply_over_crashes() else { return reply };
-        if next["id"] == other {
-            break reply;
-        }
-        // In the one instant after it was sent, where nobody can know that it was.
-        assert_eq!(next, reply, "one reply, or an equal one");
-    }
+    wire.one_reply().unwrap_or_else(|| panic!("closed without a reply: {}", fire.stderr()))
 }
 
 pub(crate) fn went_well(said: &Value, fire: &Fire) {
