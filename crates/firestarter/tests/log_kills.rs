@@ -81,7 +81,7 @@ fn kills(salt: u64, log: &str, worker: (u32, u64), among: &[Kill]) {
     }
     fire.folder.write("enough", "");
     let workers = fire.settled("web", 2);
-    until("both have written all", || workers.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
+    until("both have written all", || workers.iter().all(|pid| lines::is_done(&fire.folder, *pid)));
     let by_stamp = log.starts_with("time:");
     let folder = &fire.folder;
     // With thousands of backups a rotation takes its time, and what is read meanwhile is not to be trusted.

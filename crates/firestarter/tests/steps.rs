@@ -302,7 +302,7 @@ fn every_step_of_a_writer(salt: u64, steps: u32, rest: u32, log: &str, by_stamp:
         }
         fire.folder.write("enough", "");
         let workers = fire.settled("web", 2);
-        until("both have written all", || workers.iter().all(|pid| fire.folder.join(&format!("done.{pid}")).exists()));
+        until("both have written all", || workers.iter().all(|pid| lines::is_done(&fire.folder, *pid)));
         let text = || lines::of_log(fire.folder.path(), "log", by_stamp);
         until("all is written", || text().len() as u64 >= lines::all_taken(fire.folder.path()));
         lines::all_there(fire.folder.path(), &lines::read(fire.folder.path(), &text(), false));
