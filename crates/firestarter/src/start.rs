@@ -127,13 +127,6 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
     say_faults(config::load(path, &surroundings(cwd, &|name| std::env::var_os(name))))
 }
 
-/// Reads a configuration that is in memory already. That it was read once is enough: a log's folder may have gone since.
-fn load_text(path: &Path, text: &str, cwd: &Path) -> Result<(Config, Warnings), u8> {
-    let env = |name: &str| std::env::var_os(name);
-    let around = Surroundings { is_folder: &|_| Ok(false), ..surroundings(cwd, &env) };
-    say_faults(config::parse(path, text, &around))
-}
-
 fn surroundings<'a>(cwd: &'a Path, env: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
     Surroundings { cwd, env, read: &config::read, is_folder: &config::is_folder, accounts: &System }
 }

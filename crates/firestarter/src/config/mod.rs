@@ -32,6 +32,7 @@ pub(crate) mod words;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) path: PathBuf,
     /// What stands in it.
     pub(crate) text: String,
+    /// What stood in the files that it names, each once.
+    pub(crate) files: Vec<(PathBuf, String)>,
     /// The groups, in the order of the file. At least one; no two of the same name.
     pub(crate) groups: Vec<Group>,
     /// `stop_timeout` of `[firestarter]`: how long the stop of everything may take. None: it was left out.
@@ -226,6 +229,16 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
     // A byte order mark is not seen in an editor, so it counts as no column.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut ledger = Ledger::new(text);
+    let files = RefCell::new(Vec::<(PathBuf, String)>::new());
+    let read = |path: &Path| {
+        let bytes = (around.read)(path)?;
+        let mut files = files.borrow_mut();
+        if files.iter().all(|(read, _)| read != path) {
+            files.push((path.to_owned(), String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        Ok(bytes)
+    };
+    let around = &Surroundings { read: &read, ..*around };
     let (root, errors) = DeTable::parse_recoverable(text);
     syntax::note(&errors, root.get_ref(), &mut ledger);
     let mut entries: Vec<_> = root.get_ref().iter().collect();
@@ -264,7 +277,8 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
         return Err(Faults::whole(path, message, "write a table such as [web], with exec_start = \"COMMAND\" in it"));
     }
     let Settings { stop_timeout, kill_strangers } = settings;
-    Ok((Config { path: path.to_owned(), text: text.to_owned(), groups, stop_timeout, kill_strangers }, warnings))
+    let (path, text, files) = (path.to_owned(), text.to_owned(), files.into_inner());
+    Ok((Config { path, text, files, groups, stop_timeout, kill_strangers }, warnings))
 }
 
 /// `[firestarter]` is a group like any other if it has a command.

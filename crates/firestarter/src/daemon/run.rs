@@ -29,7 +29,10 @@ impl Daemon<'_> {
                 self.say_begun(client);
             }
             match self.inbox.pop_front() {
-                _ if self.halted => exit_now(0),
+                _ if self.halted => {
+                    self.end_succession();
+                    exit_now(0)
+                }
                 Some(fact) => {
                     if let Some(fact) = self.notify.before(fact, &mut self.inbox, &self.epoll) {
                         self.take_in(fact);

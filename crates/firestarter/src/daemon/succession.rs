@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use firestarter_core::journal::write_snapshot;
 use firestarter_core::spec::Signal;
 use rustix::event::{epoll, eventfd, EventfdFlags};
-use rustix::fs::{memfd_create, open, FileType, MemfdFlags, Mode, OFlags};
+use rustix::fs::{fcntl_setfl, memfd_create, open, FileType, MemfdFlags, Mode, OFlags};
+use rustix::process::Pid;
+use serde_json::Value;
 
 use super::{now, Daemon, Shared, Source};
 use crate::api::Outcome;
@@ -23,6 +25,7 @@ use crate::journal::{Handover, Part, Reason};
 use crate::say::{plain, plain_errno, say};
 use crate::sys::clone::exit_now;
 use crate::sys::fds;
+use crate::sys::signals::signal_group;
 
 /// What asks for it, beside a request: a signal to the keeper.
 pub(crate) const SIGNAL: Signal = Signal::USR2;
@@ -33,23 +36,38 @@ pub(super) enum Succession {
     #[default]
     Rest,
     /// The new program is being asked.
-    Asking { asker: Option<u64>, program: OwnedFd, answer: Answer, bell: OwnedFd },
+    Asking { asker: Option<u64>, program: Program, answer: Answer, bell: OwnedFd },
     /// It could take over: the next quiet point is the end of this daemon. From then on nobody who does not take a reply
     /// is waited for.
-    Ready { asker: Option<u64>, program: OwnedFd, since: Instant },
+    Ready { asker: Option<u64>, program: Program, since: Instant },
+}
+
+/// The one that is to take this one's place.
+pub(super) struct Program {
+    /// Where it was found: the one after it is looked for there.
+    path: PathBuf,
+    file: OwnedFd,
 }
 
 type Answer = Receiver<Result<(), String>>;
 
 impl Succession {
     /// Ends the asking, if that is what it is at; a bell that rings once more changes nothing.
-    fn answered(&mut self) -> Option<(Option<u64>, OwnedFd, Answer, OwnedFd)> {
+    fn answered(&mut self) -> Option<(Option<u64>, Program, Answer, OwnedFd)> {
         match std::mem::take(self) {
             Succession::Asking { asker, program, answer, bell } => Some((asker, program, answer, bell)),
             other @ (Succession::Rest | Succession::Ready { .. }) => {
                 *self = other;
                 None
             }
+        }
+    }
+
+    /// Who wants it, nobody for a signal; none: it is at rest.
+    fn asker(&self) -> Option<Option<u64>> {
+        match self {
+            Succession::Rest => None,
+            Succession::Asking { asker, .. } | Succession::Ready { asker, .. } => Some(*asker),
         }
     }
 }
@@ -83,29 +101,36 @@ impl Daemon<'_> {
         if !self.shared.setup.signals.succession {
             return;
         }
-        let (header, words) = (self.shared.header, self.shared.header.handover());
-        let asked = header.orders_asked(SIGNAL.number());
-        if words.take_signals(asked) {
+        // What it wanted is seen to when that has come to its end: until then another daemon would begin anew.
+        let under_way = self.succession.asker() == Some(None);
+        if !under_way && self.shared.header.handover().has_signals(self.signals_asked()) {
             if let Err(reason) = self.begin_succession(None, None) {
-                say(format_args!("not replaced: {reason}"));
+                self.not_replaced(None, reason);
             }
         }
     }
 
+    fn signals_asked(&self) -> u32 {
+        self.shared.header.orders_asked(SIGNAL.number())
+    }
+
     fn begin_succession(&mut self, asker: Option<u64>, binary: Option<&Path>) -> Result<(), String> {
-        if !matches!(self.succession, Succession::Rest) {
+        if self.succession.asker().is_some() {
             return Err("another upgrade of Firestarter itself is under way".to_owned());
         }
+        if self.core.is_shutting_down() {
+            return Err(STOPS.to_owned());
+        }
         if self.children.keeper.is_none() {
-            return Err("the keeper is dead: restart Firestarter".to_owned());
+            return Err(KEEPERLESS.to_owned());
         }
         let record = record(self.shared)?;
         let program = match binary {
             Some(path) => self.shared.setup.cwd.join(path),
-            None => PathBuf::from(record.1),
+            None => PathBuf::from(record["program"].as_str().unwrap_or_default()),
         };
         let opened = look_at(&program)?;
-        let input = question(&record.0, &write_snapshot(&self.core).0).map_err(|error| plain(&error))?;
+        let input = question(&record, &write_snapshot(&self.core).0).map_err(|error| plain(&error))?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|error| plain(&error.into()))?;
         let data = epoll::EventData::new_u64(Source::Successor.key());
         epoll::add(&self.epoll, &bell, data, epoll::EventFlags::IN).map_err(|error| plain(&error.into()))?;
@@ -113,8 +138,10 @@ impl Daemon<'_> {
         let ring = bell.try_clone().map_err(|error| plain(&error))?;
         let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
         std::thread::Builder::new().spawn(move || ask(&path, input, &sender, &ring)).map_err(|error| plain(&error))?;
-        say(format_args!("asking {} whether it could take over", program.display()));
-        self.succession = Succession::Asking { asker, program: opened, answer, bell };
+        let same = if runs_already(&opened) { ", the file that runs already," } else { "" };
+        say(format_args!("asking {}{same} whether it could take over", program.display()));
+        let program = Program { path: program, file: opened };
+        self.succession = Succession::Asking { asker, program, answer, bell };
         Ok(())
     }
 
@@ -133,9 +160,19 @@ impl Daemon<'_> {
     /// It comes to nothing, and whoever asked for it is told so.
     fn not_replaced(&mut self, asker: Option<u64>, reason: String) {
         say(format_args!("not replaced: {reason}"));
-        if let Some(client) = asker {
-            self.answer(client, &Outcome::not_replaced(reason));
-            self.serve(client);
+        match asker {
+            Some(client) => {
+                self.answer(client, &Outcome::not_replaced(reason));
+                self.serve(client);
+            }
+            None => self.shared.header.handover().take_signals(self.signals_asked()),
+        }
+    }
+
+    /// All is over.
+    pub(super) fn end_succession(&mut self) {
+        if let Some(asker) = std::mem::take(&mut self.succession).asker() {
+            self.not_replaced(asker, STOPS.to_owned());
         }
     }
 
@@ -146,12 +183,23 @@ impl Daemon<'_> {
         if !press && self.children.yard.is_busy() || !self.control.owes_no_rest(press) {
             return Some(LOOK);
         }
-        let written = self.log.snapshot(&self.core).map_err(|error| error.to_string());
+        // The kernel knows first: without a keeper, nobody would begin what this one ends for.
+        let alone = rustix::process::getppid() != Some(self.shared.setup.keeper);
+        let written = match alone {
+            true => Err(KEEPERLESS.to_owned()),
+            false => self.log.snapshot(&self.core).map_err(|error| error.to_string()),
+        };
         let Succession::Ready { asker, program, .. } = std::mem::take(&mut self.succession) else { return None };
-        let keep = |()| self.shared.ledger.keep(Part::Next, program).map_err(|error| plain(&error));
-        match written.and_then(keep) {
+        let ledger = self.shared.ledger;
+        let name = |()| name_next(self.shared, &program.path);
+        let keep = |()| ledger.keep(Part::Next, program.file).map_err(|error| plain(&error));
+        match written.and_then(name).and_then(keep) {
             Ok(_) => {
-                self.shared.header.handover().ask(asker, now().0);
+                let words = self.shared.header.handover();
+                words.ask(asker, now().0);
+                if asker.is_none() {
+                    words.take_signals(self.signals_asked());
+                }
                 exit_now(0)
             }
             Err(reason) => self.not_replaced(asker, reason),
@@ -197,14 +245,35 @@ impl Daemon<'_> {
     }
 }
 
-/// What stands in the record of the start, and where the program was found.
-fn record(shared: Shared) -> Result<(Vec<u8>, String), String> {
-    const NONE: &str = "einhorn and start-server are not replaced in place: restart them";
+const KEEPERLESS: &str = "the keeper is dead: restart Firestarter";
+const STOPS: &str = "Firestarter is being stopped";
+
+/// What stands in the record of the start.
+fn record(shared: Shared) -> Result<Value, String> {
+    const NONE: &str = "einhorn and start-server are not replaced in place, nor what said at its start that it cannot \
+                        be: restart it";
     let number = shared.ledger.kept(Part::Record).ok_or(NONE)?;
     let bytes = fds::read_at(number, 0, fds::length(number).unwrap_or(0) as usize).map_err(|error| plain(&error))?;
-    let record: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    let program = record["program"].as_str().unwrap_or_default().to_owned();
-    Ok((bytes, program))
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+/// Notes in the record where the next program is found; what is no UTF-8 cannot stand there.
+fn name_next(shared: Shared, path: &Path) -> Result<(), String> {
+    let mut record = record(shared)?;
+    record["next"] = path.to_str().into();
+    let written = memfd_create("firestarter-record", MemfdFlags::CLOEXEC).map_err(std::io::Error::from);
+    let kept = written.map(File::from).and_then(|mut file| {
+        file.write_all(record.to_string().as_bytes())?;
+        shared.ledger.keep(Part::Record, file.into())
+    });
+    kept.map(|_| ()).map_err(|error| plain(&error))
+}
+
+/// Whether a file is that of this program.
+fn runs_already(file: &OwnedFd) -> bool {
+    let place = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
+    let own = rustix::fs::stat("/proc/self/exe").map(place);
+    own.is_ok() && own == rustix::fs::fstat(file).map(place)
 }
 
 /// Opens a program that is to be executed.
@@ -227,10 +296,11 @@ fn look_at(program: &Path) -> Result<OwnedFd, String> {
 }
 
 /// What a program is asked, as a file in memory: the length of the record, the record, the state.
-fn question(record: &[u8], snapshot: &[u8]) -> std::io::Result<File> {
+fn question(record: &Value, snapshot: &[u8]) -> std::io::Result<File> {
+    let record = record.to_string();
     let mut file = File::from(memfd_create("firestarter-question", MemfdFlags::CLOEXEC)?);
     file.write_all(&(record.len() as u64).to_le_bytes())?;
-    file.write_all(record)?;
+    file.write_all(record.as_bytes())?;
     file.write_all(snapshot)?;
     file.rewind()?;
     Ok(file)
@@ -245,29 +315,38 @@ fn ask(path: &str, input: File, sender: &Sender<Result<(), String>>, bell: &Owne
 fn converse(path: &str, input: File) -> Result<(), String> {
     let mut command = Command::new(path);
     command.arg0("firestarter").arg("check-handover").stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| format!("it cannot be executed: {}", plain(&error)))?;
+    // With all that it starts, it is to end when its time is over.
+    let mut child =
+        command.process_group(0).spawn().map_err(|error| format!("it cannot be executed: {}", plain(&error)))?;
     let end = Instant::now() + PATIENCE;
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
             Ok(None) if Instant::now() < end => std::thread::sleep(LOOK),
             Ok(None) => {
-                let _ = child.kill();
+                let _ = signal_group(Pid::from_child(&child), libc::SIGKILL as u8);
                 let _ = child.wait();
                 return Err(format!("it has not answered within {} s", PATIENCE.as_secs()));
             }
             Err(error) => return Err(plain(&error)),
         }
     };
-    let (mut said, mut complained) = (String::new(), String::new());
-    let _ = child.stdout.take().map(|out| out.take(4096).read_to_string(&mut said));
-    let _ = child.stderr.take().map(|err| err.take(4096).read_to_string(&mut complained));
+    let said = child.stdout.take().map(what_is_there).unwrap_or_default();
+    let complained = child.stderr.take().map(what_is_there).unwrap_or_default();
     let complaint = complained.lines().next().unwrap_or_default();
     match (status.success(), said.starts_with(YES), complaint) {
         (true, true, _) => Ok(()),
         (_, _, "") => Err(format!("it is no Firestarter that could take over ({status})")),
         (_, _, complaint) => Err(format!("it cannot take over: {complaint}")),
     }
+}
+
+/// What was written into a pipe. Somebody else may have it open still, so its end is not waited for.
+fn what_is_there(pipe: impl Read + AsFd) -> String {
+    let mut text = Vec::new();
+    let _ = fcntl_setfl(&pipe, OFlags::NONBLOCK);
+    let _ = pipe.take(4096).read_to_end(&mut text);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn describe(reason: Reason) -> String {
@@ -285,6 +364,10 @@ fn describe(reason: Reason) -> String {
 mod tests {
     use super::*;
 
+    fn program() -> Program {
+        Program { path: "/dev/null".into(), file: open_file() }
+    }
+
     fn open_file() -> OwnedFd {
         File::open("/dev/null").expect("/dev/null").into()
     }
@@ -292,7 +375,7 @@ mod tests {
     #[test]
     fn a_bell_that_rings_twice_is_answered_once() {
         let (_sender, answer) = channel();
-        let mut succession = Succession::Asking { asker: Some(7), program: open_file(), answer, bell: open_file() };
+        let mut succession = Succession::Asking { asker: Some(7), program: program(), answer, bell: open_file() };
         let (asker, program, ..) = succession.answered().expect("it was asked");
         succession = Succession::Ready { asker, program, since: Instant::now() };
         assert!(succession.answered().is_none());

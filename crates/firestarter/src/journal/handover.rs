@@ -6,9 +6,9 @@
 //! the place back if that fails. *Kept* and *Failed* say how it ended, until whoever asked was told.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::Acquire;
 
-use super::steps::{put, step};
+use super::steps::put;
 
 /// How far a handover is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +80,14 @@ impl HandoverWords<'_> {
         self.set(Handover::Asked);
     }
 
-    /// So many signals have asked for a handover in all; says whether there is one more than was taken.
-    pub(crate) fn take_signals(self, asked: u32) -> bool {
-        step();
-        self.0[SIGNALS].swap(asked.into(), AcqRel) < u64::from(asked)
+    /// So many signals have asked for a handover in all; says whether there is one more than was seen to.
+    pub(crate) fn has_signals(self, asked: u32) -> bool {
+        self.0[SIGNALS].load(Acquire) < u64::from(asked)
+    }
+
+    /// All of them are seen to, whatever came of it.
+    pub(crate) fn take_signals(self, asked: u32) {
+        put(&self.0[SIGNALS], asked.into());
     }
 
     /// Who asked; none: nobody waits for an answer.

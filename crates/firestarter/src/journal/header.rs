@@ -121,10 +121,16 @@ impl Header {
         self.0.get(ORDERS + usize::from(signal)).map_or(0, |asked| asked.load(Acquire) as u32)
     }
 
-    /// The keeper has forked a daemon.
+    /// The keeper is going to fork a daemon.
     pub(crate) fn count_fork(&self) {
         step();
         self.0[FORKS].fetch_add(1, AcqRel);
+    }
+
+    /// It could not.
+    pub(crate) fn uncount_fork(&self) {
+        step();
+        self.0[FORKS].fetch_sub(1, AcqRel);
     }
 
     /// The daemon that was forked last has replayed the journal and is at work.

@@ -119,14 +119,29 @@ pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
     make(ledger, Memory::Fresh(ledger))
 }
 
-/// The journal of the program in whose place this one is, from the number of its ledger.
+/// The ledger of the program in whose place this one is, from its number.
 ///
 /// # Errors
-/// It is none, or one of another layout.
-pub(crate) fn adopt(ledger: RawFd) -> io::Result<(Records, &'static mut Log)> {
+/// It is none, or one of another layout; no memory.
+pub(crate) fn adopt(ledger: RawFd) -> io::Result<&'static Ledger> {
     let memory = fds::adopt(ledger).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
-    let ledger: &'static Ledger = Box::leak(Box::new(Ledger::adopt(memory)?));
+    Ok(Box::leak(Box::new(Ledger::adopt(memory)?)))
+}
+
+/// The journal that a ledger names.
+///
+/// # Errors
+/// It has another layout; no memory.
+pub(crate) fn of(ledger: &'static Ledger) -> io::Result<(Records, &'static mut Log)> {
     make(ledger, Memory::Kept(ledger))
+}
+
+/// Its header alone, where the whole cannot be had.
+///
+/// # Errors
+/// As `of`.
+pub(crate) fn header_of(ledger: &Ledger) -> io::Result<Header> {
+    Header::new(Memory::Kept(ledger))
 }
 
 fn make(ledger: &'static Ledger, memory: Memory<'_>) -> io::Result<(Records, &'static mut Log)> {

@@ -1,17 +1,29 @@
 //! When no daemon lives long enough to stop the workers, or none can read the journal, and somebody asks to stop, the keeper
-//! does it itself: TERM to each, KILL to what is left after ten seconds. It is rough, and better than orphans. However all ended, nobody is left
-//! who has not been killed.
+//! does it itself: TERM to each, KILL to what is left after ten seconds. It is rough, and better than orphans. However all
+//! ended, nobody is left who has not been killed. Called by the keeper, and by a program that should be it and cannot.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Signal};
 
-use crate::journal::Table;
+use crate::journal::{Records, Table};
 use crate::say::say;
-use crate::sys::signals::signal_group;
+use crate::sys::signals::{signal_group, wait_for};
 use crate::sys::wait;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for so long whether somebody asks to stop, and if so ends every worker; then it returns the exit code. For a program
+/// that has no daemon, nor can have one.
+pub(crate) fn stop_if_asked(journal: Records, patience: Duration) -> Option<u8> {
+    let asked = journal.header.asked_to_stop().next().is_some();
+    if !asked && !wait_for(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT], patience) {
+        return None;
+    }
+    let code = stop_all(journal.table);
+    kill_the_rest(journal.table);
+    Some(code)
+}
 
 /// Ends every worker; returns the exit code for this failure.
 pub(super) fn stop_all(table: &Table) -> u8 {

@@ -44,6 +44,7 @@ use crate::say::say;
 use crate::service::Service;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
+pub(crate) use last_resort::stop_if_asked;
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};
@@ -128,7 +129,7 @@ pub(crate) fn run(
     let (lives, writer_s) = (Lives::new("daemon", "the workers run on"), Writer::new(journal.header));
     let trial = Trial::begin(journal.header.handover().state());
     // What ended while one program took another's place was told to neither.
-    let look_at = trial.is_some().then(Instant::now);
+    let look_at = (journal.header.handover().state() != Handover::Rest).then(Instant::now);
     let Heard { orders, reopen, .. } = heard;
     let (daemon_s, watch) = (None, Watch::new());
     let mut keeper = Keeper {
@@ -324,14 +325,16 @@ impl Keeper {
             Err(error) => return self.lives.not_forked(&error),
         };
         let link = joint.link();
+        // A daemon that runs at once asks how many came before it.
+        self.journal.header.count_fork();
         match clone::fork_sharing_descriptors(|| daemon(link)) {
             Ok(pid) => {
                 self.lives.begins();
                 self.watch.begins(self.journal.header);
                 self.daemon = Some(Daemon { pid, joint, full: false });
-                self.journal.header.count_fork();
             }
             Err(error) => {
+                self.journal.header.uncount_fork();
                 joint.close(self.journal.ledger);
                 self.lives.not_forked(&error);
             }

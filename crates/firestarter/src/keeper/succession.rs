@@ -5,6 +5,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{open, Mode, OFlags};
 use rustix::process::Pid;
 
 use super::{wait, Keeper};
@@ -44,9 +45,10 @@ impl Keeper {
         if words.state() != Handover::Asked {
             return;
         }
-        let own = || std::fs::File::options().read(true).open("/proc/self/exe");
+        // Who may execute a file may not be one to read it.
+        let own = || open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let next = ledger.copy_kept(Part::Next).and_then(|next| {
-            ledger.keep(Part::Before, own()?.into())?;
+            ledger.keep(Part::Before, own()?)?;
             Ok(next)
         });
         let error = match next {

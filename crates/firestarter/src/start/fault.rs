@@ -4,8 +4,9 @@
 use crate::journal::{Handover, Records};
 use crate::sys::clone::exit_now;
 
-/// `slow`: it answers only when there is a file named `go`. `execute`: it cannot be executed. `refused`: it cannot take over
-/// after all. `died`: its daemons die. `late`: its daemon never gets to work.
+/// `slow`: it answers only when there is a file named `go`. `leaves`: it leaves a process that has its output open.
+/// `execute`: it cannot be executed. `refused`: it cannot take over after all. `stuck`: nor can the program before, as long as
+/// there is a file named `stuck`. `died`: its daemons die. `late`: its daemon never gets to work.
 const VARIABLE: &str = "FIRESTARTER_HANDOVER_FAULT";
 
 fn asked(fault: &str) -> bool {
@@ -22,6 +23,9 @@ pub(super) fn in_answer() {
         let _ = std::fs::write("asked", "");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+    if asked("leaves") {
+        let _ = std::process::Command::new("sleep").arg("1000").spawn();
+    }
 }
 
 /// Whether nothing is to be executed.
@@ -31,7 +35,7 @@ pub(super) fn in_execution() -> bool {
 
 /// Whether the program is to find that it cannot take over.
 pub(super) fn refuses(records: Records) -> bool {
-    wanted("refused", records)
+    wanted("refused", records) || asked("stuck") && std::path::Path::new("stuck").exists()
 }
 
 /// Called by a new daemon before anything else.

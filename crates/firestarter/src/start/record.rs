@@ -21,9 +21,15 @@ pub(super) struct Record {
     pub(super) release: String,
     /// Where the program was found.
     pub(super) program: PathBuf,
+    /// Where the one is that is to take its place.
+    #[serde(default)]
+    pub(super) next: Option<PathBuf>,
     pub(super) config: PathBuf,
     /// What stood in it.
     pub(super) text: String,
+    /// What stood in the files that it names.
+    #[serde(default)]
+    pub(super) files: Vec<(PathBuf, String)>,
     pub(super) cwd: PathBuf,
     pub(super) socket: PathBuf,
     pub(super) shared_parent: bool,
@@ -105,8 +111,10 @@ mod tests {
             layout: LAYOUT,
             release: "9.9.9".to_owned(),
             program: "/usr/bin/firestarter".into(),
+            next: Some("/opt/firestarter".into()),
             config: "/etc/firestarter/config.toml".into(),
             text: "[web]\nexec_start = 'x'\n".to_owned(),
+            files: vec![("/etc/web.env".into(), "A=1\n".to_owned())],
             cwd: "/srv".into(),
             socket: "/run/firestarter.sock".into(),
             shared_parent: true,

@@ -4,6 +4,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -63,6 +64,30 @@ fn change_mask(how: libc::c_int, signals: &[i32]) {
             libc::sigaddset(set.as_mut_ptr(), *signal);
         }
         libc::sigprocmask(how, set.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// Waits for one of these signals, which must be blocked, and takes it; says whether one has come. Needs no descriptor.
+pub(crate) fn wait_for(signals: &[i32], patience: Duration) -> bool {
+    let end = Instant::now() + patience;
+    // SAFETY: the set is initialized by sigemptyset before it is read, as is the time; what came is not wanted.
+    unsafe {
+        let mut set = MaybeUninit::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut time: libc::timespec = std::mem::zeroed();
+            (time.tv_sec, time.tv_nsec) = (left.as_secs() as _, left.subsec_nanos() as _);
+            if libc::sigtimedwait(set.as_ptr(), std::ptr::null_mut(), &time) > 0 {
+                return true;
+            }
+            if left.is_zero() || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return false;
+            }
+        }
     }
 }
 
@@ -143,6 +168,21 @@ mod tests {
             assert_eq!(child.wait().unwrap().signal(), Some(9));
             assert!(signal_process(&pidfd, 9).is_err());
         }
+    }
+
+    #[test]
+    fn a_signal_is_waited_for_and_taken() {
+        // In a thread of its own: the mask is the thread's, and the signal is sent to the thread alone.
+        std::thread::spawn(|| {
+            change_mask(libc::SIG_BLOCK, &[libc::SIGURG]);
+            assert!(!wait_for(&[libc::SIGURG], Duration::from_millis(1)));
+            // SAFETY: the signal is blocked, and nobody else's in this thread.
+            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGURG) };
+            assert!(wait_for(&[libc::SIGURG], Duration::from_secs(60)));
+            assert!(!wait_for(&[libc::SIGURG], Duration::ZERO), "it was taken");
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub(super) fn build(options: &Options) -> Result<Built, BuildError> {
     let stop_timeout = options.signal_timeout.map_or(LONGEST, |timeout| timeout + Duration::from_secs(5));
     let groups = vec![worker, shell(&briefing, &cwd)];
     let (path, text, stop_timeout) = (PathBuf::from(NAME), String::new(), Some(stop_timeout));
-    let config = Config { path, text, groups, stop_timeout, kill_strangers: false };
+    let config = Config { path, text, files: Vec::new(), groups, stop_timeout, kill_strangers: false };
     Ok(Built { config, control, pid_file: files.pid_file })
 }
 
