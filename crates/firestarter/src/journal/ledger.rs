@@ -147,11 +147,15 @@ impl Ledger {
         Ok(Ledger { names: Some(names), ..ledger })
     }
 
-    /// That of another program, in this memory.
+    /// That of another program, in this memory, without the names of what workers have stored.
     pub(super) fn adopt(memory: OwnedFd) -> io::Result<Ledger> {
-        let ledger = Ledger { words: SharedWords::adopt(memory, LENGTH)?, names: None };
-        let names = Texts::new(Memory::Kept(&ledger), Part::StoredNames, CAPACITY)?;
-        Ok(Ledger { names: Some(names), ..ledger })
+        Ok(Ledger { words: SharedWords::adopt(memory, LENGTH)?, names: None })
+    }
+
+    /// The same, with the names.
+    pub(super) fn find_names(&mut self) -> io::Result<()> {
+        self.names = Some(Texts::new(Memory::Kept(self), Part::StoredNames, CAPACITY)?);
+        Ok(())
     }
 
     /// Says what an open descriptor means.

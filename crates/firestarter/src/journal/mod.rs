@@ -119,11 +119,11 @@ pub(crate) fn create() -> io::Result<(Records, &'static mut Log)> {
     make(ledger, Memory::Fresh(ledger))
 }
 
-/// The ledger of the program in whose place this one is, from its number.
+/// The ledger of the program in whose place this one is, from its number: with it alone the place can be given back.
 ///
 /// # Errors
 /// It is none, or one of another layout; no memory.
-pub(crate) fn adopt(ledger: RawFd) -> io::Result<&'static Ledger> {
+pub(crate) fn adopt(ledger: RawFd) -> io::Result<&'static mut Ledger> {
     let memory = fds::adopt(ledger).ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))?;
     Ok(Box::leak(Box::new(Ledger::adopt(memory)?)))
 }
@@ -131,9 +131,11 @@ pub(crate) fn adopt(ledger: RawFd) -> io::Result<&'static Ledger> {
 /// The journal that a ledger names.
 ///
 /// # Errors
-/// It has another layout; no memory.
-pub(crate) fn of(ledger: &'static Ledger) -> io::Result<(Records, &'static mut Log)> {
-    make(ledger, Memory::Kept(ledger))
+/// It has another layout; no memory. The ledger is there nevertheless.
+pub(crate) fn of(ledger: &'static mut Ledger) -> Result<(Records, &'static mut Log), (&'static Ledger, io::Error)> {
+    let named = ledger.find_names();
+    let ledger: &'static Ledger = ledger;
+    named.and_then(|()| make(ledger, Memory::Kept(ledger))).map_err(|error| (ledger, error))
 }
 
 /// Its header alone, where the whole cannot be had.

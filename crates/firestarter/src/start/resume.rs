@@ -22,7 +22,7 @@ use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{OpenError, Runtime};
 use crate::daemon::{inherit, Setup, Signals};
-use crate::journal::{self, Handover, Header, Ledger, Part, Reason, Records, LAYOUT};
+use crate::journal::{self, Handover, Ledger, Part, Reason, Records, LAYOUT};
 use crate::keeper;
 use crate::say::{plain, say};
 use crate::sys;
@@ -55,7 +55,7 @@ pub(crate) fn resume() -> Option<u8> {
     ledger.named().for_each(|(number, _)| exec::set_close_on_exec(number, true));
     let (records, log) = match journal::of(ledger) {
         Ok(found) => found,
-        Err(error) => {
+        Err((ledger, error)) => {
             say(format_args!("take over: {}", plain(&error)));
             return Some(do_without(ledger));
         }
@@ -66,7 +66,7 @@ pub(crate) fn resume() -> Option<u8> {
     Some(ended.unwrap_or_else(|error| {
         say(format_args!("take over: {error}"));
         match on_trial {
-            true => refuse(ledger, records.header),
+            true => refuse(records),
             false => wait_for_help(records),
         }
     }))
@@ -203,9 +203,9 @@ pub(super) fn execute(program: BorrowedFd<'_>, ledger: &Ledger) -> io::Error {
 }
 
 /// This program cannot keep the place that it was given.
-fn refuse(ledger: &'static Ledger, header: &Header) -> u8 {
-    header.handover().set(Handover::Failed(Reason::Refused));
-    give_back(ledger)
+fn refuse(records: Records) -> u8 {
+    records.header.handover().set(Handover::Failed(Reason::Refused));
+    give_back(records.ledger)
 }
 
 /// Not even the journal can be had, by this program and so perhaps by none: there may be no memory for the moment.

@@ -2,6 +2,7 @@
 //! descriptors stay open, so that a program that is executed in place of the keeper's can map them again.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -34,7 +35,9 @@ unsafe impl Sync for Ring {}
 struct Mapping {
     start: NonNull<u8>,
     len: usize,
-    memory: OwnedFd,
+    memory: ManuallyDrop<OwnedFd>,
+    /// It was another program's, which may want it back: the descriptor stays open.
+    kept: bool,
 }
 
 impl SharedWords {
@@ -166,38 +169,36 @@ impl Mapping {
     fn new(name: &str, len: usize) -> io::Result<Mapping> {
         let memory = memfd_create(name, MemfdFlags::CLOEXEC)?;
         ftruncate(&memory, len as u64)?;
-        Mapping::of(memory, len)
+        Ok(Mapping { start: map(memory.as_fd(), len)?, len, memory: ManuallyDrop::new(memory), kept: false })
     }
 
     fn adopt(memory: OwnedFd, len: usize) -> io::Result<Mapping> {
-        if fstat(&memory)?.st_size as u64 != len as u64 {
+        let memory = ManuallyDrop::new(memory);
+        if fstat(&*memory)?.st_size as u64 != len as u64 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "shared memory of another length"));
         }
-        Mapping::of(memory, len)
+        Ok(Mapping { start: map(memory.as_fd(), len)?, len, memory, kept: true })
     }
+}
 
-    fn of(memory: OwnedFd, len: usize) -> io::Result<Mapping> {
-        // SAFETY: a new shared mapping at an address of the kernel's choice cannot alias anything; the file is as long
-        // as the mapping, and only this program has it, which never shortens it.
-        let start = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                len,
-                rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
-                rustix::mm::MapFlags::SHARED | rustix::mm::MapFlags::NORESERVE,
-                &memory,
-                0,
-            )
-        }?;
-        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { start, len, memory })
-    }
+/// Maps a file of this length that nobody shortens.
+fn map(memory: BorrowedFd<'_>, len: usize) -> io::Result<NonNull<u8>> {
+    use rustix::mm::{mmap, MapFlags, ProtFlags};
+    let (access, shared) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+    // SAFETY: a new shared mapping at an address of the kernel's choice cannot alias anything; the file is as long as the
+    // mapping, and only this program has it, which never shortens it.
+    let start = unsafe { mmap(std::ptr::null_mut(), len, access, shared, memory, 0) }?;
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped in `new`, and no reference into it outlives `self`.
+        // SAFETY: the range was mapped for `self`, and no reference into it outlives it.
         let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+        if !self.kept {
+            // SAFETY: it is used no more, and nobody else drops it.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
     }
 }
 
@@ -223,6 +224,7 @@ fn text_range(line: &str) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsRawFd;
     use std::sync::atomic::Ordering;
 
     #[test]
@@ -235,6 +237,18 @@ mod tests {
         .unwrap();
         crate::sys::wait::reap_blocking(child).unwrap();
         assert_eq!(words[1000].load(Ordering::Acquire), 7);
+    }
+
+    #[test]
+    fn memory_of_another_program_stays_open_whatever_comes_of_it() {
+        let made = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&made, 4096).unwrap();
+        let number = made.as_raw_fd();
+        std::mem::forget(made);
+        let again = || crate::sys::fds::adopt(number).filter(|fd| fstat(fd).unwrap().st_size == 4096).expect("open");
+        assert!(SharedBytes::adopt(again(), 4095).is_err());
+        drop(SharedBytes::adopt(again(), 4096).unwrap());
+        drop(again());
     }
 
     #[test]
