@@ -128,7 +128,14 @@ fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
 }
 
 fn surroundings<'a>(cwd: &'a Path, env: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
-    Surroundings { cwd, env, read: &config::read, is_folder: &config::is_folder, accounts: &System }
+    Surroundings {
+        cwd,
+        env,
+        read: &config::read,
+        is_folder: &config::is_folder,
+        real: &config::real,
+        accounts: &System,
+    }
 }
 
 fn say_faults(loaded: Result<(Config, Warnings), config::Faults>) -> Result<(Config, Warnings), u8> {

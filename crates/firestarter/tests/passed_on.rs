@@ -91,7 +91,7 @@ fn dev_null_needs_no_writer() {
 #[test]
 fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
     let folder = Folder::new();
-    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 300000; touch done; exec sleep 1000']\n";
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 900000; touch done; exec sleep 1000']\n";
     let mut command = harness::run_command(&folder, toml);
     let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
     let stdout = keeper.stdout.take().expect("a pipe");
@@ -114,13 +114,13 @@ fn a_reader_that_stops_holds_no_worker_up_and_is_told_what_it_missed() {
     lines.iter().for_each(|line| text += &format!("{line}\n"));
     let lost: Vec<&str> = text.lines().filter(|line| line.starts_with("firestarter: ")).collect();
     assert!(
-        !lost.is_empty() && lost.iter().all(|line| line.ends_with("bytes) of workers found nobody who reads")),
+        !lost.is_empty() && lost.iter().all(|line| line.ends_with("bytes) of workers were not read in time")),
         "{lost:?}"
     );
     let lost: u64 = lost.iter().filter_map(|line| line.split(' ').nth(1)?.parse::<u64>().ok()).sum();
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("firestarter: ")).collect();
     assert!(lines.iter().all(|line| line.parse::<u32>().is_ok()), "a torn line");
-    assert_eq!(lines.len() as u64 + lost, 300_000);
+    assert_eq!(lines.len() as u64 + lost, 900_000);
 }
 
 #[test]
@@ -135,6 +135,20 @@ fn a_slow_reader_holds_no_worker_up_and_gets_what_is_kept_for_it() {
     until("a worker that has written all", || fire.folder.join("done").exists());
     for expected in 1..=100_000 {
         assert_eq!(lines.next().expect("a line").expect("text"), expected.to_string());
+    }
+    fire.stop();
+}
+
+#[test]
+fn a_burst_reaches_whoever_reads() {
+    let folder = Folder::new();
+    let toml = "[web]\nexec_start = ['sh', '-c', 'seq 1 400000; exec sleep 1000']\n";
+    let mut command = harness::run_command(&folder, toml);
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("start");
+    let lines = BufReader::new(keeper.stdout.take().expect("a pipe")).lines();
+    let fire = Fire::watch(folder, keeper);
+    for (expected, line) in (1..=400_000).zip(lines) {
+        assert_eq!(line.expect("text"), expected.to_string());
     }
     fire.stop();
 }

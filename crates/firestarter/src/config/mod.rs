@@ -183,6 +183,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
     /// Whether what is at a path is a folder, or why nobody knows; [`is_folder`] is the real one.
     pub(crate) is_folder: &'a dyn Fn(&Path) -> io::Result<bool>,
+    /// Where a path leads, by whichever links; [`real`] is the real one.
+    pub(crate) real: &'a dyn Fn(&Path) -> PathBuf,
     /// The system's lists of users and groups.
     pub(crate) accounts: &'a dyn Accounts,
 }
@@ -269,7 +271,7 @@ pub(crate) fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Resul
             }
         }
     }
-    twice::check(&drafts, &mut ledger);
+    twice::check(&drafts, around, &mut ledger);
     let warnings = ledger.finish(path)?;
     let groups: Vec<Group> = drafts.into_iter().filter_map(draft::Draft::finish).collect();
     if groups.is_empty() {
@@ -299,6 +301,12 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// Whether what is at a path is a folder; links are followed.
 pub(crate) fn is_folder(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.is_dir())
+}
+
+/// Where a path leads, by whichever links: the same for all paths of one file. Where there is no such folder, it is the path.
+pub(crate) fn real(path: &Path) -> PathBuf {
+    let in_folder = || Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    path.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Faults {

@@ -14,7 +14,7 @@ use super::address::absolute;
 use super::draft::Placed;
 use super::fault::Ledger;
 use super::value::{self, quoted, Item};
-use super::{LogFile, Output, Rotation, Surroundings};
+use super::{Form, LogFile, Output, Rotation, Surroundings};
 use rotation::LogFault;
 
 pub(crate) use table::owns;
@@ -29,6 +29,7 @@ pub(crate) fn read(around: &Surroundings<'_>, item: &Item<'_>, ledger: &mut Ledg
         return Some((Output::Null, item.span.clone()));
     }
     match log(text, around.cwd) {
+        Ok(log) if is_own(&log, item.key) => Some((Output::PassOn(Form::Plain), item.span.clone())),
         Ok(log) => {
             standing::check(&log.path, log.create_parents, item, around, ledger);
             Some((Output::File(log), item.span.clone()))
@@ -38,6 +39,16 @@ pub(crate) fn read(around: &Surroundings<'_>, item: &Item<'_>, ledger: &mut Ledg
             None
         }
     }
+}
+
+/// Whether a log is where the stream goes without one: Firestarter's own, which is opened nowhere else, since what is written
+/// at two places of a file's end is lost.
+fn is_own(log: &LogFile, key: &str) -> bool {
+    let names = match key {
+        "stdout_log" => ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"],
+        _ => ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"],
+    };
+    log.rotation == Rotation::Never && names.iter().any(|name| log.path == Path::new(name))
 }
 
 /// Reads a log as text; a path alone never rotates.

@@ -10,13 +10,13 @@ use super::address::Address;
 use super::draft::Draft;
 use super::fault::Ledger;
 use super::value::quoted;
-use super::{Form, LogFile, Output, Rotation};
+use super::{Form, LogFile, Output, Rotation, Surroundings};
 
 /// Notes each claim on what an earlier one has.
-pub(crate) fn check(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
+pub(crate) fn check(drafts: &[Draft<'_>], around: &Surroundings<'_>, ledger: &mut Ledger<'_>) {
     addresses(drafts, ledger);
     control_sockets(drafts, ledger);
-    logs(drafts, ledger);
+    logs(drafts, around, ledger);
 }
 
 fn addresses(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
@@ -71,13 +71,21 @@ fn control_sockets(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
     }
 }
 
+/// The logs, by where their paths lead.
+type Seen<'a> = HashMap<PathBuf, (&'a LogFile, &'a str, usize)>;
+
 /// One file cannot be written in two ways.
-fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
-    let mut seen: HashMap<&Path, (&LogFile, &str, usize)> = HashMap::new();
+fn logs(drafts: &[Draft<'_>], around: &Surroundings<'_>, ledger: &mut Ledger<'_>) {
+    let mut seen = Seen::new();
     for draft in drafts {
         for (key, (output, span)) in [("stdout_log", &draft.stdout), ("stderr_log", &draft.stderr)] {
             let Output::File(log) = output else { continue };
-            match seen.get(log.path.as_path()) {
+            match seen.get(&(around.real)(&log.path)) {
+                Some((known, group, offset)) if known.path != log.path => {
+                    let ((line, column), path) = (ledger.place(*offset), known.path.display());
+                    let message = format!("{key}: {group} writes this file too, as {path}, at {line}:{column}");
+                    ledger.note(span.clone(), message).advise("write the same path, or one that leads to another file");
+                }
                 Some((known, group, offset)) if *known != log => {
                     let (line, column) = ledger.place(*offset);
                     let differs = differences(known, log).join(" and ");
@@ -86,22 +94,22 @@ fn logs(drafts: &[Draft<'_>], ledger: &mut Ledger<'_>) {
                 }
                 Some(_) => {}
                 None => {
-                    seen.insert(&log.path, (log, &draft.name, span.start));
+                    seen.insert((around.real)(&log.path), (log, &draft.name, span.start));
                 }
             }
         }
     }
-    backups(drafts, &seen, ledger);
+    backups(drafts, around, &seen, ledger);
 }
 
 /// A rotation would move a backup over such a file, or remove it.
-fn backups(drafts: &[Draft<'_>], logs: &HashMap<&Path, (&LogFile, &str, usize)>, ledger: &mut Ledger<'_>) {
+fn backups(drafts: &[Draft<'_>], around: &Surroundings<'_>, logs: &Seen<'_>, ledger: &mut Ledger<'_>) {
     for draft in drafts {
         for (key, (output, span)) in [("stdout_log", &draft.stdout), ("stderr_log", &draft.stderr)] {
             let Output::File(log) = output else { continue };
-            let found = bases(&log.path)
+            let found = bases(&(around.real)(&log.path))
                 .into_iter()
-                .find_map(|base| logs.get(base.as_path()).filter(|(rotated, ..)| rotated.rotation != Rotation::Never));
+                .find_map(|base| logs.get(&base).filter(|(rotated, ..)| rotated.rotation != Rotation::Never));
             if let Some((rotated, group, offset)) = found {
                 let (line, column) = ledger.place(*offset);
                 let path = rotated.path.display();

@@ -119,6 +119,7 @@ mod tests {
             env: &env,
             read: &crate::config::read,
             is_folder: &crate::config::is_folder,
+            real: &crate::config::real,
             accounts: &crate::accounts::System,
         };
         let config = load(&path, &around).expect("no faults").0;

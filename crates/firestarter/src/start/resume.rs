@@ -120,7 +120,8 @@ fn load(record: &Record) -> io::Result<Config> {
         kept.map_or_else(|| config::read(path), |(_, text)| Ok(text.clone().into_bytes()))
     };
     let env = |name: &str| std::env::var_os(name);
-    let around = Surroundings { read: &read, is_folder: &|_| Ok(false), ..surroundings(&record.cwd, &env) };
+    let (is_folder, real) = (|_: &Path| Ok(false), Path::to_owned);
+    let around = Surroundings { read: &read, is_folder: &is_folder, real: &real, ..surroundings(&record.cwd, &env) };
     say_faults(config::parse(&record.config, &record.text, &around)).map(|(config, _)| config).map_err(|_| {
         io::Error::other(format!("{} is no configuration to {}", record.config.display(), env!("CARGO_PKG_VERSION")))
     })

@@ -78,6 +78,8 @@ pub(super) enum Fed {
 
 /// How long a worker waits, in all, for a sink that takes nothing.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
+/// And how long where it is not to: a burst is longer than a stage, and no reason to drop while the sink takes it.
+const BURST: Duration = Duration::from_millis(250);
 /// A stage holds so much beyond the longest line.
 const ROOM: u64 = 256 * 1024;
 /// So much is read at a time.
@@ -243,7 +245,7 @@ impl Feed {
         let State::Held { since } = self.state else { return None };
         match self.overflow {
             Overflow::Block => None,
-            Overflow::Drop => Some(since),
+            Overflow::Drop => Some(since + BURST.saturating_sub(self.waited)),
             Overflow::Wait => Some(since + WAIT.saturating_sub(self.waited)),
         }
     }
@@ -251,7 +253,7 @@ impl Feed {
     /// Whether it is worth while to begin to drop: nothing was consumed for so long that a slow sink would have.
     pub(super) fn is_stuck(&mut self) -> bool {
         let consumed = self.source.row.consumed();
-        if self.overflow == Overflow::Drop || consumed.saturating_sub(self.since) < self.most {
+        if consumed.saturating_sub(self.since) < self.most {
             return true;
         }
         (self.waited, self.since) = (Duration::ZERO, consumed);

@@ -136,6 +136,9 @@ fn every_key_of_the_table_is_read() {
     let stdout = |keys: &str| web(&format!("stdout_log = {{ pass_on = true{keys} }}")).launch.stdout;
     assert_eq!(stdout(""), web("").launch.stdout);
     assert_eq!(stdout(", form = 'timed'"), Output::PassOn(Form::Timed));
+    let own = web("stdout_log = '/dev/stdout'\nstderr_log = '/proc/self/fd/2'").launch;
+    assert_eq!((own.stdout, own.stderr), (Output::PassOn(Form::Plain), Output::PassOn(Form::Plain)));
+    assert!(matches!(web("stdout_log = '/dev/stderr'").launch.stdout, Output::File(_)), "another stream");
     assert_eq!(stdout(", form = 'json', nested_json = true"), Output::PassOn(Form::Json { nested: true }));
 }
 
@@ -350,6 +353,12 @@ fn one_file_is_written_in_one_way() {
         web_fault("stdout_log = 'o'\nstderr_log = 'size:1:1:o'"),
         "4:14 stderr_log: web writes this file with another rotation at 3:14 = write the same rotation, or another path"
     );
+    assert_eq!(
+        web_fault("stdout_log = '/link/app/o'\nstderr_log = '/srv/app/o'"),
+        "4:14 stderr_log: web writes this file too, as /link/app/o, at 3:14 = write the same path, or one that leads to \
+         another file"
+    );
+    assert!(web_fault("stdout_log = 'size:1:1:/link/app/o'\nstderr_log = 'o.1'").contains("backups of /link/app/o"));
     let two = "[a]\nexec_start='x'\nstdout_log='size:1:1:/o'\n[b]\nexec_start='x'\nstdout_log='size:1:2:/o'\n";
     assert!(faults(two).concat().starts_with("6:12 stdout_log: a writes this file with another rotation at 3:12"));
     let base = "path = '/o', rotate = 'size:1K:1'";

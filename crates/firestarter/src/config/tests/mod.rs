@@ -61,6 +61,11 @@ fn is_folder(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Where paths of all tests lead: `link` is a link to `srv`.
+fn real(path: &Path) -> std::path::PathBuf {
+    path.strip_prefix("/link").map_or_else(|_| path.to_owned(), |rest| Path::new("/srv").join(rest))
+}
+
 /// The users and groups of all tests. A look-up of what has `broken` in its name fails.
 struct Lists;
 
@@ -109,7 +114,7 @@ impl Accounts for Lists {
 }
 
 fn around(cwd: &str) -> Surroundings<'_> {
-    Surroundings { cwd: Path::new(cwd), env: &env, read: &read, is_folder: &is_folder, accounts: &Lists }
+    Surroundings { cwd: Path::new(cwd), env: &env, read: &read, is_folder: &is_folder, real: &real, accounts: &Lists }
 }
 
 /// Parses as if the daemon was started in `/srv/app` and the file named `f.toml`.

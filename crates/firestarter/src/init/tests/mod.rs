@@ -22,6 +22,7 @@ fn checked(command: &[String]) -> (String, Config) {
         env: &|_| None,
         read: &config::read,
         is_folder: &|_| Ok(false),
+        real: &Path::to_owned,
         accounts: &System,
     };
     let (config, warnings) =
@@ -118,6 +119,7 @@ fn comments_become_keys_when_the_mark_is_removed() {
         env: &|_| None,
         read: &config::read,
         is_folder: &|_| Ok(false),
+        real: &Path::to_owned,
         accounts: &System,
     };
     let (config, _) =

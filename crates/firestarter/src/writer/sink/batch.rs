@@ -52,7 +52,7 @@ impl Sink {
                 let [bytes, lines] = batch.missing;
                 let why = match &self.place {
                     Place::File(_) => "could not be written",
-                    Place::Own(_) => "found nobody who reads",
+                    Place::Own(_) => "were not read in time",
                 };
                 let s = if lines == 1 { "" } else { "s" };
                 let text = format!("firestarter: {lines} line{s} ({bytes} bytes) of workers {why}\n");
