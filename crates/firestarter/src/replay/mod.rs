@@ -29,6 +29,10 @@ enum ReplayError {
     #[error("read {0}: {1}; a journal is written by: firestarter debug journal -o FILE")]
     NoRecording(String, NoRecording),
     #[error(
+        "read {0}: {1}; copy it again from where it was taken, or take another: firestarter debug journal -o FILE"
+    )]
+    Head(String, NoRecording),
+    #[error(
         "replay {file}: it was written by the build {written}, and this is {BUILD}: an entry may mean something else here; \
          use the program that wrote it, or --force"
     )]
@@ -68,7 +72,10 @@ fn read(path: &Path, force: bool) -> Result<Vec<u8>, ReplayError> {
 fn check(bytes: &[u8], file: &str, force: bool) -> Result<(), ReplayError> {
     let file = file.to_owned();
     match Recording::read(bytes) {
-        Err(error) => Err(ReplayError::NoRecording(file, error)),
+        Err(error @ NoRecording::Mark) => Err(ReplayError::NoRecording(file, error)),
+        Err(error @ (NoRecording::Cut | NoRecording::Damaged | NoRecording::Line(_))) => {
+            Err(ReplayError::Head(file, error))
+        }
         Ok((head, _)) if head.format != FORMAT => Err(ReplayError::Format { file, written: head.format }),
         Ok((head, _)) if head.build != BUILD && !force => Err(ReplayError::Build { file, written: head.build }),
         Ok(_) => Ok(()),
@@ -98,6 +105,11 @@ fn tell(bytes: &[u8], json: bool, out: &mut dyn Write) -> io::Result<bool> {
     if missing > 0 {
         whole = false;
         tale.fault(&format!("the file is cut short: {missing} bytes are missing"))?;
+    }
+    let surplus = head.surplus(rest);
+    if surplus > 0 {
+        whole = false;
+        tale.fault(&format!("{surplus} bytes stand behind the end of the journal; they are not part of it"))?;
     }
     tale.end(core.as_ref(), &names)?;
     Ok(whole)
