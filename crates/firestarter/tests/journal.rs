@@ -229,6 +229,11 @@ fn a_journal_is_taken_and_tells_of_an_upgrade_and_a_worker_that_was_killed() {
     fs::write(fire.folder.join("damaged"), &damaged).expect("write");
     let refused = replay(&fire, &fire.folder.join("damaged"), &[]);
     assert!(refused.code == 1 && refused.out.is_empty() && refused.err.contains("its head is not"), "{refused:?}");
+    for (file, code) in [("other", "other_build"), ("damaged", "damaged")] {
+        let refused = replay(&fire, &fire.folder.join(file), &["--json"]);
+        let error: Value = serde_json::from_str(&refused.out).expect("one document");
+        assert!(refused.code == 1 && refused.err.is_empty() && error["data"]["code"] == code, "{refused:?}");
+    }
     fs::write(fire.folder.join("twice"), [&bytes[..], &bytes].concat()).expect("write");
     let twice = replay(&fire, &fire.folder.join("twice"), &[]);
     let fault = format!("!! {} bytes stand behind the end", bytes.len());
@@ -290,4 +295,12 @@ fn without_a_daemon_or_a_journal_it_is_said_what_is_missing() {
     assert!(said.code == 1 && said.err.contains("read text: does not begin with"), "{said:?}");
     let said = run(&["replay", "nothing"]);
     assert!(said.code == 1 && said.err.contains("read nothing: no such file"), "{said:?}");
+    for (file, code, told) in
+        [("text", "no_recording", "read text: does not begin"), ("nothing", "io", "read nothing: ")]
+    {
+        let said = run(&["replay", file, "--json"]);
+        let error: Value = serde_json::from_str(&said.out).expect("one document");
+        assert_eq!((said.code, said.err.as_str(), &error["data"]["code"]), (1, "", &json!(code)), "{said:?}");
+        assert!(error["message"].as_str().is_some_and(|message| message.starts_with(told)), "{said:?}");
+    }
 }

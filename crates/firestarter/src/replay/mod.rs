@@ -16,6 +16,7 @@ use firestarter_core::journal::{NoRecording, Reader, Recording, BUILD, FORMAT};
 use firestarter_core::text::Names;
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
+use serde_json::{json, Value};
 
 use crate::cli::{code, Replay};
 use crate::say::plain;
@@ -41,21 +42,38 @@ enum ReplayError {
     Format { file: String, written: u32 },
 }
 
+impl ReplayError {
+    /// As one document, of the form that a daemon's errors have.
+    fn json(&self) -> Value {
+        let code = match self {
+            ReplayError::File { .. } => "io",
+            ReplayError::NoRecording(..) => "no_recording",
+            ReplayError::Head(..) => "damaged",
+            ReplayError::Build { .. } => "other_build",
+            ReplayError::Format { .. } => "other_format",
+        };
+        json!({ "data": { "code": code }, "message": self.to_string() })
+    }
+}
+
 /// Replays a file to the standard output; returns the exit code.
 pub(crate) fn run(replay: &Replay) -> u8 {
-    let recording = read(&replay.file, replay.force);
-    let told = recording.map(|bytes| tell(&bytes, replay.json, &mut io::stdout().lock()));
-    match told {
-        Ok(Ok(true)) => code::DONE,
-        Ok(Ok(false)) => code::FAILED,
-        // Nobody reads on.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => code::DONE,
-        Ok(Err(error)) => {
-            eprintln!("firestarter: write to stdout: {}", plain(&error));
-            code::FAILED
-        }
+    let out = &mut io::stdout().lock();
+    let (told, unread) = match read(&replay.file, replay.force) {
+        Ok(bytes) => (tell(&bytes, replay.json, out), code::DONE),
+        Err(error) if replay.json => (writeln!(out, "{}", error.json()).map(|()| false), code::FAILED),
         Err(error) => {
             eprintln!("firestarter: {error}");
+            return code::FAILED;
+        }
+    };
+    match told {
+        Ok(true) => code::DONE,
+        Ok(false) => code::FAILED,
+        // Nobody reads on.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => unread,
+        Err(error) => {
+            eprintln!("firestarter: write to stdout: {}", plain(&error));
             code::FAILED
         }
     }

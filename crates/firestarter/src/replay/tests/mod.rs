@@ -5,7 +5,6 @@ use firestarter_core::event::{Event, Exit};
 use firestarter_core::ids::{Pid, WorkerId};
 use firestarter_core::journal::{write_entry, write_snapshot, Checksum, MAX_ENTRY};
 use firestarter_core::spec::{GroupSpec, Policy, Restart};
-use serde_json::Value;
 
 /// A journal of these events, one a second from the given one on; the core is the state before, and is led on.
 fn journal(core: &mut Supervisor, from: u64, events: &[Event]) -> Vec<u8> {
