@@ -278,14 +278,44 @@ fn a_recording_reads_back_and_is_cut_where_the_file_is() {
     assert_eq!((read.parts(rest), read.missing(rest)), ([&b"abc"[..], b"defg"], 0));
     assert_eq!((read.parts(&rest[..5]), read.missing(&rest[..5])), ([&b"abc"[..], b"de"], 2));
     assert_eq!((read.parts(&rest[..2]), read.missing(&rest[..2])), ([&b"ab"[..], b""], 5));
+    let more = b"abcdefgh";
+    assert_eq!((read.parts(more), read.missing(more), read.surplus(more)), ([&b"abc"[..], b"defg"], 0, 1));
+    assert_eq!((read.surplus(rest), read.surplus(&rest[..2])), (0, 0));
     for length in 0..bytes.len() - 7 {
         assert!(Recording::read(&bytes[..length]).is_err(), "cut at {length}");
     }
     assert_eq!(Recording::read(b"#!/bin/sh\n"), Err(NoRecording::Mark));
 }
 
+#[test]
+fn a_head_from_before_checksums_is_read_and_one_that_lost_its_own_is_not() {
+    let recording = Recording::new(Instant(5), 17, 3, 4);
+    let text = recording.write();
+    let at = text.find("checksum ").unwrap();
+    let without = |number| text[..at].replace("journal 2\n", number) + "\nabcdefg";
+    assert_eq!(Recording::read(without("journal 1\n").as_bytes()), Ok((recording, &b"abcdefg"[..])));
+    assert_eq!(Recording::read(without("journal 2\n").as_bytes()), Err(NoRecording::Damaged));
+    assert_eq!(Recording::read(without("journal 3\n").as_bytes()), Err(NoRecording::Mark));
+    let renamed = text.replace("journal 2\n", "journal 1\n");
+    assert_eq!(Recording::read(renamed.as_bytes()), Err(NoRecording::Damaged), "it has a checksum all the same");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_byte_of_a_head_is_altered_unnoticed(
+        notes in prop::collection::vec(any::<String>(), 0..4), parts in prop::collection::vec(any::<u8>(), 0..16),
+        at in any::<prop::sample::Index>(), xor in 1..=u8::MAX,
+    ) {
+        let mut recording = Recording::new(Instant(5), 17, parts.len() as u64, 0);
+        recording.notes = notes;
+        let head = recording.write();
+        let mut bytes = [head.as_bytes(), &parts].concat();
+        prop_assert!(Recording::read(&bytes).is_ok());
+        bytes[at.index(head.len())] ^= xor;
+        prop_assert!(Recording::read(&bytes).is_err());
+    }
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
@@ -294,6 +324,7 @@ proptest! {
         with_format.extend(&bytes);
         let _ = read_snapshot(&with_format);
         let _ = Recording::read(&bytes);
+        let _ = Recording::read(&[b"firestarter journal 2\n", &bytes[..], b"\n\n"].concat());
         let mut reader = Reader::resume(&bytes, (0, Checksum(0)));
         while let (before, Ok(Some(_))) = (reader.at(), reader.entry()) {
             prop_assert!(reader.at() > before, "an entry of no length");

@@ -1,7 +1,9 @@
 //! The service manager that has started Firestarter, if one has: systemd, or who speaks as it does (sd_notify(3)). Made
 //! by `start`. The process that it has started speaks to it and no other, which is the keeper: so `NotifyAccess=main`
-//! suffices. Nothing here waits for it but for a moment at the start, where it says so.
+//! suffices. Nothing here waits for it but for a moment at the start, where it says so, and for one that does not read no
+//! more than once.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
@@ -23,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Service {
     socket: OwnedFd,
     address: SocketAddrUnix,
+    /// Whether it has been in time whenever it was waited for.
+    in_time: Cell<bool>,
     /// It must hear so often that all is well; none: it need not.
     pub(crate) watchdog: Option<Duration>,
     /// So many descriptors it keeps for us.
@@ -41,7 +45,7 @@ impl Service {
         let ours = env("WATCHDOG_PID").is_none() || number("WATCHDOG_PID") == Some(std::process::id().into());
         let watchdog = number("WATCHDOG_USEC").filter(|usec| ours && *usec > 0).map(Duration::from_micros);
         let room = number("FDSTORE").map_or(0, |room| usize::try_from(room).unwrap_or(usize::MAX));
-        Some(Service { socket, address, watchdog, room })
+        Some(Service { socket, address, in_time: Cell::new(true), watchdog, room })
     }
 
     /// Tells it something, unless it has too much to read already.
@@ -55,9 +59,9 @@ impl Service {
     /// Has it keep a descriptor under a name, also one whose other end is gone. May wait for a moment if `patient`.
     ///
     /// # Errors
-    /// It was not told.
+    /// It was not told. `EAGAIN`: it has too much to read.
     pub(crate) fn keep(&self, fd: BorrowedFd<'_>, name: &str, patient: bool) -> Result<(), Errno> {
-        let flags = if patient { SendFlags::empty() } else { SendFlags::DONTWAIT };
+        let flags = if patient { self.patiently() } else { SendFlags::DONTWAIT };
         self.send(&format!("FDSTORE=1\nFDPOLL=0\nFDNAME={name}"), &[fd], flags)
     }
 
@@ -71,21 +75,31 @@ impl Service {
 
     /// Has it close what it keeps under these names, and waits for a moment until it has.
     pub(crate) fn let_go(&self, names: &[String]) {
-        let told = |name: &String| self.remove(name, SendFlags::empty()).is_ok();
+        let told = |name: &String| self.remove(name, self.patiently()).is_ok();
         // The end of a pipe that comes after all this is closed after it too (sd_notify_barrier(3)).
         if names.iter().filter(|name| told(name)).count() == 0 {
             return;
         }
         let Ok((read, write)) = pipe_with(PipeFlags::CLOEXEC) else { return };
-        if self.send("BARRIER=1", &[write.as_fd()], SendFlags::empty()).is_ok() {
+        if self.send("BARRIER=1", &[write.as_fd()], self.patiently()).is_ok() {
             drop(write);
             let mut fds = [PollFd::new(&read, PollFlags::empty())];
-            let _ = poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref());
+            let ended = poll(&mut fds, Timespec::try_from(PATIENCE).ok().as_ref());
+            self.in_time.set(ended != Ok(0));
         }
     }
 
     fn remove(&self, name: &str, flags: SendFlags) -> Result<(), Errno> {
         self.send(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), &[], flags)
+    }
+
+    /// How to tell what can be waited for: who was not in time once is not waited for again.
+    fn patiently(&self) -> SendFlags {
+        if self.in_time.get() {
+            SendFlags::empty()
+        } else {
+            SendFlags::DONTWAIT
+        }
     }
 
     fn send(&self, text: &str, fds: &[BorrowedFd<'_>], flags: SendFlags) -> Result<(), Errno> {
@@ -94,8 +108,12 @@ impl Service {
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Err(Errno::INVAL);
         }
-        let flags = flags | SendFlags::NOSIGNAL;
-        sendmsg_addr(&self.socket, &self.address, &[IoSlice::new(text.as_bytes())], &mut control, flags).map(|_| ())
+        let text = [IoSlice::new(text.as_bytes())];
+        let sent = sendmsg_addr(&self.socket, &self.address, &text, &mut control, flags | SendFlags::NOSIGNAL);
+        if sent == Err(Errno::AGAIN) && !flags.contains(SendFlags::DONTWAIT) {
+            self.in_time.set(false);
+        }
+        sent.map(|_| ())
     }
 }
 
@@ -142,6 +160,18 @@ mod tests {
             let full = (0..100_000).find_map(|_| service.tell("STATUS=").err());
             assert_eq!(full, Some(Errno::AGAIN), "a full queue is not waited for");
         }
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn one_that_does_not_read_is_waited_for_once_though_its_queue_has_room() {
+        let path = std::env::temp_dir().join(format!("firestarter-service-silent-{}", std::process::id()));
+        let silent = UnixDatagram::bind(&path).unwrap();
+        let service = found(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).unwrap();
+        assert!(service.patiently().is_empty());
+        service.let_go(&["one".to_owned(), "two".to_owned()]);
+        assert_eq!(service.patiently(), SendFlags::DONTWAIT);
+        service.keep(silent.as_fd(), "three", true).unwrap();
         std::fs::remove_file(path).unwrap();
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use firestarter_core::journal::Recording;
 use harness::proc::{self, Sig};
 use harness::superior::Superior;
 use harness::{until, Fire, Folder, Said, BIN};
@@ -216,9 +217,27 @@ fn a_journal_is_taken_and_tells_of_an_upgrade_and_a_worker_that_was_killed() {
     assert!(as_json.out.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{as_json:?}");
     assert_eq!(end(&as_json)["state"][0].as_str(), told.out.lines().find(|line| line.starts_with("web running")));
 
-    fire.folder.write("other", &String::from_utf8_lossy(&bytes).replacen("\nbuild ", "\nbuild not-", 1));
+    assert!(bytes.starts_with(b"firestarter journal 2\n"), "its head has a checksum");
+    let (mut head, parts) = Recording::read(&bytes).expect("a recording");
+    head.build.insert_str(0, "not-");
+    fs::write(fire.folder.join("other"), [head.write().as_bytes(), parts].concat()).expect("write");
     let refused = replay(&fire, &fire.folder.join("other"), &[]);
     assert!(refused.code == 1 && refused.out.is_empty() && refused.err.contains("not-"), "{refused:?}");
+    let at = bytes.windows(6).position(|six| six == b"taken ").expect("a time") + 6;
+    let mut damaged = bytes.clone();
+    damaged[at] ^= 1;
+    fs::write(fire.folder.join("damaged"), &damaged).expect("write");
+    let refused = replay(&fire, &fire.folder.join("damaged"), &[]);
+    assert!(refused.code == 1 && refused.out.is_empty() && refused.err.contains("its head is not"), "{refused:?}");
+    for (file, code) in [("other", "other_build"), ("damaged", "damaged")] {
+        let refused = replay(&fire, &fire.folder.join(file), &["--json"]);
+        let error: Value = serde_json::from_str(&refused.out).expect("one document");
+        assert!(refused.code == 1 && refused.err.is_empty() && error["data"]["code"] == code, "{refused:?}");
+    }
+    fs::write(fire.folder.join("twice"), [&bytes[..], &bytes].concat()).expect("write");
+    let twice = replay(&fire, &fire.folder.join("twice"), &[]);
+    let fault = format!("!! {} bytes stand behind the end", bytes.len());
+    assert!(twice.code == 1 && twice.out.contains(&fault), "{twice:?}");
 
     if std::env::var_os("RECORD").is_some() {
         let journals = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/journals");
@@ -276,4 +295,12 @@ fn without_a_daemon_or_a_journal_it_is_said_what_is_missing() {
     assert!(said.code == 1 && said.err.contains("read text: does not begin with"), "{said:?}");
     let said = run(&["replay", "nothing"]);
     assert!(said.code == 1 && said.err.contains("read nothing: no such file"), "{said:?}");
+    for (file, code, told) in
+        [("text", "no_recording", "read text: does not begin"), ("nothing", "io", "read nothing: ")]
+    {
+        let said = run(&["replay", file, "--json"]);
+        let error: Value = serde_json::from_str(&said.out).expect("one document");
+        assert_eq!((said.code, said.err.as_str(), &error["data"]["code"]), (1, "", &json!(code)), "{said:?}");
+        assert!(error["message"].as_str().is_some_and(|message| message.starts_with(told)), "{said:?}");
+    }
 }

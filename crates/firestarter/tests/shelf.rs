@@ -7,8 +7,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -202,6 +203,40 @@ fn without_room_or_a_service_manager_nothing_is_kept() {
         assert_eq!(pids(&fire.group("web")).len(), 1);
         fire.stop();
     }
+}
+
+/// Listens in a folder, and has more to read already than it has room for; nobody reads.
+fn silent(folder: &Folder) -> (PathBuf, UnixDatagram) {
+    let path = folder.join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bind");
+    loop {
+        let sender = UnixDatagram::unbound().expect("a socket");
+        sender.set_nonblocking(true).expect("set");
+        let sent = (0..10_000).take_while(|_| sender.send_to(b"X=1", &path).is_ok()).count();
+        if sent == 0 {
+            return (path, socket);
+        }
+    }
+}
+
+#[test]
+fn a_service_manager_that_does_not_read_delays_the_start_once_whatever_there_is_to_keep() {
+    let folder = Folder::new();
+    let (path, _silent) = silent(&folder);
+    // To wait for each of them would take longer than a test waits for an answer.
+    let addresses = vec!["'127.0.0.1:0'"; 30].join(", ");
+    let toml = format!("[web]\n{SERVES}socket_address = [{addresses}]\n");
+    let fire = Fire::start_with(folder, &toml, |command| {
+        command.env("NOTIFY_SOCKET", path).env("FDSTORE", "100");
+    });
+    let said =
+        "have listeners kept by the service manager: it does not read; at least 30 of 30 are not kept: what waits at these \
+                is lost when Firestarter ends";
+    assert_eq!(fire.stderr().matches(said).count(), 1, "{}", fire.stderr());
+    assert_eq!(fire.stderr().matches("the service manager").count(), 1, "{}", fire.stderr());
+    let worker = fire.settled("web", 1)[0];
+    assert_eq!(answer(ask(patient(TcpStream::connect(tcp(&fire, "web", 0)).expect("connect")))), worker);
+    fire.stop();
 }
 
 #[test]

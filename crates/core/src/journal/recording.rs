@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use super::{BUILD, FORMAT};
+use super::{Checksum, BUILD, FORMAT};
 use crate::time::Instant;
 
 /// The head of such a file.
@@ -32,7 +32,11 @@ pub struct Recording {
 }
 
 /// The first words of the file; the number is that of the head's form.
-const MARK: &str = "firestarter journal 1";
+const MARK: &str = "firestarter journal 2\n";
+/// Those of a head without a checksum.
+const MARK_UNCHECKED: &str = "firestarter journal 1\n";
+/// Begins the last line of a head that has one.
+const CHECKSUM: &str = "checksum ";
 
 /// Bytes that do not begin with such a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub enum NoRecording {
     Mark,
     /// The head has no end.
     Cut,
+    /// The head is not what was written, or lacks its checksum.
+    Damaged,
     /// This line of the head is missing or means nothing.
     Line(&'static str),
 }
@@ -48,8 +54,9 @@ pub enum NoRecording {
 impl fmt::Display for NoRecording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoRecording::Mark => write!(f, "does not begin with {MARK:?}"),
+            NoRecording::Mark => write!(f, "does not begin with {:?}", MARK.trim_end()),
             NoRecording::Cut => f.write_str("ends within its head"),
+            NoRecording::Damaged => f.write_str("its head is not what was written: the checksum at its end is another"),
             NoRecording::Line(name) => write!(f, "the line {name:?} of its head is missing or means nothing"),
         }
     }
@@ -63,16 +70,16 @@ impl Recording {
         Recording { build: BUILD.to_owned(), format: FORMAT, taken, unix_ns, older, newer, notes: Vec::new() }
     }
 
-    /// The head as text, with the empty line at its end.
+    /// The head as text, with its checksum and the empty line at its end.
     pub fn write(&self) -> String {
         let Recording { build, format, taken, unix_ns, older, newer, notes } = self;
-        let mut text = format!("{MARK}\nbuild {build}\nformat {format}\ntaken {} {unix_ns}\n", taken.0);
+        let mut text = format!("{MARK}build {build}\nformat {format}\ntaken {} {unix_ns}\n", taken.0);
         text.push_str(&format!("older {older}\nnewer {newer}\n"));
         for note in notes {
             text.push_str(&format!("note {}\n", note.replace('\n', " ")));
         }
-        text.push('\n');
-        text
+        let checksum = checksum_line(text.as_bytes());
+        text + &checksum + "\n\n"
     }
 
     /// Reads the head; returns it and what follows. Lines of other names are passed over.
@@ -80,10 +87,16 @@ impl Recording {
     /// # Errors
     /// There is none.
     pub fn read(bytes: &[u8]) -> Result<(Recording, &[u8]), NoRecording> {
-        let rest = bytes.strip_prefix(MARK.as_bytes()).and_then(|rest| rest.strip_prefix(b"\n"));
-        let rest = rest.ok_or(NoRecording::Mark)?;
-        let end = rest.windows(2).position(|pair| pair == b"\n\n").ok_or(NoRecording::Cut)?;
-        let text = String::from_utf8_lossy(&rest[..end]);
+        let mark = [MARK, MARK_UNCHECKED].into_iter().find(|mark| bytes.starts_with(mark.as_bytes()));
+        let mark = mark.ok_or(NoRecording::Mark)?;
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n").ok_or(NoRecording::Cut)?;
+        let last = bytes[..end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        // With this line it is one that has a checksum, whatever has become of the number at its front.
+        let checked = mark == MARK || bytes[last..end].starts_with(CHECKSUM.as_bytes());
+        if checked && bytes[last..end] != *checksum_line(&bytes[..last]).as_bytes() {
+            return Err(NoRecording::Damaged);
+        }
+        let text = String::from_utf8_lossy(&bytes[..end]);
         let lines = || text.lines().filter_map(|line| line.split_once(' '));
         let value = |name| lines().find(|(key, _)| *key == name).map(|(_, value)| value).ok_or(NoRecording::Line(name));
         let (taken, unix_ns) = value("taken")?.split_once(' ').ok_or(NoRecording::Line("taken"))?;
@@ -96,7 +109,7 @@ impl Recording {
             newer: number("newer", value("newer")?)?,
             notes: lines().filter(|(key, _)| *key == "note").map(|(_, note)| note.to_owned()).collect(),
         };
-        Ok((head, &rest[end + 2..]))
+        Ok((head, &bytes[end + 2..]))
     }
 
     /// The bytes of the two journals, of what follows the head. Where the file is cut short, so are they.
@@ -108,8 +121,23 @@ impl Recording {
 
     /// How many bytes are missing at the end.
     pub fn missing(&self, rest: &[u8]) -> u64 {
-        self.older.saturating_add(self.newer).saturating_sub(rest.len() as u64)
+        self.length().saturating_sub(rest.len() as u64)
     }
+
+    /// How many bytes stand behind the last journal. Nobody has written them there.
+    pub fn surplus(&self, rest: &[u8]) -> u64 {
+        (rest.len() as u64).saturating_sub(self.length())
+    }
+
+    /// How many bytes the two journals have.
+    fn length(&self) -> u64 {
+        self.older.saturating_add(self.newer)
+    }
+}
+
+/// The last line of a head of which these are the lines before.
+fn checksum_line(lines: &[u8]) -> String {
+    format!("{CHECKSUM}{:08x}", Checksum(0).and(lines).0)
 }
 
 fn number<T: FromStr>(name: &'static str, text: &str) -> Result<T, NoRecording> {

@@ -187,8 +187,8 @@ impl Given {
                     given.operands.push(word);
                     continue;
                 }
-                Arg::Short(letter) => (format!("-{letter}"), OPTIONS.iter().find(|row| row.short == Some(letter))),
-                Arg::Long(name) => (format!("--{name}"), OPTIONS.iter().find(|row| row.long == name)),
+                Arg::Short(letter) => (format!("-{letter}"), given.find(|row| row.short == Some(letter))),
+                Arg::Long(name) => (format!("--{name}"), given.find(|row| row.long == name)),
             };
             let option = given.known(&spelled, found)?;
             let value = match option.value {
@@ -201,6 +201,12 @@ impl Given {
             given.options.push((option.opt, value));
         }
         Ok(given)
+    }
+
+    /// The option that is written so: the command's own, else another command's.
+    fn find(&self, is: impl Fn(&OptionRow) -> bool) -> Option<&'static OptionRow> {
+        let own = OPTIONS.iter().find(|row| self.row.options.contains(&row.opt) && is(row));
+        own.or_else(|| OPTIONS.iter().find(|row| is(row)))
     }
 
     fn known(&self, spelled: &str, found: Option<&'static OptionRow>) -> Result<&'static OptionRow, Usage> {

@@ -45,7 +45,7 @@ impl Given {
 
     pub(super) fn replay(&self) -> Result<Replay, Usage> {
         match self.operands.as_slice() {
-            [file] => Ok(Replay { file: file.into(), json: self.has(Opt::Json), force: self.has(Opt::Force) }),
+            [file] => Ok(Replay { file: file.into(), json: self.has(Opt::JsonLines), force: self.has(Opt::Force) }),
             [] => Err(self.wrong("FILE is missing: one that firestarter debug journal -o FILE wrote")),
             [_, more, ..] => Err(self.wrong(format!("unexpected {more:?}"))),
         }

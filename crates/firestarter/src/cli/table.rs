@@ -40,6 +40,7 @@ pub(super) enum Opt {
     Quiet,
     Verbose,
     Json,
+    JsonLines,
     Timeout,
     NoWait,
     Progress,
@@ -250,10 +251,10 @@ No file is overwritten. A daemon that cannot read its journal gives it neverthel
         word: Word::Replay,
         name: "replay",
         operands: " FILE",
-        options: &[Opt::Json, Opt::Force, Opt::Help],
+        options: &[Opt::JsonLines, Opt::Force, Opt::Help],
         about: "tell what happened by a journal, event by event",
         more: "FILE was written by firestarter debug journal. Nothing is started; no daemon is needed.
-Exit code 1 if it is damaged: what stands before the damage is told. With --json a line is an event.",
+Exit code 1 if it is damaged: what stands before the damage is told.",
     },
     CommandRow {
         word: Word::Help,
@@ -381,6 +382,16 @@ options:
   -h, --help                show this
 ";
         assert_eq!(row.help(), want);
+    }
+
+    #[test]
+    fn where_json_is_many_documents_the_help_says_so() {
+        for row in COMMANDS.iter().filter(|row| row.help().contains("--json ")) {
+            let help = row.help();
+            let about: Vec<_> = help.lines().filter(|line| line.trim_start().starts_with("--json ")).collect();
+            let each = about.iter().filter(|line| line.contains("one JSON document each")).count();
+            assert_eq!((about.len(), each), (1, usize::from(row.word == Word::Replay)), "{help}");
+        }
     }
 
     #[test]

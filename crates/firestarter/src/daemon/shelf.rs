@@ -12,6 +12,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::net::{self, Shutdown};
 
 use super::{inherit, paths, Setup};
@@ -89,8 +90,8 @@ impl Shelf {
 
     /// Has the service manager keep what it does not keep yet.
     pub(crate) fn fill(&self, service: &Service, setup: &Setup, ledger: &Ledger) {
-        let (mut left, mut kept, mut failed) = (service.room.saturating_sub(self.known.len()), 0usize, None);
-        let mut without = 0usize;
+        let mut left = service.room.saturating_sub(self.known.len());
+        let (mut told, mut untold, mut without, mut failed) = (0usize, 0usize, 0usize, None);
         for (number, meaning) in ledger.named() {
             let Some(place) = place(meaning) else { continue };
             let named = name(setup, place, ledger.mark(&number)).filter(|(base, _)| !self.known.contains(base));
@@ -103,19 +104,26 @@ impl Shelf {
                 continue;
             }
             let Some(fd) = fds::adopt(number) else { continue };
-            failed = failed.or(service.keep(fd.as_fd(), &name, true).err());
+            match service.keep(fd.as_fd(), &name, true) {
+                Ok(()) => told += 1,
+                Err(errno) => (untold, failed) = (untold + 1, failed.or(Some(errno))),
+            }
             // It belongs to whoever reads the ledger.
             let _ = fd.into_raw_fd();
-            (left, kept) = (left - 1, kept + 1);
+            left -= 1;
         }
+        let kept = self.known.len() + told;
+        let needed = kept + untold + without;
         if let Some(errno) = failed {
-            say(format_args!("have listeners kept by the service manager: {}", plain(&errno.into())));
+            let cause = if errno == Errno::AGAIN { "it does not read".to_owned() } else { plain(&errno.into()) };
+            say(format_args!(
+                "have listeners kept by the service manager: {cause}; at least {untold} of {needed} are not kept: what waits at \
+                 these is lost when Firestarter ends"
+            ));
         }
         if without > 0 {
-            let needed = self.known.len() + kept + without;
             say(format_args!(
-                "the service manager keeps {} of {needed} listeners: for all set FileDescriptorStoreMax={needed}",
-                needed - without
+                "the service manager keeps {kept} of {needed} listeners: for all set FileDescriptorStoreMax={needed}"
             ));
         }
     }

@@ -64,7 +64,7 @@ impl Upward {
         let report = header.report();
         if (self.new || report != self.told) && self.again_at.is_none() {
             let text = self.text(report, &header.report_text());
-            if self.tell(&text) {
+            if text.is_empty() || self.tell(&text) {
                 (self.told, self.new) = (report, false);
             }
         }
@@ -134,6 +134,10 @@ impl Upward {
         } else if self.new && !report.ready {
             text.push_str(&extend(self.longest.start));
         }
+        // Before the first daemon has come up there is none, and an empty one would be shown.
+        if status.is_empty() {
+            return text;
+        }
         // A line's end in a group's name would begin another word.
         let _ = write!(text, "STATUS={}", status.replace(|c: char| c.is_control(), "?"));
         text
@@ -181,5 +185,22 @@ impl Keeper {
         if let Some(upward) = &mut self.upward {
             upward.changed.push_back(number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_told_when_there_is_one() {
+        let service =
+            Service::find(|name| (name == "NOTIFY_SOCKET").then(|| "@firestarter-nobody".into()), 64).unwrap();
+        let longest = Longest { start: Duration::from_secs(1), stop: Duration::from_secs(2) };
+        let mut upward = Upward::new(service, longest);
+        assert_eq!(upward.text(Report::default(), ""), "EXTEND_TIMEOUT_USEC=1000000\n");
+        assert_eq!(upward.text(Report::default(), "two\ngroups"), "EXTEND_TIMEOUT_USEC=1000000\nSTATUS=two?groups");
+        upward.new = false;
+        assert_eq!(upward.text(Report::default(), ""), "");
     }
 }

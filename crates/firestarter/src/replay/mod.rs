@@ -16,6 +16,7 @@ use firestarter_core::journal::{NoRecording, Reader, Recording, BUILD, FORMAT};
 use firestarter_core::text::Names;
 use firestarter_core::time::Instant;
 use firestarter_core::Supervisor;
+use serde_json::{json, Value};
 
 use crate::cli::{code, Replay};
 use crate::say::plain;
@@ -29,6 +30,10 @@ enum ReplayError {
     #[error("read {0}: {1}; a journal is written by: firestarter debug journal -o FILE")]
     NoRecording(String, NoRecording),
     #[error(
+        "read {0}: {1}; copy it again from where it was taken, or take another: firestarter debug journal -o FILE"
+    )]
+    Head(String, NoRecording),
+    #[error(
         "replay {file}: it was written by the build {written}, and this is {BUILD}: an entry may mean something else here; \
          use the program that wrote it, or --force"
     )]
@@ -37,21 +42,38 @@ enum ReplayError {
     Format { file: String, written: u32 },
 }
 
+impl ReplayError {
+    /// As one document, of the form that a daemon's errors have.
+    fn json(&self) -> Value {
+        let code = match self {
+            ReplayError::File { .. } => "io",
+            ReplayError::NoRecording(..) => "no_recording",
+            ReplayError::Head(..) => "damaged",
+            ReplayError::Build { .. } => "other_build",
+            ReplayError::Format { .. } => "other_format",
+        };
+        json!({ "data": { "code": code }, "message": self.to_string() })
+    }
+}
+
 /// Replays a file to the standard output; returns the exit code.
 pub(crate) fn run(replay: &Replay) -> u8 {
-    let recording = read(&replay.file, replay.force);
-    let told = recording.map(|bytes| tell(&bytes, replay.json, &mut io::stdout().lock()));
-    match told {
-        Ok(Ok(true)) => code::DONE,
-        Ok(Ok(false)) => code::FAILED,
-        // Nobody reads on.
-        Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => code::DONE,
-        Ok(Err(error)) => {
-            eprintln!("firestarter: write to stdout: {}", plain(&error));
-            code::FAILED
-        }
+    let out = &mut io::stdout().lock();
+    let (told, unread) = match read(&replay.file, replay.force) {
+        Ok(bytes) => (tell(&bytes, replay.json, out), code::DONE),
+        Err(error) if replay.json => (writeln!(out, "{}", error.json()).map(|()| false), code::FAILED),
         Err(error) => {
             eprintln!("firestarter: {error}");
+            return code::FAILED;
+        }
+    };
+    match told {
+        Ok(true) => code::DONE,
+        Ok(false) => code::FAILED,
+        // Nobody reads on.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => unread,
+        Err(error) => {
+            eprintln!("firestarter: write to stdout: {}", plain(&error));
             code::FAILED
         }
     }
@@ -68,7 +90,10 @@ fn read(path: &Path, force: bool) -> Result<Vec<u8>, ReplayError> {
 fn check(bytes: &[u8], file: &str, force: bool) -> Result<(), ReplayError> {
     let file = file.to_owned();
     match Recording::read(bytes) {
-        Err(error) => Err(ReplayError::NoRecording(file, error)),
+        Err(error @ NoRecording::Mark) => Err(ReplayError::NoRecording(file, error)),
+        Err(error @ (NoRecording::Cut | NoRecording::Damaged | NoRecording::Line(_))) => {
+            Err(ReplayError::Head(file, error))
+        }
         Ok((head, _)) if head.format != FORMAT => Err(ReplayError::Format { file, written: head.format }),
         Ok((head, _)) if head.build != BUILD && !force => Err(ReplayError::Build { file, written: head.build }),
         Ok(_) => Ok(()),
@@ -98,6 +123,11 @@ fn tell(bytes: &[u8], json: bool, out: &mut dyn Write) -> io::Result<bool> {
     if missing > 0 {
         whole = false;
         tale.fault(&format!("the file is cut short: {missing} bytes are missing"))?;
+    }
+    let surplus = head.surplus(rest);
+    if surplus > 0 {
+        whole = false;
+        tale.fault(&format!("{surplus} bytes stand behind the end of the journal; they are not part of it"))?;
     }
     tale.end(core.as_ref(), &names)?;
     Ok(whole)

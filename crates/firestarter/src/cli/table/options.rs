@@ -3,7 +3,7 @@
 use super::{Opt, OptionRow};
 
 /// All options.
-pub(in crate::cli) const OPTIONS: [OptionRow; 21] = [
+pub(in crate::cli) const OPTIONS: [OptionRow; 22] = [
     OptionRow {
         opt: Opt::Config,
         short: Some('c'),
@@ -86,6 +86,13 @@ pub(in crate::cli) const OPTIONS: [OptionRow; 21] = [
         long: "json",
         value: None,
         about: "print the result, or the error, as one JSON document",
+    },
+    OptionRow {
+        opt: Opt::JsonLines,
+        short: None,
+        long: "json",
+        value: None,
+        about: "a line each for the head, every event and the end, as one JSON document each; an error as one",
     },
     OptionRow {
         opt: Opt::Timeout,

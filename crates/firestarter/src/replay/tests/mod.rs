@@ -5,7 +5,6 @@ use firestarter_core::event::{Event, Exit};
 use firestarter_core::ids::{Pid, WorkerId};
 use firestarter_core::journal::{write_entry, write_snapshot, Checksum, MAX_ENTRY};
 use firestarter_core::spec::{GroupSpec, Policy, Restart};
-use serde_json::Value;
 
 /// A journal of these events, one a second from the given one on; the core is the state before, and is led on.
 fn journal(core: &mut Supervisor, from: u64, events: &[Event]) -> Vec<u8> {
@@ -98,11 +97,55 @@ fn a_damaged_one_is_told_as_far_as_it_goes() {
 
     let whole_file = file(&head, &parts);
     for at in head.write().len()..whole_file.len() {
-        let mut damaged = whole_file.clone();
-        damaged[at] ^= 0x10;
-        assert!(!told(&damaged, false).0, "byte {at}");
         assert!(!told(&whole_file[..at], true).0, "cut at {at}");
     }
+}
+
+#[test]
+fn not_a_bit_of_a_real_recording_is_altered_unnoticed() {
+    let taken = include_bytes!("../../../../core/tests/journals/an_upgrade_and_a_worker_killed.journal");
+    let (head, rest) = Recording::read(taken).unwrap();
+    let head = Recording { build: BUILD.into(), ..head };
+    let bytes = [head.write().as_bytes(), rest].concat();
+    let seems_whole = |bytes: &[u8]| check(bytes, "f", true).is_ok() && told(bytes, false).0;
+    assert!(seems_whole(&bytes));
+    // In the head, where one number passes for another, all values that a byte can have.
+    let head_alone = head.write().len();
+    for at in 0..bytes.len() {
+        let any = (1..=u8::MAX).filter(|xor| at < head_alone || xor.is_power_of_two());
+        for xor in any {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= xor;
+            assert!(!seems_whole(&damaged), "byte {at} altered by {xor:#x}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_the_end_is_told() {
+    let (head, parts) = recorded();
+    let once = file(&head, &parts);
+    for more in [&once[..], b"\n"] {
+        let (whole, text) = told(&[&once[..], more].concat(), false);
+        let fault = format!("!! {} bytes stand behind the end of the journal", more.len());
+        assert!(!whole && text.contains(&fault) && text.contains("after 3 events"), "{text}");
+    }
+}
+
+#[test]
+fn a_damaged_head_is_named_with_what_to_do() {
+    let (head, parts) = recorded();
+    let mut damaged = file(&head, &parts);
+    let at = damaged.windows(6).position(|six| six == b"older ").unwrap() + 6;
+    damaged[at] ^= 1;
+    let refused = check(&damaged, "f", true).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("read f: its head is not what was written") && refused.contains("copy it again"),
+        "{refused}"
+    );
+    assert!(!told(&damaged, false).0);
+    let refused = check(&damaged[..40], "f", true).unwrap_err().to_string();
+    assert!(refused.starts_with("read f: ends within its head; copy it again"), "{refused}");
 }
 
 #[test]
