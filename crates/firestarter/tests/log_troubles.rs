@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::disk::Disk;
-use harness::{lines, until, Fire, Folder};
+use harness::{group_of, lines, pids, until, Fire, Folder};
 
 #[test]
 fn what_is_dropped_is_told_of_while_it_is_and_counted_once_for_all_who_write_there() {
@@ -58,4 +58,19 @@ fn what_cannot_be_written_before_the_end_is_told_of_with_its_log() {
     let path = log.display();
     let last = format!("log {path}: {taken} bytes that workers wrote last are lost: no space left on device");
     assert!(fire.stderr().contains(&last), "{last}: {}", fire.stderr());
+}
+
+#[test]
+fn what_was_given_up_of_workers_that_have_ended_is_told_of_too() {
+    let folder = Folder::new();
+    let Some(disk) = Disk::small(&folder.join("disk")) else { return };
+    disk.fill();
+    let toml =
+        "[web]\nexec_start = ['sh', '-c', 'echo abc']\nnumprocesses = 100\nrestart = 'none'\nack_timeout = '10ms'\n\
+                stdout_log = { path = '@DIR@/disk/log', on_overflow = 'drop' }\n";
+    let (mut fire, _disk) = (Fire::start_in(folder, toml), disk);
+    fire.hears("what workers write is dropped and counted from now on");
+    fire.wait_for("the ends of all", |status| pids(&group_of(status, "web")).is_empty());
+    assert_eq!((fire.ctl(&["stop"]).code, fire.ended().code()), (0, Some(0)));
+    assert!(fire.stderr().contains(": 400 bytes that workers wrote last are lost: no space left"), "{}", fire.stderr());
 }

@@ -53,7 +53,12 @@ impl Reader {
     }
 
     fn say_what_is_lost(&self) {
-        let mut by_seat = BTreeMap::<usize, u64>::new();
+        // What was given up before, and could not be told of.
+        let given_up = |seat: usize| {
+            let (lost, told) = self.pipes.sinks().row(seat).lost();
+            lost[0].saturating_sub(told[0])
+        };
+        let mut by_seat: BTreeMap<usize, u64> = (0..self.plan.logs.len()).map(|seat| (seat, given_up(seat))).collect();
         let state = self.board.lock();
         for (number, feed) in &self.feeds {
             if let Some(entry) = state.entries.get(number) {

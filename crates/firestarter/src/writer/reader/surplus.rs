@@ -2,6 +2,7 @@
 //! a full disk would use up all descriptors. What is beyond the bound is given up: it is counted, and the sink tells of it
 //! when it works again. Called by the reading thread when a pipe has ended.
 
+use super::super::sink::trouble;
 use super::*;
 use crate::journal::SinkRow;
 
@@ -29,6 +30,9 @@ impl Reader {
         let row = self.pipes.sinks().row(seat);
         surplus.iter().filter_map(|number| self.feeds.get(number)).for_each(|feed| give_up(row, feed));
         drop(state);
+        if let Some(log) = self.plan.logs.get(seat).filter(|_| !surplus.is_empty()) {
+            trouble::drops(log, row);
+        }
         surplus.into_iter().for_each(|number| self.finish(number));
     }
 
