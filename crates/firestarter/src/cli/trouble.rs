@@ -64,7 +64,7 @@ pub(crate) fn problem(wanted: &Wanted, problem: &Problem) -> String {
             refused("there is no generation before this one", format!("firestarter ctrl {group} upgrade"))
         }
         Trouble::NotReplaced { reason } => {
-            refused(&format!("not replaced: {reason}"), "nothing was touched".to_owned())
+            refused(&format!("not replaced: {reason}"), "what ran before runs on; its log tells more".to_owned())
         }
         Trouble::NotKept => refused("what the group writes is not kept in memory", look),
         Trouble::NothingToCancel => refused("no upgrade is under way", look),
