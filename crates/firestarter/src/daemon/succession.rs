@@ -257,9 +257,10 @@ fn record(shared: Shared) -> Result<Value, String> {
     serde_json::from_slice(&bytes).map_err(|error| error.to_string())
 }
 
-/// Notes in the record where the next program is found; what is no UTF-8 cannot stand there.
+/// Notes in the record where the next program is found, and where the one before it was; what is no UTF-8 cannot stand there.
 fn name_next(shared: Shared, path: &Path) -> Result<(), String> {
     let mut record = record(shared)?;
+    record["before"] = record["program"].clone();
     record["next"] = path.to_str().into();
     let written = memfd_create("firestarter-record", MemfdFlags::CLOEXEC).map_err(std::io::Error::from);
     let kept = written.map(File::from).and_then(|mut file| {

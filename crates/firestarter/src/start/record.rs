@@ -24,6 +24,9 @@ pub(super) struct Record {
     /// Where the one is that is to take its place.
     #[serde(default)]
     pub(super) next: Option<PathBuf>,
+    /// Where the one was found whose place it takes.
+    #[serde(default)]
+    pub(super) before: Option<PathBuf>,
     pub(super) config: PathBuf,
     /// What stood in it.
     pub(super) text: String,
@@ -112,6 +115,7 @@ mod tests {
             release: "9.9.9".to_owned(),
             program: "/usr/bin/firestarter".into(),
             next: Some("/opt/firestarter".into()),
+            before: None,
             config: "/etc/firestarter/config.toml".into(),
             text: "[web]\nexec_start = 'x'\n".to_owned(),
             files: vec![("/etc/web.env".into(), "A=1\n".to_owned())],

@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use std::time::Duration;
 use firestarter_core::journal::read_snapshot;
 use firestarter_core::spec::ExitWhen;
 use firestarter_core::time::Instant;
+use rustix::fs::{open, Mode, OFlags};
 
 use super::record::{exit_to_word, Record};
 use super::{fault, keep, kernel, logs, name_voice, policy, prepare, say_faults, service, surroundings, with_outputs};
@@ -132,7 +133,7 @@ fn refresh(record: &Record, records: Records, on_trial: bool) -> io::Result<()> 
     let program = match (on_trial, &record.next) {
         (true, Some(next)) => next.clone(),
         (true, None) => real_path(),
-        (false, _) => record.program.clone(),
+        (false, _) => record.before.clone().unwrap_or_else(|| record.program.clone()),
     };
     let own = Record { release: env!("CARGO_PKG_VERSION").to_owned(), program, next: None, ..record.clone() };
     records.ledger.keep(Part::Record, own.write()?).map(|_| ())
@@ -167,6 +168,7 @@ pub(super) fn record(setup: &Setup, exit_when: Option<ExitWhen>, hangup_ignored:
         release: env!("CARGO_PKG_VERSION").to_owned(),
         program: own_path(&setup.cwd),
         next: None,
+        before: None,
         config: setup.config.path.clone(),
         text: setup.config.text.clone(),
         files: setup.config.files.clone(),
@@ -225,12 +227,16 @@ fn do_without(ledger: &'static Ledger) -> u8 {
 /// to stop.
 fn wait_for_help(records: Records) -> u8 {
     say(format_args!("workers run on alone; it is tried again in {} s; SIGTERM stops them all", AGAIN.as_secs()));
-    keeper::stop_if_asked(records, AGAIN).unwrap_or_else(|| give_back(records.ledger))
+    let own = || open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
+    keeper::stop_if_asked(records, AGAIN).unwrap_or_else(|| execute_before(own(), records.ledger))
 }
 
 /// The program before gets its place back. Returns only if even that cannot be done.
 fn give_back(ledger: &'static Ledger) -> u8 {
-    let before = ledger.copy_kept(Part::Before);
+    execute_before(ledger.copy_kept(Part::Before), ledger)
+}
+
+fn execute_before(before: io::Result<OwnedFd>, ledger: &'static Ledger) -> u8 {
     let error = before.map_or_else(|error| error, |before| execute(before.as_fd(), ledger));
     say(format_args!("give the place back to the program before: {}; the workers run on alone", plain(&error)));
     code::FAILED
