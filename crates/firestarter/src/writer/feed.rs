@@ -79,7 +79,7 @@ pub(super) enum Fed {
 /// How long a worker waits, in all, for a sink that takes nothing.
 pub(super) const WAIT: Duration = Duration::from_secs(5);
 /// And how long where it is not to: a burst is longer than a stage, and no reason to drop while the sink takes it.
-const BURST: Duration = Duration::from_millis(250);
+const BURST: Duration = Duration::from_millis(500);
 /// A stage holds so much beyond the longest line.
 const ROOM: u64 = 256 * 1024;
 /// So much is read at a time.

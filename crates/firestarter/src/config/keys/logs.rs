@@ -17,8 +17,7 @@ pub(super) const KEYS: &[Key] = &[
         form: LOG,
         example: "\"size:10485760:5:/var/log/web.log\"",
         about: "Where a worker's output goes. Passed on to the daemon's own output, a line is marked with group and slot \
-            if there are several groups or a terminal reads it; what is not read in time (a worker waits for a quarter of a \
-            second at most) is dropped and counted. \
+            if there are several groups or a terminal reads it; what is not read in time (a worker waits for half a second at most) is dropped and counted. \
             `\"/dev/stdout\"` means the same. `\"null\"` drops all. A path is a file, to whose end lines are written. `size:` begins a new file before a line would bring it to MAX_BYTES, which may have a unit \
             (`10MiB`), and keeps BACKUPS old ones as `PATH.1` (the newest), `PATH.2` and so on. `time:` begins a new file \
             every INTERVAL units (`S`, `M`, `H` or `D`), or at every `MIDNIGHT`, whatever INTERVAL is, by the clock of ZONE (`U` or `UTC`; `L` or \
@@ -114,7 +113,7 @@ pub(crate) const TABLE: &[Part] = &[
         about: "What becomes of lines while the file cannot take them, because the disk is full or its folder is gone. \
             `wait`: they are held, and once there is no more room for them a worker that writes waits, but not longer \
             than 5 s in all; then lines are dropped and counted. `block`: workers wait for as long as it takes, and \
-            nothing is dropped. `drop`: no worker waits longer than a quarter of a second; what finds no room then is \
+            nothing is dropped. `drop`: no worker waits longer than half a second; what finds no room then is \
             dropped and counted. When the file works \
             again, a line stands in their place: `firestarter: 12 lines (3456 bytes) of workers could not be written`.",
     },
