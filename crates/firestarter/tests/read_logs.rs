@@ -3,7 +3,7 @@
 mod harness;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
 use harness::proc::{self, Sig};
@@ -193,6 +193,54 @@ fn who_follows_gets_every_line_once_whoever_dies() {
         *expected += 1;
     }
     assert_eq!(next.len(), 2);
+    fire.stop();
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_looked_at_again_by_who_follows() {
+    let folder = Folder::new();
+    let [sub, old] = ["sub", "old"].map(|name| folder.join(name));
+    std::fs::create_dir(&sub).expect("a folder");
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\n\
+                stdout_log = '@DIR@/sub/log'\nstderr_log = '@DIR@/other'\n";
+    let fire = Fire::start_in(folder, toml);
+    until("a line", || fire.folder.read("sub/log") == "up\n");
+    let follow = |out: Stdio| {
+        let mut client = fire.folder.command(harness::BIN);
+        client.args(["logs", "web", "-f", "-d"]).arg(fire.socket()).stdout(out);
+        client.stderr(File::create(fire.folder.join("told")).expect("a file"));
+        client.spawn().expect("a client")
+    };
+    let client = follow(File::create(fire.folder.join("shown")).expect("a file").into());
+    let mut want = "up\n".to_owned();
+    let mut shown = |name: &str, line: &str| {
+        let file = File::options().append(true).create(true).open(fire.folder.join(name));
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("write");
+        want.push_str(line);
+        until("what was written", || fire.folder.read("shown") == want);
+    };
+    shown("other", "");
+    let path = sub.join("log").display().to_string();
+    let cause = format!("firestarter: web: read {path}: not a directory\n");
+    let told = |count: usize| until("the cause", || fire.folder.read("told") == cause.repeat(count));
+    for count in [1, 2] {
+        shown("sub/log", "before\n");
+        std::fs::rename(&sub, &old).expect("rename");
+        fire.folder.write("sub", "");
+        told(count);
+        (0..5).for_each(|number| shown("other", &format!("{number}\n")));
+        told(count);
+        std::fs::remove_file(&sub).expect("remove");
+        std::fs::rename(&old, &sub).expect("rename");
+        shown("sub/log", "after\n");
+    }
+    end(client);
+    std::fs::rename(&sub, &old).expect("rename");
+    fire.folder.write("sub", "");
+    let mut client = follow(Stdio::piped());
+    told(1);
+    drop(client.stdout.take());
+    assert_eq!(finish(client).code, 1, "it has lasted to the end");
     fire.stop();
 }
 
