@@ -50,8 +50,16 @@ pub(crate) fn read(order: &Order, groups: &[Group], socket: Option<&Path>, page:
     let show = Show { out: &mut out, marked, coloured, grep };
     let merge = Merge::new(plans.all.len());
     let sources = plans.all.into_iter().map(|plan| Source::new(plan, socket)).collect();
-    let mut reading =
-        Reading { sources, merge, show, follow: order.follow, lines: order.lines, slotless, failed: false };
+    let mut reading = Reading {
+        sources,
+        merge,
+        show,
+        follow: order.follow,
+        lines: order.lines,
+        slotless,
+        shown: false,
+        failed: false,
+    };
     match reading.run(fd) {
         Ok(()) if reading.has_failed() => Err(Trouble::Told),
         Ok(()) => nothing_of(&reading.slotless),
@@ -116,6 +124,8 @@ struct Reading<'a> {
     lines: Option<u64>,
     /// The groups that have not the slot that is wanted, and of which nothing was shown yet.
     slotless: Vec<(String, String)>,
+    /// A line was.
+    shown: bool,
     failed: bool,
 }
 
@@ -148,10 +158,12 @@ impl Reading<'_> {
         let mut watch = self.follow.then(Watch::new);
         self.watch(&mut watch);
         (0..self.sources.len()).for_each(|index| self.begin(index));
-        self.tell_of_absence();
-        loop {
-            self.show_all()?;
-            let Some(waiting) = &mut watch else { break };
+        self.show_all()?;
+        // Who wants no line of what is there sees nothing of it either.
+        if self.follow && self.lines != Some(0) {
+            self.tell_of_absence();
+        }
+        while let Some(waiting) = &mut watch {
             let asks = |source: &Source| matches!(source.from, From::Ring(_)) || source.trouble.is_some();
             let asked = self.sources.iter().any(asks);
             if !waiting.wait(out, PAUSE, asked)? {
@@ -159,6 +171,7 @@ impl Reading<'_> {
             }
             self.watch(&mut watch);
             self.sources.iter_mut().for_each(|source| source.idle = false);
+            self.show_all()?;
         }
         for index in 0..self.sources.len() {
             let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
@@ -166,7 +179,11 @@ impl Reading<'_> {
                 file.finish(&mut into);
             }
         }
-        self.show_all()
+        self.show_all()?;
+        if !self.follow {
+            self.tell_of_absence();
+        }
+        Ok(())
     }
 
     fn watch(&self, watch: &mut Option<Watch>) {
@@ -203,10 +220,10 @@ impl Reading<'_> {
         }
     }
 
-    /// A stream to which nobody has written yet has no file, which is nothing to tell of while others have one.
+    /// A stream to which nobody has written yet has no file, which is nothing to tell of while others have lines.
     fn tell_of_absence(&self) {
-        if self.sources.iter().all(|source| source.absent) {
-            for source in &self.sources {
+        if !self.shown {
+            for source in self.sources.iter().filter(|source| source.absent) {
                 let From::File(file) = &source.from else { continue };
                 let (name, path, folder) = (&source.name, file.path().display(), file.folder());
                 match folder.is_dir() {
@@ -223,6 +240,7 @@ impl Reading<'_> {
             (0..self.sources.len()).for_each(|index| self.fill(index));
             let Some((index, line)) = self.merge.pop() else { break };
             let source = &self.sources[index];
+            self.shown = true;
             self.show.line(&source.name, source.place, &line)?;
             self.slotless.retain(|(group, _)| line.group.as_ref() != Some(group));
             // One that is never at its end does not keep the others from being looked at. One that cannot be read has a pause.
