@@ -119,8 +119,10 @@ impl FileSource {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Look::More),
             Err(error) if current.compression.is_some() => {
                 let (path, cause) = (current.path.display(), why_not_unpacked(&error));
-                taker.fails(format!("read {path}: {cause}; the rest of it is left out"));
-                self.at_last = true;
+                // It is come by again until there is a newer one that can be read.
+                if !std::mem::replace(&mut self.at_last, true) {
+                    taker.fails(format!("read {path}: {cause}; the rest of it is left out"));
+                }
                 self.at_end(taker)
             }
             Err(error) => Err(error),

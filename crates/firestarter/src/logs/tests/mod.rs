@@ -383,6 +383,19 @@ fn a_damaged_backup_is_told_of_and_passed_by() {
 }
 
 #[test]
+fn a_damaged_backup_without_a_newer_file_is_told_of_once() {
+    let mut log = Log::new(BY_SIZE);
+    fs::write(log.backup("1.zst"), "something else").unwrap();
+    let (mut source, mut taken) = (log.source(), Taken::default());
+    source.begin(None).unwrap();
+    (0..3).for_each(|_| taken.look(&mut source));
+    assert_eq!(taken.remarks.len(), 1, "{:?}", taken.remarks);
+    log.write(5);
+    taken.look(&mut source);
+    assert_eq!((taken.text(), taken.remarks.len()), (text(0..5), 1));
+}
+
+#[test]
 fn what_is_older_is_left_out_by_the_lines_own_time_and_else_by_file() {
     let mut log = Log::new(BY_SIZE);
     let line = |second: u32| format!("2026-11-25T15:{:02}:{:02}Z {second}\n", second / 60, second % 60);
