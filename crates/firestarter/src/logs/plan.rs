@@ -448,7 +448,8 @@ mod tests {
         let path = Some("/dev/pts/0".to_owned());
         let own = Output { stream: Stderr, to: To::Own { form: Form::Plain, kept: false, path } };
         let group = Group { name: "web".into(), outputs: vec![file(Stdout, "/l/web", Form::Plain), own], slots: 1 };
-        let said = |running| plan(&Order::default(), &[group.clone()], None, None, running).unwrap().remarks;
+        let said =
+            |running| plan(&Order::default(), std::slice::from_ref(&group), None, None, running).unwrap().remarks;
         let its = "web: its standard error goes to firestarter's own output";
         assert_eq!(said(true), [format!("{its}, /dev/pts/0, and nothing of that is kept")]);
         assert_eq!(said(false), [format!("{its}, and no daemon runs that keeps the last of it")]);
