@@ -3,7 +3,7 @@
 mod harness;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 
 use harness::proc::{self, Sig};
@@ -77,7 +77,7 @@ fn a_slot_that_is_not_there_is_an_error_unless_it_has_left_lines() {
     assert_eq!(fire.ctl(&["logs", "--slot", "7"]).code, 1);
     assert_eq!(fire.ctl(&["logs", "web/1", "--grep", "nothing"]).code, 0);
     fire.order("web", "dec");
-    let left = fire.ctl(&["logs", "web/1"]);
+    let left = fire.ctl(&["logs", "web/1", "--stdout"]);
     assert!(left.code == 0 && left.out.lines().count() == 1 && left.err.is_empty(), "{left:?}");
     assert_eq!(fire.ctl(&["stop"]).code, 0);
     fire.ended();
@@ -114,6 +114,36 @@ fn what_cannot_be_shown_is_said() {
         let said = fire.ctl(&[&["logs"], words].concat());
         assert!(said.code == code && said.out.is_empty() && said.err.contains(text), "{words:?}: {said:?}");
     }
+    fire.stop();
+}
+
+#[test]
+fn a_stream_that_goes_to_nowhere_and_a_log_that_is_not_there_are_told_of() {
+    let fire = Fire::start(
+        "[web]\nexec_start = ['sh', '-c', 'echo out; exec sleep 1000']\nstdout_log = 'null'\n\
+         stderr_log = { pass_on = true, form = 'timed' }\n\
+         [api]\nexec_start = ['sleep', '1000']\nstderr_log = { pass_on = true, form = 'timed' }\n\
+         stdout_log = '@DIR@/api.log'\n",
+    );
+    let said = |words: &[&str]| {
+        let said = fire.ctl(&[&["logs"], words].concat());
+        assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
+        said.err
+    };
+    assert_eq!(said(&["web"]), "firestarter: web: its standard output is thrown away: its log is \"null\"\n");
+    assert_eq!(said(&["web", "--stderr"]), "");
+    let log = fire.folder.join("api.log");
+    assert_eq!(said(&["api"]), format!("firestarter: api: {} is not there yet\n", log.display()));
+    fire.folder.write("told", "");
+    let told = File::options().append(true).open(fire.folder.join("told")).expect("a file");
+    let mut client = fire.folder.command(harness::BIN);
+    client.args(["logs", "api", "-f", "-d"]).arg(fire.socket()).stdout(Stdio::piped()).stderr(told);
+    let client = client.spawn().expect("a client");
+    until("that it is told", || fire.folder.read("told").ends_with("api.log is not there yet\n"));
+    end(client);
+    fire.folder.write("api.log", "a line\n");
+    let all = fire.ctl(&["logs", "api"]);
+    assert_eq!((all.code, all.out.as_str(), all.err.as_str()), (0, "a line\n", ""));
     fire.stop();
 }
 
@@ -168,7 +198,7 @@ fn who_follows_gets_every_line_once_whoever_dies() {
                 stdout_log = 'size:2000:1000:@DIR@/log'\nstderr_log = 'null'\nack_timeout = '10ms'\n";
     let fire = Fire::start(toml);
     until("a file", || fire.folder.join("log").exists());
-    let client = follow(&fire.folder, &["web", "-f", "-n", "all"]);
+    let client = follow(&fire.folder, &["web", "-f", "-n", "all", "--stdout"]);
     let lines = || fire.folder.read("shown").lines().count();
     until("the first lines", || lines() > 100);
     let daemon = fire.daemon();
@@ -193,6 +223,54 @@ fn who_follows_gets_every_line_once_whoever_dies() {
         *expected += 1;
     }
     assert_eq!(next.len(), 2);
+    fire.stop();
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_looked_at_again_by_who_follows() {
+    let folder = Folder::new();
+    let [sub, old, beside] = ["sub", "old", "beside"].map(|name| folder.join(name));
+    [&sub, &beside].into_iter().for_each(|path| std::fs::create_dir(path).expect("a folder"));
+    let toml = "[web]\nexec_start = ['sh', '-c', 'echo up; exec sleep 1000']\n\
+                stdout_log = '@DIR@/sub/log'\nstderr_log = '@DIR@/beside/log'\n";
+    let fire = Fire::start_in(folder, toml);
+    until("a line", || fire.folder.read("sub/log") == "up\n");
+    let follow = |out: Stdio| {
+        let mut client = fire.folder.command(harness::BIN);
+        client.args(["logs", "web", "-f", "-d"]).arg(fire.socket()).stdout(out);
+        client.stderr(File::create(fire.folder.join("told")).expect("a file"));
+        client.spawn().expect("a client")
+    };
+    let client = follow(File::create(fire.folder.join("shown")).expect("a file").into());
+    let mut want = "up\n".to_owned();
+    let mut shown = |name: &str, line: &str| {
+        let file = File::options().append(true).create(true).open(fire.folder.join(name));
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("write");
+        want.push_str(line);
+        until("what was written", || fire.folder.read("shown") == want);
+    };
+    shown("beside/log", "");
+    let path = sub.join("log").display().to_string();
+    let cause = format!("firestarter: web: read {path}: not a directory\n");
+    let told = |count: usize| until("the cause", || fire.folder.read("told") == cause.repeat(count));
+    for count in [1, 2] {
+        shown("sub/log", "before\n");
+        std::fs::rename(&sub, &old).expect("rename");
+        fire.folder.write("sub", "");
+        told(count);
+        (0..5).for_each(|number| shown("beside/log", &format!("{number}\n")));
+        told(count);
+        std::fs::remove_file(&sub).expect("remove");
+        std::fs::rename(&old, &sub).expect("rename");
+        shown("sub/log", "after\n");
+    }
+    end(client);
+    std::fs::rename(&sub, &old).expect("rename");
+    fire.folder.write("sub", "");
+    let mut client = follow(Stdio::piped());
+    told(1);
+    drop(client.stdout.take());
+    assert_eq!(finish(client).code, 1, "it has lasted to the end");
     fire.stop();
 }
 

@@ -34,6 +34,8 @@ pub(super) struct FileSource {
     time: Option<i64>,
     /// Whether the line that is being cut is shown, from its first part on.
     shown: bool,
+    /// What that says of itself, without its text.
+    whose: Line,
     buffer: Vec<u8>,
 }
 
@@ -78,6 +80,7 @@ impl FileSource {
             skip: 0,
             time: None,
             shown: false,
+            whose: Line::default(),
             buffer: vec![0; 64 << 10],
         }
     }
@@ -116,8 +119,10 @@ impl FileSource {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Look::More),
             Err(error) if current.compression.is_some() => {
                 let (path, cause) = (current.path.display(), why_not_unpacked(&error));
-                taker.fails(format!("read {path}: {cause}; the rest of it is left out"));
-                self.at_last = true;
+                // It is come by again until there is a newer one that can be read.
+                if !std::mem::replace(&mut self.at_last, true) {
+                    taker.fails(format!("read {path}: {cause}; the rest of it is left out"));
+                }
                 self.at_end(taker)
             }
             Err(error) => Err(error),
@@ -180,7 +185,7 @@ impl FileSource {
 
     /// Gives out the lines that these bytes end; none: the last one, which has no end.
     fn cut(&mut self, bytes: Option<&[u8]>, taker: &mut dyn Taker) {
-        let FileSource { form, sieve, cutter, skip, time, shown, .. } = self;
+        let FileSource { form, sieve, cutter, skip, time, shown, whose, .. } = self;
         let each = |part: Part<'_>| {
             let line = if part.begins {
                 let line = Line::read(*form, part.bytes, part.ends);
@@ -189,9 +194,12 @@ impl FileSource {
                 if *shown && *skip > 0 {
                     (*skip, *shown) = (*skip - 1, false);
                 }
+                if !part.ends {
+                    *whose = line.part(b"", false);
+                }
                 line
             } else {
-                Line::read(Form::Plain, part.bytes, part.ends)
+                whose.part(part.bytes, part.ends)
             };
             if *shown {
                 taker.line(*time, line);

@@ -52,14 +52,34 @@ impl Line {
                 Line { time, said, ..line }
             }
             Form::Json => match serde_json::from_slice::<Members<'_>>(bytes) {
-                Ok(Members { time: text, group, slot, hook, stream }) => {
-                    let time = text.and_then(|text| time(&text));
-                    Line { time, group: group.map(Cow::into_owned), slot, hook, stream, ..line }
-                }
-                Err(_) => line,
+                Ok(members) => line.by(members),
+                Err(_) if ends => line,
+                Err(_) => match head(bytes) {
+                    Some(head) => serde_json::from_slice(&head).map_or(line.clone(), |members| line.by(members)),
+                    None => line,
+                },
             },
         }
     }
+
+    /// A later part of this line: it is the same one's.
+    pub(super) fn part(&self, bytes: &[u8], ends: bool) -> Line {
+        Line { text: bytes.to_vec(), said: 0, ends, ..self.clone() }
+    }
+
+    /// What these say.
+    fn by(self, members: Members<'_>) -> Line {
+        let Members { time: text, group, slot, hook, stream } = members;
+        let time = text.and_then(|text| time(&text));
+        Line { time, group: group.map(Cow::into_owned), slot, hook, stream, ..self }
+    }
+}
+
+/// Of an object that has no end here: what stands before its message, as an object. The writer puts all that counts there. In
+/// a string these bytes cannot stand: a quote within one has a backslash before it.
+fn head(bytes: &[u8]) -> Option<Vec<u8>> {
+    let end = memchr::memmem::find(bytes, b",\"message\":")?;
+    Some([&bytes[..end], b"}"].concat())
 }
 
 /// No time is longer: `2026-11-25T15:56:13.123456789+00:00`.
@@ -89,6 +109,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_json_without_an_end_says_whose_it_is_before_its_message() {
+        let text =
+            br#"{"time":"2026-11-25T15:56:13Z","group":"w,\"message\":","slot":3,"stream":"stderr","message":"a\"#;
+        let line = Line::read(Form::Json, text, false);
+        let said = (line.time, line.group.as_deref(), line.slot, line.stream, &line.text[..]);
+        let (time, group) = (Some(1_795_622_173_000_000_000), Some("w,\"message\":"));
+        assert_eq!(said, (time, group, Some(3), Some(Stream::Stderr), &text[..]));
+        assert_eq!(line.part(b"b", true), Line { text: b"b".to_vec(), ends: true, ..line });
+        for text in
+            [r#"{"slot":3,"mess"#, r#"{"message":"a,\"slot\":3"#, r#"{"a":{"slot":3,"message":"#, r#",,"message":"#]
+        {
+            let line = Line::read(Form::Json, text.as_bytes(), false);
+            assert_eq!(line, Line { text: text.into(), ..Line::default() }, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_not_of_the_form_says_nothing() {
         for (form, text) in [
             (Form::Plain, "2026-11-25T15:56:13Z a"),
@@ -98,6 +135,7 @@ mod tests {
             (Form::Json, "{"),
             (Form::Json, "7"),
             (Form::Json, r#"{"slot":-1}"#),
+            (Form::Json, r#"{"slot":1,"message":"#),
         ] {
             let line = Line::read(form, text.as_bytes(), true);
             assert_eq!(line, Line { text: text.into(), ends: true, ..Line::default() }, "{text}");

@@ -73,8 +73,7 @@ pub(super) fn plan(
         let outputs = &group.outputs;
         let missing = slot.filter(|slot| *slot >= group.slots);
         plans.slotless.extend(missing.map(|slot| (name.clone(), no_slot(group, slot))));
-        let mut reasons = Vec::new();
-        let mut any = false;
+        let (mut reasons, mut any) = (Vec::new(), false);
         let wanted = || outputs.iter().filter(|output| order.stream.is_none_or(|stream| stream == output.stream));
         let own: BTreeSet<&str> = wanted().filter_map(|output| own_file(&output.to)).collect();
         let own = own.into_iter().collect::<Vec<_>>().join(" and ");
@@ -86,16 +85,20 @@ pub(super) fn plan(
                     any = true;
                 }
                 Err(reason) => {
-                    plans.elsewhere.extend(elsewhere(&name, output));
+                    plans.elsewhere.push(elsewhere(&name, output, &reason));
                     reasons.push(reason);
                 }
             }
         }
-        let elsewhere = std::mem::take(&mut plans.elsewhere);
-        plans.remarks.extend(elsewhere.into_iter().filter(|_| any));
+        for remark in std::mem::take(&mut plans.elsewhere) {
+            // Of a group of which two slots are wanted it is said once.
+            if any && !plans.remarks.contains(&remark) {
+                plans.remarks.push(remark);
+            }
+        }
         match reasons.pop() {
-            Some(Trouble::Refused { what, next }) if !any => {
-                let what = format!("{name}: {what}");
+            Some(Reason { what, next }) if !any => {
+                let what = format!("{name}: what it writes {what}");
                 if order.names.is_empty() {
                     plans.remarks.push(what);
                 } else {
@@ -158,31 +161,39 @@ fn wanted(order: &Order, groups: &[Group]) -> Result<Vec<(String, Option<u32>)>,
     Ok(wanted)
 }
 
+/// Why a stream cannot be shown.
+struct Reason {
+    /// What becomes of what is written, as it stands behind that.
+    what: String,
+    /// What to do.
+    next: String,
+}
+
 /// Where a stream is to be read; or why it is not. `own`: the files that the group's workers have from Firestarter itself.
-fn kind(to: &To, running: bool, own: &str) -> Result<Kind, Trouble> {
-    let refused = |what: &str, next: &str| Trouble::Refused { what: what.to_owned(), next: next.to_owned() };
+fn kind(to: &To, running: bool, own: &str) -> Result<Kind, Reason> {
+    let refused = |what: &str, next: &str| Reason { what: what.to_owned(), next: next.to_owned() };
     match to {
-        To::File { path, .. } if path.starts_with("/dev/") => {
-            Err(refused(&format!("what it writes goes to {path}, where nothing is kept"), KEEP))
+        To::File { path, .. } if is_device(path) => {
+            Err(refused(&format!("goes to {path}, where nothing is kept"), KEEP))
         }
         To::File { path, form, rotation } => {
             let rotation = rotation.map_or(Rotation::Never, rotation_of);
             Ok(Kind::File { path: PathBuf::from(path), form: *form, rotation })
         }
-        To::Null => Err(refused("what it writes is thrown away: its log is \"null\"", KEEP)),
+        To::Null => Err(refused("is thrown away: its log is \"null\"", KEEP)),
         To::Own { kept: true, .. } if running => Ok(Kind::Ring),
         To::Own { .. } if running && own_file(to).is_some() => Err(refused(
-            &format!("what it writes goes to firestarter's own output, {own}, and is not kept elsewhere"),
+            &format!("goes to firestarter's own output, {own}, and is not kept elsewhere"),
             &format!(
                 "look into {own}; or to have it shown here: stdout_log and stderr_log (firestarter help stdout_log)"
             ),
         )),
         To::Own { path, .. } if running => Err(refused(
-            &format!("what it writes goes to firestarter's own output{}, and nothing of that is kept", called(path)),
+            &format!("goes to firestarter's own output{}, and nothing of that is kept", called(path)),
             "look there; or to keep it: log_ring, or stdout_log and stderr_log (firestarter help log_ring)",
         )),
         To::Own { .. } => Err(refused(
-            "what it writes goes to firestarter's own output, and no daemon runs that keeps the last of it",
+            "goes to firestarter's own output, and no daemon runs that keeps the last of it",
             "look there; or to keep it: stdout_log and stderr_log (firestarter help stdout_log)",
         )),
     }
@@ -191,7 +202,12 @@ fn kind(to: &To, running: bool, own: &str) -> Result<Kind, Trouble> {
 /// The file that workers have from Firestarter itself, if there is something to look into.
 fn own_file(to: &To) -> Option<&str> {
     let To::Own { path: Some(path), .. } = to else { return None };
-    (!path.starts_with("/dev/")).then_some(path)
+    (!is_device(path)).then_some(path)
+}
+
+/// What is in memory (`/dev/shm`) has no device of its own, and is a file like others.
+fn is_device(path: &str) -> bool {
+    path.starts_with("/dev/") && !path.starts_with("/dev/shm/")
 }
 
 /// A device by its name.
@@ -199,14 +215,16 @@ fn called(path: &Option<String>) -> String {
     path.as_ref().map_or_else(String::new, |path| format!(", {path}"))
 }
 
-/// Where a stream is that cannot be shown while another can, if there is something to look into.
-fn elsewhere(name: &str, output: &Output) -> Option<String> {
-    let path = own_file(&output.to)?;
+/// What becomes of a stream that cannot be shown while another can.
+fn elsewhere(name: &str, output: &Output, reason: &Reason) -> String {
     let stream = match output.stream {
         Stream::Stdout => "standard output",
         Stream::Stderr => "standard error",
     };
-    Some(format!("{name}: its {stream} goes to firestarter's own, {path}: look there"))
+    match own_file(&output.to) {
+        Some(path) => format!("{name}: its {stream} goes to firestarter's own, {path}: look there"),
+        None => format!("{name}: its {stream} {}", reason.what),
+    }
 }
 
 fn rotation_of(rotation: api::Rotation) -> Rotation {
@@ -328,6 +346,8 @@ mod tests {
             ("raw", vec![own(Stdout, false), own(Stderr, false)]),
             ("mix", vec![own(Stdout, true), own(Stderr, false)]),
             ("tty", vec![Output { stream: Stdout, to: To::Own { form: Form::Plain, kept: false, path: None } }]),
+            ("low", vec![Output { stream: Stdout, to: To::Null }, file(Stderr, "/dev/shm/low", Form::Json)]),
+            ("dev", vec![file(Stdout, "/dev/full", Form::Plain), own(Stderr, true)]),
             ("nul", vec![Output { stream: Stdout, to: To::Null }, file(Stderr, "/dev/null", Form::Plain)]),
         ];
         all.map(|(name, outputs)| Group { name: name.into(), outputs, slots: 4 }).into()
@@ -360,7 +380,7 @@ mod tests {
         assert_eq!(planned(&["one", "two"], None, None).unwrap(), "one+two=/l/one@2; two@3");
         let all = planned(&[], None, None).unwrap();
         assert!(all
-            .starts_with(&format!("{web}; api=/l/api@1; one+two=/l/one@2; two@3; mem@4; mix@6; raw: what it writes")));
+            .starts_with(&format!("{web}; api=/l/api@1; one+two=/l/one@2; two@3; mem@4; mix@6; low=/dev/shm/low@8; dev@9; raw: what it writes")));
         assert!(all.ends_with("nul: what it writes goes to /dev/null, where nothing is kept"), "{all}");
     }
 
@@ -409,6 +429,30 @@ mod tests {
             plan(&order, &groups, None, None, true).unwrap().slotless.len()
         };
         assert_eq!((of_all(7, groups()), of_all(8, groups())), (0, groups().len()), "one of them has it");
+    }
+
+    #[test]
+    fn of_each_stream_that_cannot_be_shown_it_is_said_once() {
+        use Stream::{Stderr, Stdout};
+        let low = "low=/dev/shm/low@8; low: its standard output is thrown away: its log is \"null\"";
+        assert_eq!(planned(&["low"], None, None).unwrap(), low);
+        assert_eq!(planned(&["low"], Some(Stderr), None).unwrap(), "low=/dev/shm/low@8");
+        let thrown = "low: what it writes is thrown away: its log is \"null\"";
+        assert_eq!(planned(&["low"], Some(Stdout), None).unwrap_err(), thrown);
+        let dev = "dev@9; dev: its standard output goes to /dev/full, where nothing is kept";
+        assert_eq!(planned(&["dev"], None, None).unwrap(), dev);
+        let names = [0, 1].map(|slot| ("low".to_owned(), Some(slot))).into();
+        let order = Order { names, ..Order::default() };
+        assert_eq!(plan(&order, &groups(), None, None, true).unwrap().remarks.len(), 1);
+        // Without a daemon nothing of what is passed on is there.
+        let path = Some("/dev/pts/0".to_owned());
+        let own = Output { stream: Stderr, to: To::Own { form: Form::Plain, kept: false, path } };
+        let group = Group { name: "web".into(), outputs: vec![file(Stdout, "/l/web", Form::Plain), own], slots: 1 };
+        let said =
+            |running| plan(&Order::default(), std::slice::from_ref(&group), None, None, running).unwrap().remarks;
+        let its = "web: its standard error goes to firestarter's own output";
+        assert_eq!(said(true), [format!("{its}, /dev/pts/0, and nothing of that is kept")]);
+        assert_eq!(said(false), [format!("{its}, and no daemon runs that keeps the last of it")]);
     }
 
     #[test]

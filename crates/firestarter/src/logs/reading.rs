@@ -50,9 +50,18 @@ pub(crate) fn read(order: &Order, groups: &[Group], socket: Option<&Path>, page:
     let show = Show { out: &mut out, marked, coloured, grep };
     let merge = Merge::new(plans.all.len());
     let sources = plans.all.into_iter().map(|plan| Source::new(plan, socket)).collect();
-    let mut reading = Reading { sources, merge, show, follow: order.follow, slotless, failed: false };
-    match reading.run(order, fd) {
-        Ok(()) if reading.failed => Err(Trouble::Told),
+    let mut reading = Reading {
+        sources,
+        merge,
+        show,
+        follow: order.follow,
+        lines: order.lines,
+        slotless,
+        shown: false,
+        failed: false,
+    };
+    match reading.run(fd) {
+        Ok(()) if reading.has_failed() => Err(Trouble::Told),
         Ok(()) => nothing_of(&reading.slotless),
         // Who has read enough, as head(1) does, has got what he wanted.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -78,12 +87,16 @@ struct Source {
     idle: bool,
     /// There was no file at the first look.
     absent: bool,
+    /// It is where the first of its lines is that is wanted.
+    begun: bool,
+    /// Why it could not be read at the last look, which has been said.
+    trouble: Option<String>,
 }
 
 enum From {
     File(Box<FileSource>),
     Ring(RingSource),
-    /// It could not be read.
+    /// It could not be read, and nobody follows.
     Nothing,
 }
 
@@ -98,7 +111,7 @@ impl Source {
                 From::Ring(RingSource::new(plan.name.clone(), &socket, plan.sieve))
             }
         };
-        Source { from, name: plan.name, place: plan.place, idle: false, absent: false }
+        Source { from, name: plan.name, place: plan.place, idle: false, absent: false, begun: false, trouble: None }
     }
 }
 
@@ -107,8 +120,12 @@ struct Reading<'a> {
     merge: Merge<Line>,
     show: Show<'a>,
     follow: bool,
+    /// So many of the last lines of each source; none: all.
+    lines: Option<u64>,
     /// The groups that have not the slot that is wanted, and of which nothing was shown yet.
     slotless: Vec<(String, String)>,
+    /// A line was.
+    shown: bool,
     failed: bool,
 }
 
@@ -137,21 +154,24 @@ impl Taker for Into<'_> {
 impl Reading<'_> {
     /// # Errors
     /// Of the output alone.
-    fn run(&mut self, order: &Order, out: BorrowedFd<'_>) -> io::Result<()> {
+    fn run(&mut self, out: BorrowedFd<'_>) -> io::Result<()> {
         let mut watch = self.follow.then(Watch::new);
         self.watch(&mut watch);
-        (0..self.sources.len()).for_each(|index| self.begin(index, order.lines));
-        self.tell_of_absence();
-        loop {
-            self.show_all()?;
-            let Some(waiting) = &mut watch else { break };
-            let asked = self.sources.iter().any(|source| matches!(source.from, From::Ring(_)));
-            let dead = self.sources.iter().all(|source| matches!(source.from, From::Nothing));
-            if dead || !waiting.wait(out, PAUSE, asked)? {
+        (0..self.sources.len()).for_each(|index| self.begin(index));
+        self.show_all()?;
+        // Who wants no line of what is there sees nothing of it either.
+        if self.follow && self.lines != Some(0) {
+            self.tell_of_absence();
+        }
+        while let Some(waiting) = &mut watch {
+            let asks = |source: &Source| matches!(source.from, From::Ring(_)) || source.trouble.is_some();
+            let asked = self.sources.iter().any(asks);
+            if !waiting.wait(out, PAUSE, asked)? {
                 break;
             }
             self.watch(&mut watch);
             self.sources.iter_mut().for_each(|source| source.idle = false);
+            self.show_all()?;
         }
         for index in 0..self.sources.len() {
             let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
@@ -159,7 +179,11 @@ impl Reading<'_> {
                 file.finish(&mut into);
             }
         }
-        self.show_all()
+        self.show_all()?;
+        if !self.follow {
+            self.tell_of_absence();
+        }
+        Ok(())
     }
 
     fn watch(&self, watch: &mut Option<Watch>) {
@@ -170,7 +194,13 @@ impl Reading<'_> {
         }
     }
 
-    fn begin(&mut self, index: usize, lines: Option<u64>) {
+    /// Something could not be read, and not at the last look either.
+    fn has_failed(&self) -> bool {
+        self.failed || self.sources.iter().any(|source| source.trouble.is_some())
+    }
+
+    fn begin(&mut self, index: usize) {
+        let lines = self.lines;
         let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
         let source = &mut self.sources[index];
         let begun = match &mut source.from {
@@ -184,15 +214,16 @@ impl Reading<'_> {
             From::Ring(ring) => ring.begin(lines, &mut into).map_err(|error| error.to_string()),
             From::Nothing => Ok(()),
         };
-        if let Err(error) = begun {
-            self.fail(index, &error);
+        match begun {
+            Ok(()) => source.begun = true,
+            Err(error) => self.fail(index, error),
         }
     }
 
-    /// A stream to which nobody has written yet has no file, which is nothing to tell of while others have one.
+    /// A stream to which nobody has written yet has no file, which is nothing to tell of while others have lines.
     fn tell_of_absence(&self) {
-        if self.sources.iter().all(|source| source.absent) {
-            for source in &self.sources {
+        if !self.shown {
+            for source in self.sources.iter().filter(|source| source.absent) {
                 let From::File(file) = &source.from else { continue };
                 let (name, path, folder) = (&source.name, file.path().display(), file.folder());
                 match folder.is_dir() {
@@ -209,11 +240,12 @@ impl Reading<'_> {
             (0..self.sources.len()).for_each(|index| self.fill(index));
             let Some((index, line)) = self.merge.pop() else { break };
             let source = &self.sources[index];
+            self.shown = true;
             self.show.line(&source.name, source.place, &line)?;
             self.slotless.retain(|(group, _)| line.group.as_ref() != Some(group));
-            // One that is never at its end does not keep the others from being looked at.
+            // One that is never at its end does not keep the others from being looked at. One that cannot be read has a pause.
             if self.follow && self.merge.wants(index) {
-                self.sources.iter_mut().for_each(|source| source.idle = false);
+                self.sources.iter_mut().for_each(|source| source.idle = source.trouble.is_some());
             }
         }
         self.show.out.flush()
@@ -221,6 +253,10 @@ impl Reading<'_> {
 
     fn fill(&mut self, index: usize) {
         while self.merge.wants(index) && !self.sources[index].idle {
+            if !self.sources[index].begun {
+                self.begin(index);
+                continue;
+            }
             let mut into = Into { merge: &mut self.merge, source: index, failed: &mut self.failed };
             let source = &mut self.sources[index];
             let look = match &mut source.from {
@@ -232,16 +268,28 @@ impl Reading<'_> {
                 From::Ring(_) | From::Nothing => Ok(Look::Idle),
             };
             match look {
-                Ok(look) => source.idle = look == Look::Idle,
-                Err(error) => self.fail(index, &error),
+                Ok(Look::More) => {}
+                Ok(Look::Idle) => {
+                    source.idle = true;
+                    // Not before: what is open may give lines while what comes after it cannot be found.
+                    source.trouble = None;
+                }
+                Err(error) => self.fail(index, error),
             }
         }
     }
 
-    /// Of a source that cannot be read no more is shown; of the others it is.
-    fn fail(&mut self, index: usize, error: &str) {
+    /// Of a source that cannot be read no more is shown; of the others it is. Who follows looks again: it may pass.
+    fn fail(&mut self, index: usize, error: String) {
         let source = &mut self.sources[index];
-        say(format_args!("{}: {error}", source.name));
-        (source.from, source.idle, self.failed) = (From::Nothing, true, true);
+        if source.trouble.as_ref() != Some(&error) {
+            say(format_args!("{}: {error}", source.name));
+        }
+        source.idle = true;
+        if self.follow {
+            source.trouble = Some(error);
+        } else {
+            (source.from, source.begun, self.failed) = (From::Nothing, true, true);
+        }
     }
 }

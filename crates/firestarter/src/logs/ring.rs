@@ -35,6 +35,8 @@ impl RingSource {
     /// Takes in what is kept, of it so many of the last lines that pass; none: all.
     pub(super) fn begin(&mut self, lines: Option<u64>, taker: &mut dyn Taker) -> Result<(), ClientError> {
         let mut last = VecDeque::new();
+        // Of a beginning that failed nothing was taken in.
+        self.from = None;
         while self.ask(taker, &mut |time, line| {
             last.push_back((time, line));
             if lines.is_some_and(|lines| last.len() as u64 > lines) {

@@ -10,11 +10,12 @@ use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// What has changed in a folder: content, and names.
+/// What has changed in a folder: content, and names; or it has another name itself.
 const CHANGES: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CREATE)
     .union(WatchFlags::MOVE)
     .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR);
 
 /// Folders that are watched.

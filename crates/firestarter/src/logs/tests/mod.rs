@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::file::{FileSource, Look, Taker};
 use super::line::Line;
 use super::sieve::Sieve;
-use crate::api::Form;
+use crate::api::{Form, Stream};
 use crate::output::{Compression, Rotation, Schedule, Unit};
 
 const BY_SIZE: Rotation = Rotation::Size { max_bytes: 1, backups: 1000 };
@@ -383,6 +383,19 @@ fn a_damaged_backup_is_told_of_and_passed_by() {
 }
 
 #[test]
+fn a_damaged_backup_without_a_newer_file_is_told_of_once() {
+    let mut log = Log::new(BY_SIZE);
+    fs::write(log.backup("1.zst"), "something else").unwrap();
+    let (mut source, mut taken) = (log.source(), Taken::default());
+    source.begin(None).unwrap();
+    (0..3).for_each(|_| taken.look(&mut source));
+    assert_eq!(taken.remarks.len(), 1, "{:?}", taken.remarks);
+    log.write(5);
+    taken.look(&mut source);
+    assert_eq!((taken.text(), taken.remarks.len()), (text(0..5), 1));
+}
+
+#[test]
 fn what_is_older_is_left_out_by_the_lines_own_time_and_else_by_file() {
     let mut log = Log::new(BY_SIZE);
     let line = |second: u32| format!("2026-11-25T15:{:02}:{:02}Z {second}\n", second / 60, second % 60);
@@ -428,4 +441,63 @@ fn what_is_no_file_is_an_error_and_no_wait() {
     let log = Log::new(BY_SIZE);
     rustix::fs::mknodat(rustix::fs::CWD, log.path(), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
     assert_eq!(log.source().begin(None).unwrap_err().to_string(), "not a file");
+}
+
+#[test]
+fn a_long_line_of_json_is_picked_by_what_stands_before_its_message() {
+    let log = Log::new(Rotation::Never);
+    let line = |second: u32, group: &str, slot: u32, stream: &str, length: usize| {
+        let message = "x".repeat(length);
+        format!(
+            "{{\"time\":\"2026-11-25T15:56:{second:02}.000000Z\",\"group\":\"{group}\",\"slot\":{slot},\"pid\":7,\
+             \"generation\":1,\"stream\":\"{stream}\",\"message\":\"{message}\"}}\n"
+        )
+    };
+    const MIB: usize = 1 << 20;
+    let all = [
+        line(10, "web", 0, "stdout", MIB),
+        line(11, "web", 1, "stdout", 2 * MIB),
+        line(12, "api", 1, "stdout", MIB),
+        line(13, "web", 1, "stderr", MIB),
+        line(14, "web", 1, "stdout", 5),
+    ];
+    log.append(all.concat().as_bytes());
+    let lines = |numbers: &[usize]| numbers.iter().map(|number| all[*number].as_str()).collect::<String>();
+    // They are too long to be shown where they differ.
+    let check = |what: &str, sieve: Sieve, last: Option<u64>, want: &[usize]| {
+        assert!(all_of(&mut log.source_of(Form::Json, sieve), last) == lines(want), "{what}");
+    };
+    let slot = || Sieve { groups: vec![("web".into(), Some(1))], ..sieve() };
+    check("group", sieve(), None, &[0, 1, 3, 4]);
+    check("slot", slot(), None, &[1, 3, 4]);
+    check("stream", Sieve { stream: Some(Stream::Stderr), ..sieve() }, None, &[3]);
+    check("since", Sieve { since: super::line::time("2026-11-25T15:56:11Z"), ..sieve() }, None, &[1, 3, 4]);
+    check("the last of a slot", slot(), Some(3), &[1, 3, 4]);
+    let mut source = log.source_of(Form::Json, slot());
+    let mut parts = Parts::default();
+    source.begin(None).unwrap();
+    while source.look(&mut parts).unwrap() == Look::More {}
+    let of = |line: &Line| (line.group.as_deref() == Some("web"), line.slot, line.time.is_some());
+    assert!(
+        parts.0.len() > 3 && parts.0.iter().all(|line| of(line) == (true, Some(1), true)),
+        "each part is its worker's"
+    );
+}
+
+/// Takes lines as they are.
+#[derive(Default)]
+struct Parts(Vec<Line>);
+
+impl Taker for Parts {
+    fn line(&mut self, _: Option<i64>, line: Line) {
+        self.0.push(line);
+    }
+
+    fn remark(&mut self, remark: String) {
+        panic!("{remark}");
+    }
+
+    fn fails(&mut self, remark: String) {
+        panic!("{remark}");
+    }
 }
