@@ -6,7 +6,6 @@ mod record;
 pub(crate) mod resume;
 mod service;
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,18 +123,7 @@ fn load(named: Option<PathBuf>) -> Result<(Config, Warnings), u8> {
 }
 
 fn load_from(path: &Path, cwd: &Path) -> Result<(Config, Warnings), u8> {
-    say_faults(config::load(path, &surroundings(cwd, &|name| std::env::var_os(name))))
-}
-
-fn surroundings<'a>(cwd: &'a Path, env: &'a dyn Fn(&str) -> Option<OsString>) -> Surroundings<'a> {
-    Surroundings {
-        cwd,
-        env,
-        read: &config::read,
-        is_folder: &config::is_folder,
-        real: &config::real,
-        accounts: &System,
-    }
+    say_faults(config::load(path, &Surroundings::here(cwd, &|name| std::env::var_os(name), &System)))
 }
 
 fn say_faults(loaded: Result<(Config, Warnings), config::Faults>) -> Result<(Config, Warnings), u8> {

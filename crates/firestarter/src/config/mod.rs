@@ -189,6 +189,17 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) accounts: &'a dyn Accounts,
 }
 
+impl<'a> Surroundings<'a> {
+    /// Those of this machine.
+    pub(crate) fn here(
+        cwd: &'a Path,
+        env: &'a dyn Fn(&str) -> Option<OsString>,
+        accounts: &'a dyn Accounts,
+    ) -> Surroundings<'a> {
+        Surroundings { cwd, env, read: &read, is_folder: &is_folder, real: &real, accounts }
+    }
+}
+
 /// The system's lists of users and groups. An error is one of the look-up; who is not in a list is `None`.
 pub(crate) trait Accounts {
     /// The user of that name.

@@ -114,14 +114,7 @@ mod tests {
         let toml = "[a]\nexec_start = 'a'\nstart_timeout = 7\n[b]\nexec_start = 'b'\nstart_timeout = 5\n";
         std::fs::write(&path, toml).unwrap();
         let env = |_: &str| None;
-        let around = Surroundings {
-            cwd: Path::new("/"),
-            env: &env,
-            read: &crate::config::read,
-            is_folder: &crate::config::is_folder,
-            real: &crate::config::real,
-            accounts: &crate::accounts::System,
-        };
+        let around = Surroundings::here(Path::new("/"), &env, &crate::accounts::System);
         let config = load(&path, &around).expect("no faults").0;
         std::fs::remove_file(path).unwrap();
         assert_eq!(longest_start(&config), Duration::from_secs(7));

@@ -339,14 +339,7 @@ mod tests {
             assert_eq!(text.lines().count(), 8, "{text}");
             folder.write("demo.toml", &text).expect("written");
             let (cwd, env) = (folder.path.as_path(), |_: &str| None);
-            let around = Surroundings {
-                cwd,
-                env: &env,
-                read: &config::read,
-                is_folder: &config::is_folder,
-                real: &config::real,
-                accounts: &System,
-            };
+            let around = Surroundings::here(cwd, &env, &System);
             let loaded = config::load(&cwd.join("demo.toml"), &around);
             let (loaded, warnings) = loaded.unwrap_or_else(|faults| panic!("{faults}"));
             assert_eq!(warnings.to_string(), "");

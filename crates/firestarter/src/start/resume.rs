@@ -18,7 +18,8 @@ use firestarter_core::time::Instant;
 use rustix::fs::{open, Mode, OFlags};
 
 use super::record::{exit_to_word, Record};
-use super::{fault, keep, kernel, logs, name_voice, policy, prepare, say_faults, service, surroundings, with_outputs};
+use super::{fault, keep, kernel, logs, name_voice, policy, prepare, say_faults, service, with_outputs};
+use crate::accounts::System;
 use crate::cli::code;
 use crate::config::{self, Config, Surroundings};
 use crate::daemon::open::{OpenError, Runtime};
@@ -122,7 +123,12 @@ fn load(record: &Record) -> io::Result<Config> {
     };
     let env = |name: &str| std::env::var_os(name);
     let (is_folder, real) = (|_: &Path| Ok(false), Path::to_owned);
-    let around = Surroundings { read: &read, is_folder: &is_folder, real: &real, ..surroundings(&record.cwd, &env) };
+    let around = Surroundings {
+        read: &read,
+        is_folder: &is_folder,
+        real: &real,
+        ..Surroundings::here(&record.cwd, &env, &System)
+    };
     say_faults(config::parse(&record.config, &record.text, &around)).map(|(config, _)| config).map_err(|_| {
         io::Error::other(format!("{} is no configuration to {}", record.config.display(), env!("CARGO_PKG_VERSION")))
     })

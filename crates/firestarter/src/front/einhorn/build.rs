@@ -123,14 +123,7 @@ pub(super) fn build(options: &Options) -> Result<Built, BuildError> {
 /// A group as an otherwise empty configuration has it, whose workers are spoken to by one contract.
 fn base(name: &str, contract: &str, cwd: &Path) -> Group {
     let env = |_: &str| None;
-    let around = Surroundings {
-        cwd,
-        env: &env,
-        read: &config::read,
-        is_folder: &config::is_folder,
-        real: &config::real,
-        accounts: &System,
-    };
+    let around = Surroundings::here(cwd, &env, &System);
     let text = format!("[\"{name}\"]\nexec_start = ['x']\ncontracts = ['{contract}']\n");
     let (config, _) = config::parse(Path::new(NAME), &text, &around).expect("these keys and names are valid");
     config.groups.into_iter().next().expect("a configuration has at least one group")

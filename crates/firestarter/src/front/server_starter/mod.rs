@@ -125,14 +125,7 @@ fn control_place(pid: i32, cwd: &Path) -> Place {
 /// The one group, with everything that Server::Starter has no word for as it is by default.
 fn config(options: &Options, cwd: &Path) -> Result<Config, Fault> {
     let env = |name: &str| std::env::var_os(name);
-    let around = Surroundings {
-        cwd,
-        env: &env,
-        read: &config::read,
-        is_folder: &config::is_folder,
-        real: &config::real,
-        accounts: &System,
-    };
+    let around = Surroundings::here(cwd, &env, &System);
     let text = format!("[{GROUP}]\nexec_start = ['true']\n");
     let path = PathBuf::from("start-server");
     let (mut config, _) = config::parse(&path, &text, &around).map_err(|faults| (code::USAGE, faults.to_string()))?;
