@@ -86,9 +86,10 @@ impl Chain {
             }
             thread::sleep(Duration::from_millis(1));
         }
-        // It stands in the folder under a name that no backup has: somebody else has moved it.
+        // It stands in the folder under a name that no backup has: somebody else has moved it, and may just have moved it back.
         let live = existing(Piece::open(&self.log.path, None))?;
-        Ok(Newer { pieces: live.into_iter().collect(), gap: false })
+        let other = live.filter(|live| current.is_none_or(|current| current.identity != live.identity));
+        Ok(Newer { pieces: other.into_iter().collect(), gap: false })
     }
 
     fn try_newer_than(&self, current: Option<&Piece>) -> io::Result<Option<Newer>> {
