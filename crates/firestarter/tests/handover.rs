@@ -25,10 +25,6 @@ fn asked(fire: &Fire) -> std::process::Child {
     client
 }
 
-fn program(fire: &Fire) -> std::path::PathBuf {
-    std::fs::read_link(format!("/proc/{}/exe", fire.keeper_pid)).expect("a program")
-}
-
 #[test]
 fn without_a_keeper_the_daemon_stays() {
     let fire = with("slow");
@@ -48,21 +44,22 @@ fn without_a_keeper_the_daemon_stays() {
 fn a_signal_is_not_forgotten_by_the_next_daemon() {
     let folder = Folder::new();
     std::fs::copy(BIN, folder.join("fire")).expect("a copy");
-    folder.config(WEB);
-    let mut command = folder.command(folder.join("fire"));
-    command.args(["run", "-c", "config.toml", "-d", "c"]).env("FIRESTARTER_HANDOVER_FAULT", "slow");
-    command.stderr(std::fs::File::create(folder.join("stderr")).expect("a file"));
-    let fire = Fire::watch(folder, command.spawn().expect("start"));
+    let mut command = harness::run_command_of(&folder.join("fire"), &folder, WEB);
+    let fire = Fire::watch(folder, command.env("FIRESTARTER_HANDOVER_FAULT", "slow").spawn().expect("start"));
     let workers = fire.settled("web", 2);
     fire.signal_keeper(Sig::USR2);
     until("the question", || fire.folder.join("asked").exists());
     fire.kill_daemon();
-    let stderr = || fire.folder.read("stderr");
-    until("it is asked again", || stderr().matches("whether it could take over").count() == 2);
+    until("it is asked again", || fire.stderr().matches("whether it could take over").count() == 2);
     fire.folder.write("go", "");
-    until("the new program", || stderr().contains(" took the place of "));
+    until("the new program", || fire.stderr().contains(" took the place of "));
     assert_eq!(fire.settled("web", 2), workers);
-    assert_eq!(stderr().matches("whether it could take over").count(), 2, "once for the one signal: {}", stderr());
+    assert_eq!(
+        fire.stderr().matches("whether it could take over").count(),
+        2,
+        "once for the one signal: {}",
+        fire.stderr()
+    );
     fire.stop();
 }
 
@@ -86,7 +83,7 @@ fn what_the_new_program_leaves_behind_is_not_waited_for() {
     let workers = fire.settled("web", 2);
     let said = fire.ctl(&["upgrade-daemon", "--binary", "new"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert_eq!((program(&fire), fire.settled("web", 2)), (fire.folder.join("new"), workers.clone()));
+    assert_eq!((fire.program(), fire.settled("web", 2)), (fire.folder.join("new"), workers.clone()));
     let left: Vec<u32> =
         fire.folder.processes().into_iter().filter(|pid| proc::arguments(*pid)[0] == "sleep").collect();
     let left = left.into_iter().filter(|pid| !workers.contains(pid)).inspect(|pid| proc::signal(*pid, Sig::KILL));
@@ -127,7 +124,7 @@ fn a_program_that_can_neither_go_on_nor_back_tries_again() {
     let said = harness::finish(client);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("it could not take over after all"), "{said:?}");
-    assert_eq!((program(&fire).as_path(), fire.settled("web", 2)), (Path::new(BIN), workers));
+    assert_eq!((fire.program().as_path(), fire.settled("web", 2)), (Path::new(BIN), workers));
     // What the next one replaces is this one again, and not what took its place for a moment.
     fire.ctl(&["upgrade-daemon"]);
     fire.hears(&format!("asking {BIN}"));
@@ -158,16 +155,14 @@ fn a_link_that_is_switched_leads_to_the_new_version() {
         std::fs::rename(folder.join("fresh"), folder.join("current")).expect("rename");
     };
     switch(&folder, "1");
-    folder.config(WEB);
-    let mut command = folder.command("current/fire");
-    command.current_dir(folder.path()).args(["run", "-c", "config.toml", "-d", "c"]);
+    let mut command = harness::run_command_of(Path::new("current/fire"), &folder, WEB);
     let fire = Fire::watch(folder, command.spawn().expect("start"));
     let workers = fire.settled("web", 2);
     for version in ["2", "1"] {
         switch(&fire.folder, version);
         let said = fire.ctl(&["upgrade-daemon"]);
         assert_eq!(said.code, 0, "{said:?}");
-        assert_eq!(program(&fire), fire.folder.join(version).join("fire"));
+        assert_eq!(fire.program(), fire.folder.join(version).join("fire"));
     }
     assert_eq!(fire.settled("web", 2), workers);
     fire.stop();

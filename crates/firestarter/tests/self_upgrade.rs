@@ -22,10 +22,6 @@ fn another(fire: &Fire, name: &str) -> PathBuf {
     path
 }
 
-fn program(fire: &Fire) -> PathBuf {
-    std::fs::read_link(format!("/proc/{}/exe", fire.keeper_pid)).expect("a program")
-}
-
 fn load(fire: &Fire) -> Load {
     let address = fire.group("web")["listeners"][0]["address"].as_str().and_then(|address| address.parse().ok());
     let load = Load::start(address.expect("an address"), 3, plain);
@@ -64,7 +60,7 @@ fn twenty_upgrades_in_a_row_lose_nothing() {
         let said = upgrade(&fire, names[nth % 2]);
         assert_eq!(said.code, 0, "{said:?}\n{}", fire.stderr());
         assert!(said.out.starts_with("replaced "), "{said:?}");
-        assert_eq!(program(&fire), fire.folder.join(names[nth % 2]));
+        assert_eq!(fire.program(), fire.folder.join(names[nth % 2]));
         assert!(!proc::alive(daemon) && fire.daemon() != daemon);
         load.goes_on(10);
         until("a writer", || proc::writer(fire.keeper_pid).is_some());
@@ -89,7 +85,7 @@ fn twenty_upgrades_in_a_row_lose_nothing() {
 #[test]
 fn what_cannot_take_over_is_refused_and_touches_nothing() {
     let fire = Fire::start(WEB);
-    let (workers, before) = (fire.settled("web", 3), program(&fire));
+    let (workers, before) = (fire.settled("web", 3), fire.program());
     let daemon = fire.daemon();
     fire.folder.write("plain", "#!/bin/sh\n");
     fire.folder.script("script", "#!/bin/sh\necho firestarter 9 takes over\n");
@@ -107,7 +103,7 @@ fn what_cannot_take_over_is_refused_and_touches_nothing() {
         assert_eq!(said.code, 1, "{binary}: {said:?}");
         assert!(said.err.contains(reason), "{binary}: {said:?}");
     }
-    assert_eq!((fire.settled("web", 3), program(&fire), fire.daemon()), (workers, before, daemon));
+    assert_eq!((fire.settled("web", 3), fire.program(), fire.daemon()), (workers, before, daemon));
     fire.stop();
 }
 
@@ -122,7 +118,7 @@ fn a_program_that_does_not_get_to_work_gives_the_place_back() {
         let folder = Folder::new();
         let mut command = harness::run_command(&folder, WEB);
         let fire = Fire::watch(folder, command.env("FIRESTARTER_HANDOVER_FAULT", fault).spawn().expect("start"));
-        let (workers, before) = (fire.settled("web", 3), program(&fire));
+        let (workers, before) = (fire.settled("web", 3), fire.program());
         let load = load(&fire);
         let new = another(&fire, "new");
         let said = upgrade(&fire, new.to_str().expect("UTF-8"));
@@ -130,7 +126,7 @@ fn a_program_that_does_not_get_to_work_gives_the_place_back() {
         assert!(said.err.contains(reason), "{fault}: {said:?}");
         load.goes_on(20);
         load.stop();
-        assert_eq!((fire.settled("web", 3), program(&fire)), (workers, before), "{fault}");
+        assert_eq!((fire.settled("web", 3), fire.program()), (workers, before), "{fault}");
         fire.order("web", "upgrade");
         nothing_missing(&fire);
         if fault == "died" {
@@ -147,19 +143,16 @@ fn the_signal_takes_what_is_at_the_place_of_the_program_now() {
     let folder = Folder::new();
     let path = folder.join("fire");
     std::fs::copy(BIN, &path).expect("a copy");
-    folder.config(WEB);
-    let mut command = folder.command(&path);
-    command.args(["run", "-c", "config.toml", "-d", "c"]);
-    command.stderr(std::fs::File::create(folder.join("stderr")).expect("a file"));
+    let mut command = harness::run_command_of(&path, &folder, WEB);
     let fire = Fire::watch(folder, command.spawn().expect("start"));
     let workers = fire.settled("web", 3);
     // As a package manager does it: another file under the name.
     std::fs::copy(BIN, fire.folder.join("fresh")).expect("a copy");
     std::fs::rename(fire.folder.join("fresh"), &path).expect("rename");
-    assert!(program(&fire).to_string_lossy().ends_with("(deleted)"));
+    assert!(fire.program().to_string_lossy().ends_with("(deleted)"));
     fire.signal_keeper(Sig::USR2);
-    until("the new program", || program(&fire) == path);
-    until("its word", || fire.folder.read("stderr").contains(" took the place of "));
+    until("the new program", || fire.program() == path);
+    until("its word", || fire.stderr().contains(" took the place of "));
     assert_eq!(fire.settled("web", 3), workers);
     fire.stop();
 }
@@ -179,7 +172,7 @@ fn a_daemon_killed_over_it_is_no_end_of_it() {
     fire.folder.write("go", "");
     let said = harness::finish(client);
     assert_eq!(said.code, 0, "{said:?}");
-    assert_eq!((fire.settled("web", 3), program(&fire)), (workers, new));
+    assert_eq!((fire.settled("web", 3), fire.program()), (workers, new));
     fire.stop();
 }
 

@@ -274,7 +274,7 @@ fn a_firestarter_that_is_replaced() {
         assert_eq!(fire.settled("web", COUNT), workers, "{said:?} {}", fire.stderr());
         plain(address_of(&fire)).expect("an answer");
         let traced = tracer.end();
-        let program = fs::read_link(format!("/proc/{}/exe", fire.keeper_pid)).expect("a program");
+        let program = fire.program();
         assert_eq!(said.code == 0, program == other, "{said:?} {}", fire.stderr());
         nobody_else(&fire, &workers);
         fire.stop();

@@ -80,7 +80,8 @@ fn logs(drafts: &[Draft<'_>], around: &Surroundings<'_>, ledger: &mut Ledger<'_>
     for draft in drafts {
         for (key, (output, span)) in [("stdout_log", &draft.stdout), ("stderr_log", &draft.stderr)] {
             let Output::File(log) = output else { continue };
-            match seen.get(&(around.real)(&log.path)) {
+            let real = (around.real)(&log.path);
+            match seen.get(&real) {
                 Some((known, group, offset)) if known.path != log.path => {
                     let ((line, column), path) = (ledger.place(*offset), known.path.display());
                     let message = format!("{key}: {group} writes this file too, as {path}, at {line}:{column}");
@@ -94,7 +95,7 @@ fn logs(drafts: &[Draft<'_>], around: &Surroundings<'_>, ledger: &mut Ledger<'_>
                 }
                 Some(_) => {}
                 None => {
-                    seen.insert((around.real)(&log.path), (log, &draft.name, span.start));
+                    seen.insert(real, (log, &draft.name, span.start));
                 }
             }
         }

@@ -24,6 +24,7 @@ use crate::api::Outcome;
 use crate::journal::{Handover, Part, Reason};
 use crate::say::{plain, plain_errno, say};
 use crate::sys::clone::exit_now;
+use crate::sys::exec::is_own_program;
 use crate::sys::fds;
 use crate::sys::signals::signal_group;
 
@@ -138,7 +139,7 @@ impl Daemon<'_> {
         let ring = bell.try_clone().map_err(|error| plain(&error))?;
         let path = format!("/proc/self/fd/{}", opened.as_raw_fd());
         std::thread::Builder::new().spawn(move || ask(&path, input, &sender, &ring)).map_err(|error| plain(&error))?;
-        let same = if runs_already(&opened) { ", the file that runs already," } else { "" };
+        let same = if is_own_program(rustix::fs::fstat(&opened)) { ", the file that runs already," } else { "" };
         say(format_args!("asking {}{same} whether it could take over", program.display()));
         let program = Program { path: program, file: opened };
         self.succession = Succession::Asking { asker, program, answer, bell };
@@ -268,13 +269,6 @@ fn name_next(shared: Shared, path: &Path) -> Result<(), String> {
         shared.ledger.keep(Part::Record, file.into())
     });
     kept.map(|_| ()).map_err(|error| plain(&error))
-}
-
-/// Whether a file is that of this program.
-fn runs_already(file: &OwnedFd) -> bool {
-    let place = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
-    let own = rustix::fs::stat("/proc/self/exe").map(place);
-    own.is_ok() && own == rustix::fs::fstat(file).map(place)
 }
 
 /// Opens a program that is to be executed.

@@ -17,12 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// that has no daemon, nor can have one.
 pub(crate) fn stop_if_asked(journal: Records, patience: Duration) -> Option<u8> {
     let asked = journal.header.asked_to_stop().next().is_some();
-    if !asked && !wait_for(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT], patience) {
+    if !asked && !stop_is_asked(patience) {
         return None;
     }
     let code = stop_all(journal.table);
     kill_the_rest(journal.table);
     Some(code)
+}
+
+/// Waits for so long whether somebody asks to stop, where no signal is heard otherwise; they must be blocked.
+pub(crate) fn stop_is_asked(patience: Duration) -> bool {
+    wait_for(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT], patience)
 }
 
 /// Ends every worker; returns the exit code for this failure.

@@ -44,7 +44,7 @@ use crate::say::say;
 use crate::service::Service;
 use crate::sys::signals::SignalFd;
 use crate::sys::{clone, wait};
-pub(crate) use last_resort::stop_if_asked;
+pub(crate) use last_resort::{stop_if_asked, stop_is_asked};
 use link::Joint;
 pub(crate) use link::{exit_key, read_exit_key, Link, Told, TOLD};
 use lives::{Lives, STILLBORN};

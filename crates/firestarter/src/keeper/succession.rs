@@ -5,12 +5,12 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{open, Mode, OFlags};
 use rustix::process::Pid;
 
 use super::{wait, Keeper};
 use crate::journal::{Handover, Part, Reason};
 use crate::say::{plain, say};
+use crate::sys::exec::own_program;
 
 /// How a program is executed in place of this one; returns what went wrong.
 pub(crate) trait Execute: Fn(std::os::fd::BorrowedFd<'_>) -> std::io::Error {}
@@ -45,10 +45,8 @@ impl Keeper {
         if words.state() != Handover::Asked {
             return;
         }
-        // Who may execute a file may not be one to read it.
-        let own = || open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
         let next = ledger.copy_kept(Part::Next).and_then(|next| {
-            ledger.keep(Part::Before, own()?)?;
+            ledger.keep(Part::Before, own_program()?)?;
             Ok(next)
         });
         let error = match next {

@@ -51,14 +51,14 @@ impl Line {
                 let said = end.filter(|_| time.is_some()).map_or(0, |end| end + 1);
                 Line { time, said, ..line }
             }
-            Form::Json => match serde_json::from_slice::<Members<'_>>(bytes) {
-                Ok(members) => line.by(members),
-                Err(_) if ends => line,
-                Err(_) => match head(bytes) {
-                    Some(head) => serde_json::from_slice(&head).map_or(line.clone(), |members| line.by(members)),
+            Form::Json => {
+                let head = if ends { None } else { head(bytes) };
+                let members = |bytes| serde_json::from_slice::<Members<'_>>(bytes).ok();
+                match members(bytes).or_else(|| members(head.as_deref()?)) {
+                    Some(members) => line.by(members),
                     None => line,
-                },
-            },
+                }
+            }
         }
     }
 

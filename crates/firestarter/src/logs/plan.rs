@@ -50,8 +50,6 @@ pub(super) enum Kind {
 pub(super) struct Plans {
     pub(super) all: Vec<Plan>,
     pub(super) remarks: Vec<String>,
-    /// The same of one group's streams that cannot be shown while others can.
-    elsewhere: Vec<String>,
     /// The groups that have not the slot that is wanted, and what to say if no line of it is there.
     pub(super) slotless: Vec<(String, String)>,
 }
@@ -73,7 +71,7 @@ pub(super) fn plan(
         let outputs = &group.outputs;
         let missing = slot.filter(|slot| *slot >= group.slots);
         plans.slotless.extend(missing.map(|slot| (name.clone(), no_slot(group, slot))));
-        let (mut reasons, mut any) = (Vec::new(), false);
+        let (mut reasons, mut untold, mut any) = (Vec::new(), Vec::new(), false);
         let wanted = || outputs.iter().filter(|output| order.stream.is_none_or(|stream| stream == output.stream));
         let own: BTreeSet<&str> = wanted().filter_map(|output| own_file(&output.to)).collect();
         let own = own.into_iter().collect::<Vec<_>>().join(" and ");
@@ -85,12 +83,12 @@ pub(super) fn plan(
                     any = true;
                 }
                 Err(reason) => {
-                    plans.elsewhere.push(elsewhere(&name, output, &reason));
+                    untold.push(elsewhere(&name, output, &reason));
                     reasons.push(reason);
                 }
             }
         }
-        for remark in std::mem::take(&mut plans.elsewhere) {
+        for remark in untold {
             // Of a group of which two slots are wanted it is said once.
             if any && !plans.remarks.contains(&remark) {
                 plans.remarks.push(remark);

@@ -8,14 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use firestarter_core::journal::read_snapshot;
 use firestarter_core::spec::ExitWhen;
 use firestarter_core::time::Instant;
-use rustix::fs::{open, Mode, OFlags};
 
 use super::record::{exit_to_word, Record};
 use super::{fault, keep, kernel, logs, name_voice, policy, prepare, say_faults, service, with_outputs};
@@ -149,9 +147,7 @@ fn refresh(record: &Record, records: Records, on_trial: bool) -> io::Result<()> 
 /// is switched, if that is it.
 fn own_path(cwd: &Path) -> PathBuf {
     let named = cwd.join(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
-    let place = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let own = place(Path::new("/proc/self/exe"));
-    match own.is_some() && own == place(&named) && !named.starts_with("/proc") {
+    match exec::is_own_program(rustix::fs::stat(&named)) && !named.starts_with("/proc") {
         true => named,
         false => real_path(),
     }
@@ -223,7 +219,7 @@ fn do_without(ledger: &'static Ledger) -> u8 {
         header.handover().set(Handover::Failed(Reason::Refused));
     }
     say(format_args!("workers run on alone; the program before tries to take over in {} s", AGAIN.as_secs()));
-    match sys::signals::wait_for(&[libc::SIGTERM, libc::SIGINT, libc::SIGQUIT], AGAIN) {
+    match keeper::stop_is_asked(AGAIN) {
         true => code::FAILED,
         false => give_back(ledger),
     }
@@ -233,8 +229,7 @@ fn do_without(ledger: &'static Ledger) -> u8 {
 /// to stop.
 fn wait_for_help(records: Records) -> u8 {
     say(format_args!("workers run on alone; it is tried again in {} s; SIGTERM stops them all", AGAIN.as_secs()));
-    let own = || open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
-    keeper::stop_if_asked(records, AGAIN).unwrap_or_else(|| execute_before(own(), records.ledger))
+    keeper::stop_if_asked(records, AGAIN).unwrap_or_else(|| execute_before(exec::own_program(), records.ledger))
 }
 
 /// The program before gets its place back. Returns only if even that cannot be done.

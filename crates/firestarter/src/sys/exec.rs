@@ -2,10 +2,14 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
+use rustix::fs::{open, stat, Mode, OFlags, Stat};
 use rustix::io::{fcntl_getfd, fcntl_setfd, FdFlags};
+
+/// The file of the program that runs.
+const OWN: &str = "/proc/self/exe";
 
 /// Executes the program behind `program`, which may be opened by `O_PATH`, with these arguments and variables. Descriptors
 /// of `kept` stay open, all others above the standard streams are closed. Returns only what went wrong; then all is as it
@@ -34,6 +38,21 @@ pub(crate) fn execute(program: BorrowedFd<'_>, args: &[OsString], variables: &[O
     error
 }
 
+/// The program that runs, to be executed again. Who may execute a file may not be one to read it.
+///
+/// # Errors
+/// There is no `/proc`, or no descriptor.
+pub(crate) fn own_program() -> io::Result<OwnedFd> {
+    Ok(open(OWN, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Whether a file is that of the program that runs.
+pub(crate) fn is_own_program(file: rustix::io::Result<Stat>) -> bool {
+    let place = |stat: Stat| (stat.st_dev, stat.st_ino);
+    let own = stat(OWN).map(place);
+    own.is_ok() && own == file.map(place)
+}
+
 /// Whether a descriptor is closed when a program is executed.
 pub(crate) fn set_close_on_exec(number: RawFd, close: bool) {
     // SAFETY: only a flag of the number is changed; one that is not open gives an error.
@@ -57,7 +76,6 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 mod tests {
     use super::*;
     use crate::sys::clone::{exit_now, fork_copying_descriptors};
-    use rustix::fs::{Mode, OFlags};
     use rustix::pipe::{pipe_with, PipeFlags};
     use std::os::fd::AsFd;
 

@@ -56,37 +56,38 @@ pub(crate) fn die_of(signal: i32) {
 }
 
 fn change_mask(how: libc::c_int, signals: &[i32]) {
-    // SAFETY: the set is initialized by sigemptyset before it is read.
+    // SAFETY: sigprocmask only reads the set.
+    unsafe { libc::sigprocmask(how, &set_of(signals), std::ptr::null_mut()) };
+}
+
+fn set_of(signals: &[i32]) -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: the set is initialized by sigemptyset before anything else is done with it.
     unsafe {
-        let mut set = MaybeUninit::uninit();
         libc::sigemptyset(set.as_mut_ptr());
         for signal in signals {
             libc::sigaddset(set.as_mut_ptr(), *signal);
         }
-        libc::sigprocmask(how, set.as_ptr(), std::ptr::null_mut());
+        set.assume_init()
     }
 }
 
 /// Waits for one of these signals, which must be blocked, and takes it; says whether one has come. Needs no descriptor.
 pub(crate) fn wait_for(signals: &[i32], patience: Duration) -> bool {
-    let end = Instant::now() + patience;
-    // SAFETY: the set is initialized by sigemptyset before it is read, as is the time; what came is not wanted.
-    unsafe {
-        let mut set = MaybeUninit::uninit();
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), *signal);
-        }
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
+    let (set, end) = (set_of(signals), Instant::now() + patience);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        // SAFETY: a time is valid as zeroes, and sigtimedwait only reads it and the set; what came is not wanted.
+        let came = unsafe {
             let mut time: libc::timespec = std::mem::zeroed();
             (time.tv_sec, time.tv_nsec) = (left.as_secs() as _, left.subsec_nanos() as _);
-            if libc::sigtimedwait(set.as_ptr(), std::ptr::null_mut(), &time) > 0 {
-                return true;
-            }
-            if left.is_zero() || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-                return false;
-            }
+            libc::sigtimedwait(&set, std::ptr::null_mut(), &time) > 0
+        };
+        if came {
+            return true;
+        }
+        if left.is_zero() || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return false;
         }
     }
 }
@@ -100,14 +101,9 @@ impl SignalFd {
     /// # Errors
     /// No descriptor.
     pub(crate) fn new(signals: &[i32]) -> io::Result<SignalFd> {
-        // SAFETY: the set is initialized by sigemptyset before it is read; a new descriptor is nobody else's.
+        // SAFETY: signalfd only reads the set; a new descriptor is nobody else's.
         unsafe {
-            let mut set = MaybeUninit::uninit();
-            libc::sigemptyset(set.as_mut_ptr());
-            for signal in signals {
-                libc::sigaddset(set.as_mut_ptr(), *signal);
-            }
-            let fd = libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+            let fd = libc::signalfd(-1, &set_of(signals), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
             super::check(fd.into())?;
             Ok(SignalFd(OwnedFd::from_raw_fd(fd)))
         }

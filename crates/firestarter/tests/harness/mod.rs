@@ -110,6 +110,11 @@ impl Fire {
         command
     }
 
+    /// The file of the program that is the keeper.
+    pub(crate) fn program(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/{}/exe", self.keeper_pid)).expect("a program")
+    }
+
     /// A command about a group that must succeed; its last line.
     pub(crate) fn order(&self, group: &str, verb: &str) -> String {
         let said = self.ctl(&["ctrl", group, verb]);
@@ -253,7 +258,12 @@ impl Drop for Fire {
 
 /// `firestarter run` in a folder, not started yet.
 pub(crate) fn run_command(folder: &Folder, toml: &str) -> Command {
-    let mut command = folder.command(BIN);
+    run_command_of(BIN.as_ref(), folder, toml)
+}
+
+/// The same of a program at another place.
+pub(crate) fn run_command_of(program: &Path, folder: &Folder, toml: &str) -> Command {
+    let mut command = folder.command(program);
     let output = |name: &str| File::options().append(true).create(true).open(folder.join(name)).expect("a file");
     command.arg("run").arg("-c").arg(folder.config(toml)).arg("-d").arg(folder.join("c"));
     command.stdout(output("stdout")).stderr(output("stderr"));
